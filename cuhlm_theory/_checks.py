@@ -1,0 +1,91 @@
+"""Validation shared by every module: one line that names the argument, the bound and the value."""
+
+import math
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Floats = NDArray[np.float64]
+
+_SUM_TOLERANCE = 1e-4  # a float32 softmax over 150 000 tokens is off by less than this
+
+
+def as_floats(name: str, value: ArrayLike) -> Floats:
+    """Return ``value`` as finite float64, shape [...]."""
+    try:
+        array = np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise ValueError(f"{name} must be numbers; got {value!r}") from None
+    if not np.all(np.isfinite(array)):
+        bad = array[~np.isfinite(array)].flat[0]
+        raise ValueError(f"{name} must be finite; got {bad}")
+    return array
+
+
+def _within(
+    name: str, array: Floats, low: float, high: float, what: str, *, open_low: bool = False
+) -> Floats:
+    below = array <= low if open_low else array < low
+    outside = below | (array > high)
+    if np.any(outside):
+        raise ValueError(f"{name} must {what}; got {array[outside].flat[0]:g}")
+    return array
+
+
+def as_probability(name: str, value: ArrayLike) -> Floats:
+    """Return ``value`` as float64 in [0, 1], shape [...]."""
+    return _within(name, as_floats(name, value), 0.0, 1.0, "lie in [0, 1]")
+
+
+def as_nonnegative(name: str, value: ArrayLike) -> Floats:
+    """Return ``value`` as finite float64 of at least 0, shape [...]."""
+    return _within(name, as_floats(name, value), 0.0, math.inf, "be at least 0")
+
+
+def as_positive(name: str, value: ArrayLike) -> Floats:
+    """Return ``value`` as finite float64 above 0, shape [...]."""
+    return _within(name, as_floats(name, value), 0.0, math.inf, "be positive", open_low=True)
+
+
+def as_count(
+    name: str, value: ArrayLike, *, at_least: int = 1, at_most: int | None = None
+) -> NDArray[np.int64]:
+    """Return ``value`` as int64 within [at_least, at_most], shape [...]."""
+    numbers = as_floats(name, value)
+    whole = np.asarray(numbers).astype(np.int64)
+    if np.any(whole != numbers):
+        raise ValueError(f"{name} must be a whole number; got {numbers[whole != numbers].flat[0]:g}")
+    high = math.inf if at_most is None else at_most
+    what = f"be at least {at_least}" if at_most is None else f"lie in [{at_least}, {at_most}]"
+    _within(name, numbers, at_least, high, what)
+    return whole
+
+
+def as_distribution(name: str, value: ArrayLike) -> Floats:
+    """Return ``value`` as probability vectors along the last axis, shape [..., V], V >= 2.
+
+    The sums may be off by float32 rounding (1e-4); the result is renormalised in float64.
+    """
+    array = as_floats(name, value)
+    if array.ndim < 1 or array.shape[-1] < 2:
+        size = array.shape[-1] if array.ndim else 1
+        raise ValueError(f"{name} must have a last axis of at least 2 tokens; got {size}")
+    total = array.sum(axis=-1, keepdims=True)
+    if np.any(array < 0.0) or np.any(np.abs(total - 1.0) > _SUM_TOLERANCE):
+        if np.any(array < 0.0):
+            got = f"an entry of {array.min():g}"
+        else:
+            got = f"a sum of {total.flat[np.argmax(np.abs(total - 1.0))]:g}"
+        raise ValueError(
+            f"{name} must be probabilities that sum to 1 within {_SUM_TOLERANCE:g} (not logits); got {got}"
+        )
+    return array / total
+
+
+def as_logits(name: str, value: ArrayLike) -> Floats:
+    """Return ``value`` as finite logits along the last axis, shape [..., V], V >= 2."""
+    array = as_floats(name, value)
+    if array.ndim < 1 or array.shape[-1] < 2:
+        size = array.shape[-1] if array.ndim else 1
+        raise ValueError(f"{name} must have a last axis of at least 2 tokens; got {size}")
+    return array

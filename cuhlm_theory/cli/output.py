@@ -1,0 +1,73 @@
+"""How a result leaves: one JSON object, or tables on a terminal."""
+
+import functools
+import json
+import math
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import click
+import numpy as np
+
+Result = dict[str, Any]
+
+
+def plain(value: Any) -> Any:
+    """Return ``value`` as JSON types: arrays become lists, what is not finite becomes null."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, np.ndarray | list | tuple):
+        return [plain(item) for item in value] if np.ndim(value) else plain(value.item())  # type: ignore[union-attr]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value
+
+
+def reports(render: Callable[[Result], None]) -> Callable[[Callable[..., Result]], Callable[..., None]]:
+    """Give a command that returns a result the option ``--json``; without it, ``render`` draws the tables."""
+
+    def decorate(function: Callable[..., Result]) -> Callable[..., None]:
+        @click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
+        @functools.wraps(function)
+        def command(*, as_json: bool, **options: Any) -> None:
+            result = function(**options)
+            if as_json:
+                click.echo(json.dumps(plain(result), ensure_ascii=False, allow_nan=False))
+            else:
+                render(result)
+
+        return command
+
+    return decorate
+
+
+def table(title: str, columns: Iterable[str], rows: Iterable[Iterable[Any]], *, note: str = "") -> None:
+    """Print a table; numbers get four significant digits, None a dash."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    drawn = Table(
+        title=title, box=box.SIMPLE_HEAD, title_justify="left", caption=note or None, caption_justify="left"
+    )
+    for index, column in enumerate(columns):
+        drawn.add_column(column, justify="left" if index == 0 else "right", overflow="fold")
+    for row in rows:
+        drawn.add_row(*(_cell(value) for value in row))
+    Console(soft_wrap=False).print(drawn)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int | np.integer):
+        return f"{value:,}".replace(",", " ")
+    if isinstance(value, float | np.floating):
+        return f"{value:.4g}"
+    if isinstance(value, list | tuple | np.ndarray):
+        return ", ".join(_cell(item) for item in value)
+    return str(value)

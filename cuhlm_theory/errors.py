@@ -1,0 +1,17 @@
+"""What can go wrong, as a small tree: bad input is a ``ValueError``, a computation that has no answer is not."""
+
+
+class CuhlmError(Exception):
+    """A computation that cannot be done; its text gives the reason and the knob to turn."""
+
+
+class DivergentError(CuhlmError):
+    """The quantity asked for is infinite."""
+
+
+class InfeasibleError(CuhlmError):
+    """No policy meets the budgets that were given."""
+
+
+class MissingInputError(CuhlmError):
+    """The answer needs something that was not given, such as the law of the uncertainty."""
