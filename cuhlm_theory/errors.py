@@ -1,4 +1,4 @@
-"""What can go wrong, as a small tree: bad input is a ``ValueError``, a computation that has no answer is not."""
+"""What can go wrong: bad input is a ``ValueError``, a computation without an answer a `CuhlmError`."""
 
 
 class CuhlmError(Exception):

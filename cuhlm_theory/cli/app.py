@@ -42,14 +42,14 @@ class _LazyGroup(click.Group):
             formatter.write_dl(list(_COMMANDS.items()))
 
 
-@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=_LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Example: cuhlm optimize --snr-db 10 --bandwidth-hz 1e6 --bias-budget 0.05",
+)
 @click.version_option(package_name="cuhlm", prog_name="cuhlm")
 def cuhlm() -> None:
-    """When should a small model on a device call the big one, and what should it send?
-
-    \b
-    Example: cuhlm optimize --snr-db 10 --bandwidth-hz 1e6 --bias-budget 0.05
-    """
+    """Compute when a small model on a device should call the big one, and what it should send."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
