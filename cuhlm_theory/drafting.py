@@ -1,0 +1,656 @@
+"""How many tokens to draft before one verification, over any link, and when not to (THEORY section 10).
+
+The i.i.d. closed forms: a draft is kept with chance alpha, whatever its position. Recorded tokens are
+evaluated by `cuhlm_theory.schemes`, which keeps their dependence.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.special import lambertw
+
+from cuhlm_theory._checks import Floats, as_count, as_nonnegative, as_positive, as_probability
+from cuhlm_theory.capacity import packet_latency_s
+from cuhlm_theory.errors import DivergentError, InfeasibleError
+from cuhlm_theory.parameters import Latency, Link
+from cuhlm_theory.throughput import transmission_latency_s
+
+_SEARCH_BITS = 52  # draft counts up to 2**52 are whole numbers in float64
+_LAMBERT_SAFE = 600.0  # beyond it exp(-c) leaves float64 and Newton takes over
+
+
+def expected_tokens_per_round(acceptance: ArrayLike, num_drafts: ArrayLike) -> Floats:
+    r"""Mean number of tokens that one draft-then-verify round commits.
+
+    .. math:: E[N] = \sum_{i=0}^{\gamma} \alpha^i = \frac{1 - \alpha^{\gamma + 1}}{1 - \alpha}
+              \qquad \text{[SD, v2, eq. (1)], printed}
+
+    Derivation: ``derivations.drafting.expected_tokens``.
+
+    Parameters
+    ----------
+    acceptance : array_like, shape [...]
+        :math:`\alpha`, chance that a draft is kept [-].
+    num_drafts : array_like of int, shape [...]
+        :math:`\gamma`, drafts a round, at least 0 [token].
+
+    Returns
+    -------
+    ndarray of float64, shape [...]
+        :math:`E[N]`, the server's own token included, between 1 and :math:`\gamma + 1` [token].
+
+    Raises
+    ------
+    ValueError
+        If an acceptance is outside [0, 1] or a count is negative or no whole number.
+
+    References
+    ----------
+    .. [SD] Leviathan, Kalman, Matias, arXiv:2211.17192v2, Sec. 3.1.
+
+    Examples
+    --------
+    >>> expected_tokens_per_round([0.5, 1.0], 2)
+    array([1.75, 3.  ])
+    """
+    alpha = as_probability("acceptance", acceptance)
+    count = as_count("num_drafts", num_drafts, at_least=0)
+    return _geometric_sum(alpha, count + 1.0)
+
+
+def _geometric_sum(alpha: Floats, terms: ArrayLike) -> Floats:
+    """Return 1 + alpha + ... with ``terms`` terms, without the 0/0 at alpha = 1."""
+    alpha, terms = np.broadcast_arrays(alpha, np.asarray(terms, dtype=np.float64))
+    inner = (alpha > 0.0) & (alpha < 1.0)
+    log_alpha = np.log(alpha, out=np.zeros(alpha.shape), where=inner)
+    total = np.where(alpha >= 1.0, terms, np.minimum(terms, 1.0))
+    return np.divide(-np.expm1(terms * log_alpha), 1.0 - alpha, out=total, where=inner)
+
+
+def speculation_speedup(acceptance: ArrayLike, num_drafts: ArrayLike, latency_ratio: ArrayLike) -> Floats:
+    r"""Speed-up of drafting over the LLM alone.
+
+    .. math:: S = \frac{1 - \alpha^{\gamma + 1}}{(1 - \alpha)(\gamma L + 1)}
+              \qquad \text{[SD, v2, Theorem 3.8], printed}
+
+    Derivation: ``derivations.drafting.speculation_speedup``.
+
+    Parameters
+    ----------
+    acceptance : array_like, shape [...]
+        :math:`\alpha` [-].
+    num_drafts : array_like of int, shape [...]
+        :math:`\gamma` [token].
+    latency_ratio : array_like, shape [...]
+        :math:`L`, time a draft adds to the round over the time of an LLM pass; c in [SD] [-].
+
+    Returns
+    -------
+    ndarray of float64, shape [...]
+        :math:`S` [-].
+
+    Raises
+    ------
+    ValueError
+        If an acceptance is outside [0, 1], a count below 0 or a ratio negative.
+
+    References
+    ----------
+    .. [SD] Leviathan, Kalman, Matias, arXiv:2211.17192v2.
+
+    Examples
+    --------
+    >>> round(float(speculation_speedup(0.8, 5, 0.1417)), 3)
+    2.159
+    """
+    ratio = as_nonnegative("latency_ratio", latency_ratio)
+    tokens = expected_tokens_per_round(acceptance, num_drafts)
+    return tokens / (np.asarray(num_drafts) * ratio + 1.0)
+
+
+def operations_ratio(acceptance: ArrayLike, num_drafts: ArrayLike, draft_cost: ArrayLike = 0.0) -> Floats:
+    r"""Arithmetic operations per token over those of the LLM alone.
+
+    .. math:: \frac{(1 - \alpha)(\gamma \hat c + \gamma + 1)}{1 - \alpha^{\gamma + 1}}
+              \qquad \text{[SD, v2, Theorem 3.11], printed}
+
+    Derivation: ``derivations.drafting.operations_ratio``.
+
+    Parameters
+    ----------
+    acceptance : array_like, shape [...]
+        :math:`\alpha` [-].
+    num_drafts : array_like of int, shape [...]
+        :math:`\gamma` [token].
+    draft_cost : array_like, shape [...]
+        :math:`\hat c`, operations of a draft over those of an LLM token [-].
+
+    Returns
+    -------
+    ndarray of float64, shape [...]
+        Ratio of operations [-], at least 1 for a free draft model.
+
+    Raises
+    ------
+    ValueError
+        If an acceptance is outside [0, 1], a count below 0 or a cost negative.
+
+    References
+    ----------
+    .. [SD] Leviathan, Kalman, Matias, arXiv:2211.17192v2.
+
+    Examples
+    --------
+    >>> operations_ratio([0.6, 0.9], [2, 10]).round(2)
+    array([1.53, 1.6 ])
+    """
+    cost = as_nonnegative("draft_cost", draft_cost)
+    count = as_count("num_drafts", num_drafts, at_least=0)
+    return (count * cost + count + 1.0) / expected_tokens_per_round(acceptance, num_drafts)
+
+
+def speculate(acceptance: ArrayLike, latency_ratio: ArrayLike) -> np.ndarray:
+    r"""Whether any number of drafts beats the LLM alone.
+
+    .. math:: \max_{\gamma \ge 1} S(\gamma) > 1 \iff \alpha > L      \qquad \text{[TK], made explicit}
+
+    The mean of :math:`\alpha, \dots, \alpha^\gamma` falls with :math:`\gamma`, so one draft decides.
+    Derivation: ``derivations.drafting.speculate``.
+
+    Parameters
+    ----------
+    acceptance : array_like, shape [...]
+        :math:`\alpha` [-].
+    latency_ratio : array_like, shape [...]
+        :math:`L` [-].
+
+    Returns
+    -------
+    ndarray of bool, shape [...]
+        True where drafting pays.
+
+    Raises
+    ------
+    ValueError
+        If an acceptance is outside [0, 1] or a ratio negative.
+
+    References
+    ----------
+    .. [TK] TK-SLT, arXiv:2509.04576.
+
+    Examples
+    --------
+    >>> speculate([0.6, 0.2], 0.3)
+    array([ True, False])
+    """
+    return np.asarray(
+        as_probability("acceptance", acceptance) > as_nonnegative("latency_ratio", latency_ratio)
+    )
+
+
+def best_num_drafts(acceptance: ArrayLike, latency_ratio: ArrayLike) -> Floats:
+    r"""Draft count of the largest speed-up, by search; the smaller one of a tie, at least 1.
+
+    .. math:: \gamma^* = \min\{\gamma \ge 1 : \alpha^{\gamma + 1} (1 + \gamma L) \le L \, E[N_\gamma]\}
+              \qquad \text{[new]}
+
+    The condition is :math:`S(\gamma + 1) \le S(\gamma)`; the difference of its two sides falls with
+    :math:`\gamma`, so S has one peak and bisection finds it.
+    Derivation: ``derivations.drafting.best_num_drafts``.
+
+    Parameters
+    ----------
+    acceptance : array_like, shape [...]
+        :math:`\alpha`, below 1 [-].
+    latency_ratio : array_like, shape [...]
+        :math:`L`, above 0 [-].
+
+    Returns
+    -------
+    ndarray of float64, shape [...]
+        :math:`\gamma^*`, whole numbers [token].
+
+    Raises
+    ------
+    ValueError
+        If an acceptance is outside [0, 1] or a ratio negative.
+    DivergentError
+        If drafts are free or always kept, so that more of them is always better.
+
+    Examples
+    --------
+    >>> best_num_drafts([0.6, 0.8], [0.01, 0.1417])
+    array([7., 5.])
+    """
+    alpha, ratio = np.broadcast_arrays(
+        as_probability("acceptance", acceptance), as_nonnegative("latency_ratio", latency_ratio)
+    )
+    _refuse_endless(alpha, ratio)
+    low = np.zeros(alpha.shape)  # S still rises from here, or it is 0
+    high = np.full(alpha.shape, 2.0**_SEARCH_BITS)  # S no longer rises
+    for _ in range(_SEARCH_BITS):
+        middle = np.floor(0.5 * (low + high))
+        rises = alpha ** (middle + 1.0) * (1.0 + middle * ratio) > ratio * _geometric_sum(alpha, middle + 1.0)
+        low, high = np.where(rises, middle, low), np.where(rises, high, middle)
+    return np.maximum(high, 1.0)
+
+
+def _refuse_endless(alpha: Floats, ratio: Floats) -> None:
+    if np.any((ratio == 0.0) & (alpha > 0.0)):
+        raise DivergentError(
+            "the best number of drafts is infinite where a draft costs no time; give latency_ratio > 0"
+        )
+    if np.any((alpha == 1.0) & (ratio < 1.0)):
+        raise DivergentError(
+            "the best number of drafts is infinite where every draft is kept; give acceptance < 1"
+        )
+
+
+def continuous_num_drafts(acceptance: ArrayLike, latency_ratio: ArrayLike) -> Floats:
+    r"""Draft count of the largest speed-up if it need not be whole.
+
+    .. math:: \gamma_0 = \frac{W_{-1}(-\alpha^{1/L - 1} / e) + 1}{\ln \alpha} - \frac1L
+              \qquad \text{[TK], printed}
+
+    Derivation: ``derivations.drafting.continuous_num_drafts``.
+
+    Parameters
+    ----------
+    acceptance : array_like, shape [...]
+        :math:`\alpha`, in (0, 1) [-].
+    latency_ratio : array_like, shape [...]
+        :math:`L`, in (0, 1) [-].
+
+    Returns
+    -------
+    ndarray of float64, shape [...]
+        :math:`\gamma_0` [token]; 0 or less where not even one draft pays.
+
+    Raises
+    ------
+    ValueError
+        If an argument is outside (0, 1).
+
+    Notes
+    -----
+    The argument of W underflows for small L; there :math:`y - \ln y = c` is solved by Newton's method, with
+    :math:`y = -W` and :math:`c = 1 - (1/L - 1) \ln \alpha`.
+
+    References
+    ----------
+    .. [TK] TK-SLT, arXiv:2509.04576.
+
+    Examples
+    --------
+    >>> round(float(continuous_num_drafts(0.6, 0.01)), 4)
+    6.8657
+    """
+    alpha, ratio = np.broadcast_arrays(
+        as_probability("acceptance", acceptance), as_nonnegative("latency_ratio", latency_ratio)
+    )
+    for name, value in (("acceptance", alpha), ("latency_ratio", ratio)):
+        outside = (value <= 0.0) | (value >= 1.0)
+        if np.any(outside):
+            raise ValueError(f"{name} must lie in (0, 1); got {value[outside].flat[0]:g}")
+    log_alpha = np.log(alpha)
+    target = 1.0 - (1.0 / ratio - 1.0) * log_alpha  # c
+    root = -np.real(lambertw(-np.exp(-np.minimum(target, _LAMBERT_SAFE)), -1))
+    for _ in range(4):  # the start is off by less than ln(c) where Newton is needed, and it converges at once
+        far = target > _LAMBERT_SAFE
+        start = np.maximum(root, target)
+        root = np.where(far, start - (start - np.log(start) - target) / (1.0 - 1.0 / start), root)
+    return (1.0 - root) / log_alpha - 1.0 / ratio
+
+
+def printed_num_drafts(acceptance: ArrayLike, latency_ratio: ArrayLike) -> Floats:
+    r"""Draft count by the printed rule: the better neighbour of the Lambert form, at least 1.
+
+    Derivation: ``derivations.drafting.continuous_num_drafts``. [TK], printed.
+
+    Parameters
+    ----------
+    acceptance : array_like, shape [...]
+        :math:`\alpha`, in (0, 1) [-].
+    latency_ratio : array_like, shape [...]
+        :math:`L`, in (0, 1) [-].
+
+    Returns
+    -------
+    ndarray of float64, shape [...]
+        Whole numbers, equal to `best_num_drafts` [token].
+
+    Raises
+    ------
+    ValueError
+        If an argument is outside (0, 1).
+
+    References
+    ----------
+    .. [TK] TK-SLT, arXiv:2509.04576: alpha = 0.6 and L = 0.01 give 7 drafts.
+
+    Examples
+    --------
+    >>> int(printed_num_drafts(0.6, 0.01))
+    7
+    """
+    below = np.maximum(np.floor(continuous_num_drafts(acceptance, latency_ratio)), 1.0)
+    gain = speculation_speedup(acceptance, below + 1.0, latency_ratio) - speculation_speedup(
+        acceptance, below, latency_ratio
+    )
+    return np.where(gain > 0.0, below + 1.0, below)
+
+
+def latency_ratio(latency: Latency, draft_uplink_s: ArrayLike) -> Floats:
+    r"""Time that a draft adds to a round over the time of an LLM pass.
+
+    .. math:: L = (\tau_\mathrm{SLM} + \tau_\mathrm{up}) / (\tau_\mathrm{LLM} + \tau_\mathrm{rtt})
+              \qquad \text{[TK], printed without the round trip}
+
+    Derivation: ``derivations.drafting.latency_ratio``.
+
+    Parameters
+    ----------
+    latency : Latency
+        Compute and protocol latencies [s].
+    draft_uplink_s : array_like, shape [...]
+        :math:`\tau_\mathrm{up}`, uplink time of one draft [s].
+
+    Returns
+    -------
+    ndarray of float64, shape [...]
+        :math:`L` [-].
+
+    Raises
+    ------
+    ValueError
+        If the uplink time is negative or infinite.
+
+    Notes
+    -----
+    With a round trip the best draft count is that of L, but the break-even is not: the LLM alone pays none.
+
+    References
+    ----------
+    .. [TK] TK-SLT, arXiv:2509.04576: L(K) = 0.07 + 0.23 K / 32000 at 50 Mbit/s and 16 bit a probability.
+
+    Examples
+    --------
+    >>> round(float(latency_ratio(Latency(slm_s=0.0031, llm_s=0.0445), 32000 * 16 / 50e6)), 2)
+    0.3
+    """
+    added_s = latency.slm_s + as_nonnegative("draft_uplink_s", draft_uplink_s)
+    return added_s / (latency.llm_s + latency.round_trip_s)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DraftPlan:
+    """Best draft count over a link, and what it brings."""
+
+    num_drafts: int
+    """Drafts a round, at least 1 [token]."""
+    tokens_per_round: float
+    """E[N] [token]."""
+    round_s: float
+    """E[D], all drafts in one packet [s]."""
+    throughput_token_per_s: float
+    """E[N]/E[D] [token/s]."""
+    speedup: float
+    """Over the LLM alone [-]."""
+    speculate: bool
+    """Whether that speed-up exceeds 1."""
+
+
+def best_drafts_on_link(
+    acceptance: float,
+    latency: Latency,
+    link: Link,
+    bits_per_draft: float,
+    *,
+    downlink_bit: float = 0.0,
+    rejection_downlink_bit: float = 0.0,
+) -> DraftPlan:
+    r"""Draft count of the highest throughput when the drafts of a round travel in one packet.
+
+    .. math:: \max_{\gamma \ge 1} \frac{E[N_\gamma]}{\gamma \tau_\mathrm{SLM} + \tau_\mathrm{up}(\gamma B)
+              + \tau_\mathrm{LLM} + \dots}      \qquad \text{[new]}
+
+    On a link whose latency is not proportional to the bits (short packets) there is no closed form. E[N]
+    stays below :math:`1/(1 - \alpha)` while the round grows, which bounds the search and proves its result.
+    Derivation: ``derivations.drafting.draft_bound``.
+
+    Parameters
+    ----------
+    acceptance : float
+        :math:`\alpha`, below 1 [-].
+    latency : Latency
+        Compute and protocol latencies [s].
+    link : Link
+        Uplink, with any channel model.
+    bits_per_draft : float
+        :math:`B`, payload of one draft [bit].
+    downlink_bit : float
+        Answer of the server to every round [bit].
+    rejection_downlink_bit : float
+        What a rejection adds to the answer [bit].
+
+    Returns
+    -------
+    DraftPlan
+        The best count and its rates.
+
+    Raises
+    ------
+    ValueError
+        If the acceptance is outside [0, 1] or a number of bits is negative.
+    DivergentError
+        If every draft is kept, so that more of them is always better.
+    InfeasibleError
+        If the link is dead and the drafts have bits to carry.
+
+    Examples
+    --------
+    >>> tau, slow = Latency(slm_s=0.01, llm_s=0.1), Link(bandwidth_hz=1e6, snr=1.0)
+    >>> best_drafts_on_link(0.6, tau, slow, 24).num_drafts
+    3
+    >>> best_drafts_on_link(0.6, tau, slow, 736e3).speculate
+    False
+    """
+    alpha = float(as_probability("acceptance", acceptance))
+    bits = float(as_nonnegative("bits_per_draft", bits_per_draft))
+    if alpha == 1.0:
+        _refuse_endless(np.ones(1), np.zeros(1) + 0.5)
+    most = 1.0 / (1.0 - alpha)
+    first, best = 1, None
+    block = 32
+    while (
+        best is None or most / _round_s(np.array([first]), alpha, latency, link, bits, 0.0, 0.0)[0] > best[0]
+    ):
+        count = np.arange(first, first + block)
+        seconds = _round_s(count, alpha, latency, link, bits, downlink_bit, rejection_downlink_bit)
+        if not math.isfinite(seconds[0]):
+            raise InfeasibleError(
+                "the link is dead and drafts must be sent; raise snr_db or use the SLM alone"
+            )
+        rate = expected_tokens_per_round(alpha, count) / seconds
+        peak = int(np.argmax(rate))
+        if best is None or rate[peak] > best[0]:
+            best = (float(rate[peak]), int(count[peak]), float(seconds[peak]))
+        first, block = first + block, 2 * block
+    rate_best, num_drafts, round_s = best
+    alone_s = latency.llm_s
+    return DraftPlan(
+        num_drafts=num_drafts,
+        tokens_per_round=float(expected_tokens_per_round(alpha, num_drafts)),
+        round_s=round_s,
+        throughput_token_per_s=rate_best,
+        speedup=rate_best * alone_s,
+        speculate=rate_best * alone_s > 1.0,
+    )
+
+
+def _round_s(
+    count: np.ndarray,
+    alpha: float,
+    latency: Latency,
+    link: Link,
+    bits: float,
+    downlink_bit: float,
+    rejection_bit: float,
+) -> Floats:
+    answer_bit = downlink_bit + (1.0 - alpha**count) * rejection_bit
+    uplink_s = packet_latency_s(link, count * bits)
+    return count * latency.slm_s + transmission_latency_s(latency, uplink_s, downlink_bit=answer_bit)
+
+
+def sync_tokens_per_round(
+    transmit_probability: ArrayLike, risk: ArrayLike, *, transmitted_rejection: ArrayLike | None = None
+) -> Floats:
+    r"""Mean tokens that one round of verify-on-sync commits, for i.i.d. tokens.
+
+    The run is geometric: it ends with the first draft that triggers a transmission. The LLM pass keeps drafts
+    up to the first rejection and replaces that one:
+
+    .. math:: E[N] = \frac{1}{p_\mathrm{tx} + R}, \qquad
+              E[N_\mathrm{bonus}] = \frac{1 + p_\mathrm{tx} (1 - \beta_\mathrm{tx})}{p_\mathrm{tx} + R}
+              \qquad \text{[new]}
+
+    where :math:`R = E[s \beta]` is the risk that CU-HLM takes at the same trigger.
+    Derivation: ``derivations.drafting.sync_tokens_per_round``.
+
+    Parameters
+    ----------
+    transmit_probability : array_like, shape [...]
+        :math:`p_\mathrm{tx}`, chance that a draft triggers, above 0 [-].
+    risk : array_like, shape [...]
+        :math:`R`, mean over all drafts of skip times rejection probability [-].
+    transmitted_rejection : array_like, shape [...], optional
+        :math:`\beta_\mathrm{tx}`, mean rejection probability of the drafts that trigger; given, the LLM adds
+        its own token after a fully kept run [-].
+
+    Returns
+    -------
+    ndarray of float64, shape [...]
+        :math:`E[N]` [token].
+
+    Raises
+    ------
+    ValueError
+        If a probability is outside its range or the risk exceeds the skip rate.
+
+    Notes
+    -----
+    :math:`p_\mathrm{tx} + R` rounds a token hold for any dependence between the tokens, without the bonus:
+    every token ends a round exactly when it triggered or was rejected.
+
+    Examples
+    --------
+    >>> float(sync_tokens_per_round(0.2, 0.05))
+    4.0
+    >>> round(float(sync_tokens_per_round(0.2, 0.05, transmitted_rejection=0.5)), 6)
+    4.4
+    """
+    chance = as_positive("transmit_probability", as_probability("transmit_probability", transmit_probability))
+    loss = as_probability("risk", risk)
+    if np.any(loss > 1.0 - chance + 1e-12):
+        raise ValueError("risk must be at most the skip rate 1 - transmit_probability")
+    if transmitted_rejection is None:
+        return 1.0 / (chance + loss)
+    kept = 1.0 - as_probability("transmitted_rejection", transmitted_rejection)
+    return (1.0 + chance * kept) / (chance + loss)
+
+
+def sync_latency_s(
+    latency: Latency,
+    transmit_probability: ArrayLike,
+    risk: ArrayLike,
+    draft_uplink_s: ArrayLike,
+    *,
+    transmitted_rejection: ArrayLike | None = None,
+) -> Floats:
+    r"""Mean latency of a token of verify-on-sync, for i.i.d. tokens and a link proportional to the bits.
+
+    .. math:: \frac{E[D]}{E[N]} = \frac{(\tau_\mathrm{SLM} + \tau_\mathrm{up}(b)) / p_\mathrm{tx}
+              + \tau_\mathrm{LLM}}{E[N]}      \qquad \text{[new]}
+
+    Derivation: ``derivations.drafting.sync_latency``.
+
+    Parameters
+    ----------
+    latency : Latency
+        Compute and protocol latencies [s]; the downlink is neglected here.
+    transmit_probability : array_like, shape [...]
+        :math:`p_\mathrm{tx}`, above 0 [-].
+    risk : array_like, shape [...]
+        :math:`R` [-].
+    draft_uplink_s : array_like, shape [...]
+        :math:`\tau_\mathrm{up}(b)`, uplink time of one draft: its index and its probability [s].
+    transmitted_rejection : array_like, shape [...], optional
+        :math:`\beta_\mathrm{tx}`; given, the LLM adds a bonus token [-].
+
+    Returns
+    -------
+    ndarray of float64, shape [...]
+        Seconds a token [s].
+
+    Raises
+    ------
+    ValueError
+        If a probability is outside its range or a latency negative.
+
+    Examples
+    --------
+    >>> round(float(sync_latency_s(Latency(slm_s=0.01, llm_s=0.1), 0.2, 0.05, 0.002)), 6)
+    0.04
+    """
+    tokens = sync_tokens_per_round(transmit_probability, risk, transmitted_rejection=transmitted_rejection)
+    length = 1.0 / as_probability("transmit_probability", transmit_probability)
+    round_s = length * latency.slm_s + transmission_latency_s(
+        latency, length * as_nonnegative("draft_uplink_s", draft_uplink_s)
+    )
+    return round_s / tokens
+
+
+def sync_break_even_risk(
+    latency: Latency, transmit_probability: ArrayLike, uplink_s: ArrayLike, draft_uplink_s: ArrayLike
+) -> Floats:
+    r"""Risk at which verify-on-sync is as fast as CU-HLM at the same trigger; below it, it is faster.
+
+    .. math:: R^* = p_\mathrm{tx} \frac{p_\mathrm{tx} \tau_\mathrm{up}(k) - \tau_\mathrm{up}(b)}
+              {\tau_\mathrm{SLM} + \tau_\mathrm{up}(b) + p_\mathrm{tx} \tau_\mathrm{LLM}}      \qquad \text{[new]}
+
+    Without the bonus token. Derivation: ``derivations.drafting.sync_break_even_risk``.
+
+    Parameters
+    ----------
+    latency : Latency
+        Compute and protocol latencies [s]; a round trip counts as server time.
+    transmit_probability : array_like, shape [...]
+        :math:`p_\mathrm{tx}`, above 0 [-].
+    uplink_s : array_like, shape [...]
+        :math:`\tau_\mathrm{up}(k)` of CU-HLM [s].
+    draft_uplink_s : array_like, shape [...]
+        :math:`\tau_\mathrm{up}(b)`, uplink time of one draft of verify-on-sync [s].
+
+    Returns
+    -------
+    ndarray of float64, shape [...]
+        :math:`R^*` [-]; negative where CU-HLM is faster at any risk.
+
+    Raises
+    ------
+    ValueError
+        If the probability is outside (0, 1] or a latency negative.
+
+    Examples
+    --------
+    >>> tau = Latency(slm_s=0.01, llm_s=0.1)
+    >>> round(float(sync_break_even_risk(tau, 0.2, 0.05, 0.002)), 6)
+    0.05
+    """
+    chance = as_positive("transmit_probability", as_probability("transmit_probability", transmit_probability))
+    draft_s = as_nonnegative("draft_uplink_s", draft_uplink_s)
+    saved_s = chance * as_nonnegative("uplink_s", uplink_s) - draft_s
+    server_s = latency.llm_s + latency.round_trip_s
+    return chance * saved_s / (latency.slm_s + draft_s + chance * server_s)
