@@ -7,6 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
 
+_MAX_COUNT = 2**53  # where float64 stops counting
 _SUM_TOLERANCE = 1e-4  # a float32 softmax over 150 000 tokens is off by less than this
 
 
@@ -52,12 +53,12 @@ def as_count(
 ) -> NDArray[np.int64]:
     """Return ``value`` as int64 within [at_least, at_most], shape [...]."""
     numbers = as_floats(name, value)
+    what = f"be at least {at_least}" if at_most is None else f"lie in [{at_least}, {at_most}]"
+    _within(name, numbers, at_least, math.inf if at_most is None else at_most, what)
+    _within(name, numbers, -math.inf, _MAX_COUNT, f"be at most {_MAX_COUNT}")
     whole = np.asarray(numbers).astype(np.int64)
     if np.any(whole != numbers):
         raise ValueError(f"{name} must be a whole number; got {numbers[whole != numbers].flat[0]:g}")
-    high = math.inf if at_most is None else at_most
-    what = f"be at least {at_least}" if at_most is None else f"lie in [{at_least}, {at_most}]"
-    _within(name, numbers, at_least, high, what)
     return whole
 
 

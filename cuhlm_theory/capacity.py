@@ -649,6 +649,49 @@ def packet_latency_s(link: Link, bits: ArrayLike) -> Floats:
     return _latency(payload, rate_bit_per_s(link))
 
 
+def mean_packet_latency_s(link: Link, bits: ArrayLike) -> Floats:
+    r"""Mean time until a packet has got through, lost attempts repeated.
+
+    .. math:: E[T] = T / (1 - \epsilon), \quad \epsilon \text{: chance that an attempt is lost}
+              \qquad \text{new here}
+
+    Derivation: ``derivations.capacity.mean_packet_latency``.
+
+    Parameters
+    ----------
+    link : Link
+        Bandwidth, SNR and channel model.
+    bits : array_like, shape [...]
+        :math:`B`, payload [bit].
+
+    Returns
+    -------
+    ndarray of float64, shape [...]
+        Mean latency [s]; 0 for an empty packet, infinite on a dead link.
+
+    Raises
+    ------
+    DivergentError
+        If the fading is `rayleigh-ergodic` and a payload is above 0 bit.
+    ValueError
+        If bits are negative or not finite.
+
+    Notes
+    -----
+    Under `rayleigh-outage` this is `arq_mean_latency_s` at the outage rate, hence never below `rayleigh-arq`,
+    which repeats at the best rate.
+
+    Examples
+    --------
+    >>> float(mean_packet_latency_s(Link(bandwidth_hz=1e6, snr=3.0), 736_000.0))
+    0.368
+    """
+    if link.fading == "rayleigh-ergodic":
+        return rate_adaptive_mean_latency_s(bits, link.bandwidth_hz, link.snr)
+    lost = {"rayleigh-outage": link.outage, "short-packet": link.block_error}.get(link.fading, 0.0)
+    return np.asarray(packet_latency_s(link, bits) / (1.0 - lost))
+
+
 def _latency(bits: Floats, rate: Floats) -> Floats:
     """B / rate with 0 s for 0 bits, whatever the rate."""
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):

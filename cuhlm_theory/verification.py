@@ -142,8 +142,8 @@ def output_law(
     llm_law : array_like, shape [..., V]
         :math:`y` [-].
     skip : array_like, shape [..., V], optional
-        :math:`s(d)`, probability that the device keeps draft d and sends nothing [-]; by default 0. One number
-        serves all drafts.
+        :math:`s(d)`, probability that the device keeps draft d and sends nothing [-]; by default 0. One
+        number serves all drafts.
     verify_with : array_like, shape [..., V], optional
         :math:`\hat x`, what the server takes for the law of the draft [-]; by default ``draft_law``.
 
@@ -190,8 +190,8 @@ def server_sampling_law(draft_law: ArrayLike, llm_law: ArrayLike, skip: ArrayLik
     llm_law : array_like, shape [..., V]
         :math:`y` [-].
     skip : array_like, shape [..., V], optional
-        :math:`s(d)`, probability that the device keeps draft d and sends nothing [-]; by default 0. One number
-        serves all drafts.
+        :math:`s(d)`, probability that the device keeps draft d and sends nothing [-]; by default 0. One
+        number serves all drafts.
 
     Returns
     -------
@@ -272,8 +272,8 @@ def bias_bound(
     llm_law : array_like, shape [..., V]
         :math:`y` [-].
     skip : array_like, shape [..., V], optional
-        :math:`s(d)`, probability that the device keeps draft d and sends nothing [-]; by default 0. One number
-        serves all drafts.
+        :math:`s(d)`, probability that the device keeps draft d and sends nothing [-]; by default 0. One
+        number serves all drafts.
     verify_with : array_like, shape [..., V]
         :math:`\hat x`, what the server takes for the law of the draft [-].
 

@@ -54,8 +54,9 @@ def cuhlm() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run `cuhlm`; exit 0 on success, 2 on bad input, 1 when a computation cannot be done."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        cuhlm.main(args=arguments, prog_name="cuhlm", standalone_mode=False)
+        cuhlm.main(args=given or ["--help"], prog_name="cuhlm", standalone_mode=False)
     except click.exceptions.Exit as stop:
         sys.exit(stop.exit_code)
     except (click.Abort, KeyboardInterrupt):

@@ -14,6 +14,8 @@ from cuhlm_theory import presets
 from cuhlm_theory.capacity import snr_from_db
 from cuhlm_theory.parameters import Link
 
+_MAX_POINTS = 100_000  # of a sweep on the command line
+
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
@@ -27,10 +29,8 @@ class Decibels(click.ParamType):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return a float, or an array for a sweep."""
-        if not isinstance(value, str):
-            return value
         try:
-            parts = [float(part) for part in value.split(":")]
+            parts = [float(part) for part in str(value).split(":")]
         except ValueError:
             parts = []
         if len(parts) == 1 and parts[0] < np.inf:
@@ -41,10 +41,15 @@ class Decibels(click.ParamType):
             and np.all(np.isfinite(parts))
             and parts[2] > 0
             and parts[1] >= parts[0]
+            and (parts[1] - parts[0]) / parts[2] < _MAX_POINTS
         ):
             start, stop, step = parts
             return start + step * np.arange(np.floor((stop - start) / step + 1e-9) + 1)
-        form = "a number or A:B:STEP with A <= B and STEP > 0" if self.sweep else "a number"
+        form = (
+            "a number or A:B:STEP with A <= B, STEP > 0 and at most 100000 points"
+            if self.sweep
+            else "a number"
+        )
         self.fail(f"snr_db must be {form}; got {value!r}", param, ctx)
 
 
@@ -129,7 +134,13 @@ def _load_scenario(ctx: click.Context, param: click.Parameter, path: Path | None
         entries = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"scenario {path} is not TOML: {error}") from None
-    known = {p.name for p in ctx.command.params if isinstance(p, click.Option) and p.name != "help"}
+    known = {
+        name.removeprefix("--").replace("-", "_"): option
+        for option in ctx.command.params
+        if isinstance(option, click.Option)
+        for name in option.opts
+        if name.startswith("--")
+    }
     defaults = {}
     for key, value in entries.items():
         name = key.replace("-", "_")
@@ -138,7 +149,11 @@ def _load_scenario(ctx: click.Context, param: click.Parameter, path: Path | None
             raise ValueError(
                 f"scenario key {key!r} is unknown; the nearest known key is {near.replace('_', '-')!r}"
             )
-        defaults[name] = value
+        option = known[name]
+        if isinstance(value, dict | list):
+            raise ValueError(f"scenario key {key!r} must be one value; got a {type(value).__name__}")
+        # as text, so that a scenario is read exactly as the command line is: no 1.5 as an int, no true as 1.0
+        defaults[option.name] = value if isinstance(value, bool) and option.is_flag else str(value)
     ctx.default_map = defaults
     return path
 

@@ -56,7 +56,7 @@ def table(title: str, columns: Iterable[str], rows: Iterable[Iterable[Any]], *, 
         drawn.add_column(column, justify="left" if index == 0 else "right", overflow="fold")
     for row in rows:
         drawn.add_row(*(_cell(value) for value in row))
-    Console(soft_wrap=False).print(drawn)
+    Console(markup=False, highlight=False).print(drawn)  # "[bit]" is a unit, not markup
 
 
 def _cell(value: Any) -> str:

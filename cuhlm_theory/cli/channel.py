@@ -1,0 +1,84 @@
+"""`cuhlm channel`: rate and latency of one packet."""
+
+from typing import Any
+
+import click
+import numpy as np
+
+from cuhlm_theory import capacity, presets
+from cuhlm_theory.cli import options, output
+
+_MEANING = {
+    "awgn": "Shannon limit",
+    "rayleigh-ergodic": "limit of many coherence blocks, not a mean: the mean is infinite",
+    "rayleigh-outage": "of a packet that is not in outage",
+    "rayleigh-arq": "mean, repeated at the best fixed rate until received",
+    "short-packet": "of one attempt, normal approximation",
+}
+
+
+def _render(result: output.Result) -> None:
+    points = zip(*(np.atleast_1d(result[key]) for key in ("snr_db", *_columns(result))), strict=True)
+    output.table(
+        f"{result['bits']:g} bit over {result['bandwidth_hz']:g} Hz, {result['fading']}",
+        ["SNR [dB]", *_columns(result).values()],
+        points,
+        note=f"Latency: {result['latency_is']}.",
+    )
+
+
+def _columns(result: output.Result) -> dict[str, str]:
+    titles = {
+        "rate_bit_per_s": "rate [bit/s]",
+        "spectral_efficiency_bit_per_s_per_hz": "R* [bit/s/Hz]",
+        "success_probability": "success [-]",
+        "blocklength": "blocklength [-]",
+        "latency_s": "latency [s]",
+        "mean_latency_s": "mean latency [s]",
+    }
+    return {key: title for key, title in titles.items() if key in result}
+
+
+@click.command(
+    "channel", epilog="\b\nExample: cuhlm channel --bits 736000 --fading rayleigh-arq --snr-db 0:20:5"
+)
+@options.scenario
+@click.option(
+    "--bits",
+    type=float,
+    default=8.0 * presets.SETTINGS["full_payload_byte"].value,
+    show_default=True,
+    help="Payload of the packet [bit].",
+)
+@options.link_sweep
+@click.option("--mean", is_flag=True, help="Also the mean latency with lost packets repeated.")
+@output.reports(_render)
+def command(*, bits: float, snr_db: float | np.ndarray, mean: bool, **link_options: Any) -> output.Result:
+    """Rate and latency of one packet."""
+    points = [_point(bits, value, mean, link_options) for value in np.atleast_1d(snr_db).tolist()]
+    columns = {key: [point[key] for point in points] for key in points[0]}
+    return {
+        "bits": bits,
+        "bandwidth_hz": link_options["bandwidth_hz"],
+        "fading": link_options["fading"],
+        "latency_is": _MEANING[link_options["fading"]],
+        **(columns if np.ndim(snr_db) else points[0]),
+    }
+
+
+def _point(bits: float, snr_db: float, mean: bool, link_options: dict[str, Any]) -> output.Result:
+    link = options.build_link(snr_db=snr_db, **link_options)
+    result = {
+        "snr_db": snr_db,
+        "rate_bit_per_s": float(capacity.rate_bit_per_s(link, bits)),
+        "latency_s": float(capacity.packet_latency_s(link, bits)),
+    }
+    if link.fading == "rayleigh-arq":
+        rate = capacity.arq_spectral_efficiency(link.snr)
+        result["spectral_efficiency_bit_per_s_per_hz"] = float(rate)
+        result["success_probability"] = float(capacity.arq_success_probability(rate, link.snr))
+    if link.fading == "short-packet":
+        result["blocklength"] = float(capacity.short_packet_blocklength(bits, link.snr, link.block_error))
+    if mean:
+        result["mean_latency_s"] = float(capacity.mean_packet_latency_s(link, bits))
+    return result

@@ -1,0 +1,81 @@
+"""`cuhlm payload`: bits of a truncated distribution under each codec."""
+
+import click
+
+from cuhlm_theory import payload, presets
+from cuhlm_theory.cli import options, output
+from cuhlm_theory.parameters import Codec
+
+_CODECS = {
+    "printed": "value and index of each entry",
+    "dense": "all values in token order",
+    "enumerative": "values in token order, number of the index set",
+    "index_only": "the draft token's index",
+}
+
+
+def _render(result: output.Result) -> None:
+    rows = [
+        (name.replace("_", "-"), result[f"{name}_bit"], _byte(result[f"{name}_bit"]), what)
+        for name, what in _CODECS.items()
+    ]
+    output.table(
+        f"{result['k']} of {result['vocab_size']} entries, {result['prob_bits']} bit a probability, "
+        f"{result['index_bits']} bit an index",
+        ["codec", "bits", "bytes", "what is sent"],
+        rows,
+        note=f"Least: {result['best_codec']}. The printed codec saves {result['compression']:.4%} of k = V.",
+    )
+
+
+def _byte(bits: int) -> int | float:
+    return bits / 8 if bits % 8 else bits // 8
+
+
+@click.command("payload", epilog="\b\nExample: cuhlm payload --k 30 --vocab-size 32000")
+@options.scenario
+@click.option(
+    "--k",
+    type=int,
+    default=int(presets.SETTINGS["offline_k"].value),
+    show_default=True,
+    help="Entries kept.",
+)
+@click.option(
+    "--vocab-size",
+    type=int,
+    default=int(presets.SETTINGS["vocab_size"].value),
+    show_default=True,
+    help="V, tokens in the vocabulary.",
+)
+@click.option(
+    "--prob-bits",
+    type=int,
+    default=int(presets.SETTINGS["prob_bits"].value),
+    show_default=True,
+    help="b_prob, bits a probability.",
+)
+@click.option("--index-bits", type=int, default=None, help="Bits a token index [default: ceil(log2 V)].")
+@click.option("--skipped", type=int, default=0, show_default=True, help="Skipped tokens to re-synchronise.")
+@output.reports(_render)
+def command(
+    *, k: int, vocab_size: int, prob_bits: int, index_bits: int | None, skipped: int
+) -> output.Result:
+    """Bits of a truncated distribution under each codec."""
+    bits = {
+        "printed": int(payload.printed_bit(k, vocab_size, prob_bits, index_bits)),
+        "dense": int(payload.dense_bit(vocab_size, prob_bits)),
+        "enumerative": int(payload.enumerative_bit(k, vocab_size, prob_bits)),
+    }
+    return {
+        "k": k,
+        "vocab_size": vocab_size,
+        "prob_bits": prob_bits,
+        "index_bits": Codec(vocab_size=vocab_size, index_bits=index_bits).bits_per_index,
+        **{f"{name}_bit": value for name, value in bits.items()},
+        "index_only_bit": int(payload.index_only_bit(vocab_size, index_bits)),
+        "resync_bit": int(payload.resync_bit(skipped, vocab_size, index_bits)),
+        "best_codec": min(bits, key=lambda name: bits[name]),
+        "best_bit": min(bits.values()),
+        "compression": float(payload.compression(k, vocab_size, prob_bits, index_bits)),
+    }
