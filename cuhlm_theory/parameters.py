@@ -137,6 +137,14 @@ class Budget:
 
 Array = NDArray[np.float64]
 
+_ROUNDING = 1e-5  # of sums of float32 probabilities
+_PROFILES = {
+    "": ("draft_prob", "llm_prob", "tv", "max_prob"),
+    "k_grid": ("tv_profile", "tail_mass", "sorted_prob"),
+    "coarse_k_grid": ("truncated_acceptance", "output_bias"),
+    "threshold_grid": ("skip_mass", "skip_risk", "server_bias"),
+}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tokens:
@@ -200,6 +208,25 @@ class Tokens:
             as_probability(name, getattr(self, name))
         if abs(float(self.weight.sum()) - 1.0) > 1e-9:
             raise ValueError(f"weight must sum to 1; got {self.weight.sum():g}")
+        for grid_name, names in _PROFILES.items():
+            grid = getattr(self, grid_name) if grid_name else np.empty(())
+            if grid is not None and np.any(np.diff(np.atleast_1d(grid)) <= 0):
+                raise ValueError(f"Tokens.{grid_name} must increase; got {grid}")
+            for name in names:
+                self._check_column(name, grid_name, None if grid is None else grid.shape)
+
+    def _check_column(self, name: str, grid_name: str, shape: tuple[int, ...] | None) -> None:
+        """Refuse a profile that does not fit its grid and what is no probability, float32 rounding apart."""
+        column = getattr(self, name)
+        if column is None:
+            return
+        if shape is None:
+            raise ValueError(f"Tokens.{name} must come with Tokens.{grid_name}; got None")
+        if column.shape[1:] != shape:
+            raise ValueError(f"Tokens.{name} must have rows of shape {shape}; got {column.shape[1:]}")
+        bad = ~((column >= -_ROUNDING) & (column <= 1.0 + _ROUNDING))  # catches NaN
+        if np.any(bad):
+            raise ValueError(f"Tokens.{name} must lie in [0, 1]; got {column[bad].flat[0]:g}")
 
     def __len__(self) -> int:
         return len(self.uncertainty)
