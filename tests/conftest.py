@@ -1,6 +1,56 @@
-"""Property tests draw the same examples on every run and have no deadline on a busy machine."""
+"""What several test files share: the command line in this process, and how property tests draw."""
 
+import json
+
+import pytest
 from hypothesis import settings
 
+from cuhlm_theory.cli import main
+
+# The same examples on every run, and no deadline on a busy machine.
 settings.register_profile("cuhlm", deadline=None, derandomize=True, database=None)
 settings.load_profile("cuhlm")
+
+
+@pytest.fixture
+def run_cuhlm(capsys):
+    """Run `cuhlm` with the arguments given; returns the exit code, stdout and stderr."""
+
+    def run(*arguments):
+        code = 0
+        try:
+            main([str(argument) for argument in arguments])
+        except SystemExit as stop:
+            code = stop.code
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run
+
+
+@pytest.fixture
+def cuhlm_json(run_cuhlm):
+    """Run `cuhlm … --json`, which must succeed and say nothing else; returns the object."""
+
+    def run(*arguments):
+        code, out, err = run_cuhlm(*arguments, "--json")
+        assert (code, err) == (0, "")
+        return json.loads(out)
+
+    return run
+
+
+@pytest.fixture
+def assert_refused(run_cuhlm):
+    """Run `cuhlm`, which must end with ``code`` and one line on stderr that contains ``words``."""
+
+    def check(*arguments, code=2, words=()):
+        got_code, out, err = run_cuhlm(*arguments)
+        assert (got_code, out) == (code, "")
+        assert err.startswith("cuhlm: ")
+        assert err.count("\n") == 1
+        assert "Traceback" not in err
+        for word in words:
+            assert word in err
+
+    return check

@@ -23,7 +23,8 @@ def _render(result: output.Result) -> None:
         f"{result['bits']:g} bit over {result['bandwidth_hz']:g} Hz, {result['fading']}",
         ["SNR [dB]", *_columns(result).values()],
         points,
-        note=f"Latency: {result['latency_is']}.",
+        note=f"Latency: {result['latency_is']}."
+        + (f" Assumed: {', '.join(result['assumed'])}." if result["assumed"] else ""),
     )
 
 
@@ -62,6 +63,7 @@ def command(*, bits: float, snr_db: float | np.ndarray, mean: bool, **link_optio
         "bandwidth_hz": link_options["bandwidth_hz"],
         "fading": link_options["fading"],
         "latency_is": _MEANING[link_options["fading"]],
+        "assumed": options.left_to_default("bandwidth_hz", "snr_db"),
         **(columns if np.ndim(snr_db) else points[0]),
     }
 

@@ -158,6 +158,12 @@ def _load_scenario(ctx: click.Context, param: click.Parameter, path: Path | None
     return path
 
 
+def left_to_default(*names: str) -> list[str]:
+    """Return those of the running command's parameters that neither the user nor a scenario gave."""
+    source = click.get_current_context().get_parameter_source
+    return [name for name in names if source(name) is click.core.ParameterSource.DEFAULT]
+
+
 def build_link(*, bandwidth_hz: float, snr_db: float, fading: str, outage: float, block_error: float) -> Link:
     """Make the link of the shared options; dB end here."""
     return Link(

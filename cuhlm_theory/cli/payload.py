@@ -56,10 +56,12 @@ def _byte(bits: int) -> int | float:
     help="b_prob, bits a probability.",
 )
 @click.option("--index-bits", type=int, default=None, help="Bits a token index [default: ceil(log2 V)].")
-@click.option("--skipped", type=int, default=0, show_default=True, help="Skipped tokens to re-synchronise.")
+@click.option(
+    "--num-tokens", type=int, default=0, show_default=True, help="Skipped tokens to re-synchronise."
+)
 @output.reports(_render)
 def command(
-    *, k: int, vocab_size: int, prob_bits: int, index_bits: int | None, skipped: int
+    *, k: int, vocab_size: int, prob_bits: int, index_bits: int | None, num_tokens: int
 ) -> output.Result:
     """Bits of a truncated distribution under each codec."""
     bits = {
@@ -74,7 +76,7 @@ def command(
         "index_bits": Codec(vocab_size=vocab_size, index_bits=index_bits).bits_per_index,
         **{f"{name}_bit": value for name, value in bits.items()},
         "index_only_bit": int(payload.index_only_bit(vocab_size, index_bits)),
-        "resync_bit": int(payload.resync_bit(skipped, vocab_size, index_bits)),
+        "resync_bit": int(payload.resync_bit(num_tokens, vocab_size, index_bits)),
         "best_codec": min(bits, key=lambda name: bits[name]),
         "best_bit": min(bits.values()),
         "compression": float(payload.compression(k, vocab_size, prob_bits, index_bits)),
