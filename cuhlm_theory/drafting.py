@@ -618,7 +618,8 @@ def sync_break_even_risk(
     r"""Risk at which verify-on-sync is as fast as CU-HLM at the same trigger; below it, it is faster.
 
     .. math:: R^* = p_\mathrm{tx} \frac{p_\mathrm{tx} \tau_\mathrm{up}(k) - \tau_\mathrm{up}(b)}
-              {\tau_\mathrm{SLM} + \tau_\mathrm{up}(b) + p_\mathrm{tx} \tau_\mathrm{LLM}}      \qquad \text{[new]}
+              {\tau_\mathrm{SLM} + \tau_\mathrm{up}(b) + p_\mathrm{tx} \tau_\mathrm{LLM}}
+              \qquad \text{[new]}
 
     Without the bonus token. Derivation: ``derivations.drafting.sync_break_even_risk``.
 

@@ -1,0 +1,293 @@
+"""Minimise mean latency subject to a mean bias: a multiple-choice knapsack, solved and certified.
+
+Each context takes one of A actions with a latency and a bias. Randomised policies make it a linear programme
+with one coupling constraint, so one multiplier solves it.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from cuhlm_theory._checks import Floats, as_nonnegative, as_probability
+from cuhlm_theory.errors import CuhlmError, InfeasibleError
+
+_MAX_STEPS = 1000  # each step finds a new vertex of a convex curve; a few tens are usual
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Knapsack:
+    """A solved knapsack: two policies, the chance to use each, and the proof that nothing is better."""
+
+    within: NDArray[np.int64]
+    """Action of each context under the policy that stays within the budget, shape [N]."""
+    beyond: NDArray[np.int64]
+    """Action under the policy that exceeds it, shape [N]; ``within`` again where the budget is slack."""
+    share: float
+    """Chance to use ``beyond``; with it the budget is met with equality [-]."""
+    multiplier_s: float
+    """lambda*: latency that one more unit of bias would save [s]."""
+    latency_s: float
+    """Mean latency of the randomised policy, the primal value [s]."""
+    bias: float
+    """Its mean bias [-]."""
+    dual_s: float
+    """Lower bound on the latency of every policy within the budget [s]."""
+    num_steps: int
+    """Multipliers tried."""
+
+    @property
+    def gap_s(self) -> float:
+        """Primal minus dual value [s]; 0 up to rounding proves optimality."""
+        return self.latency_s - self.dual_s
+
+    @property
+    def binds(self) -> bool:
+        """Whether more bias would buy latency."""
+        return self.multiplier_s > 0.0
+
+
+def solve(latency_s: ArrayLike, bias: ArrayLike, weight: ArrayLike, budget: float) -> Knapsack:
+    r"""Solve the knapsack in closed form.
+
+    .. math:: \min_\pi \sum_{n, a} w_n \pi_{n a} \tau_{n a}
+              \quad \text{s.t.} \quad \sum_{n, a} w_n \pi_{n a} \beta_{n a} \le \epsilon
+              \qquad \text{[THEORY, Sec. 12], new}
+
+    Given :math:`\lambda` every context takes :math:`\arg\min_a \tau_{n a} + \lambda \beta_{n a}`. The
+    search brackets :math:`\lambda^*` between a policy within the budget and one beyond it and tries the
+    multiplier at which both cost the same, so it ends exactly at a breakpoint; there the two are mixed.
+    Derivation: ``derivations.optimise.lagrangian``.
+
+    Parameters
+    ----------
+    latency_s : array_like, shape [N, A]
+        :math:`\tau`, latency of each action [s]; infinite for an action that cannot be taken.
+    bias : array_like, shape [N, A]
+        :math:`\beta`, bias of each action [-].
+    weight : array_like, shape [N]
+        :math:`w`, probability weights of the contexts [-].
+    budget : float
+        :math:`\epsilon`, mean bias that may be spent [-].
+
+    Returns
+    -------
+    Knapsack
+        Policy, multiplier, primal and dual value.
+
+    Raises
+    ------
+    ValueError
+        If shapes disagree, a latency is negative or the budget is outside [0, 1].
+    InfeasibleError
+        If even the least bias exceeds the budget, or a context has no action that can be taken.
+
+    Examples
+    --------
+    Two equal contexts that may pay 1 s or a bias of 0.2 and 0.4: the cheaper one is bought first.
+
+    >>> solved = solve([[1.0, 0.0], [1.0, 0.0]], [[0.0, 0.2], [0.0, 0.4]], [0.5, 0.5], 0.2)
+    >>> round(solved.latency_s, 9), round(solved.multiplier_s, 9), round(solved.share, 9)
+    (0.25, 2.5, 0.5)
+    """
+    cost, loss, share = _checked(latency_s, bias, weight)
+    budget = float(as_probability("bias_budget", budget))
+    rows = np.arange(len(share))
+
+    def value(action: NDArray[np.int64]) -> tuple[NDArray[np.int64], float, float]:
+        return action, float(share @ cost[rows, action]), float(share @ loss[rows, action])
+
+    beyond = value(_first_best(cost, loss))  # the least latency, and of those the least bias
+    if not np.isfinite(beyond[1]):
+        raise InfeasibleError("a context has no action of finite latency; raise snr_db or bias_budget")
+    if beyond[2] <= budget:
+        return _solved(beyond, beyond, 0.0, 0.0, budget, beyond[1], 1)
+    within = value(_first_best(loss, cost))
+    if within[2] > budget * (1.0 + 1e-12) + 1e-15:
+        raise InfeasibleError(
+            f"the least bias that any policy reaches is {within[2]:.4g}, above the budget {budget:.4g}; "
+            f"raise bias_budget"
+        )
+    for step in range(2, _MAX_STEPS):
+        multiplier = (within[1] - beyond[1]) / (beyond[2] - within[2])
+        trial = value(np.argmin(cost + multiplier * loss, axis=1))
+        lowest = trial[1] + multiplier * trial[2]
+        corner = within[1] + multiplier * within[2]
+        if lowest >= corner - 1e-13 * abs(corner):
+            return _solved(within, beyond, multiplier, lowest, budget, None, step)
+        if trial[2] > budget:
+            beyond = trial
+        else:
+            within = trial
+    raise CuhlmError(f"the multiplier was not found in {_MAX_STEPS} steps; scale latency_s and bias alike")
+
+
+def _solved(
+    within: tuple[NDArray[np.int64], float, float],
+    beyond: tuple[NDArray[np.int64], float, float],
+    multiplier: float,
+    lagrangian: float,
+    budget: float,
+    dual: float | None,
+    steps: int,
+) -> Knapsack:
+    spread = beyond[2] - within[2]
+    share = min(max((budget - within[2]) / spread, 0.0), 1.0) if spread > 0.0 else 0.0
+    return Knapsack(
+        within=within[0],
+        beyond=beyond[0],
+        share=share,
+        multiplier_s=multiplier,
+        latency_s=(1.0 - share) * within[1] + share * beyond[1],
+        bias=(1.0 - share) * within[2] + share * beyond[2],
+        dual_s=lagrangian - multiplier * budget if dual is None else dual,
+        num_steps=steps,
+    )
+
+
+def _checked(latency_s: ArrayLike, bias: ArrayLike, weight: ArrayLike) -> tuple[Floats, Floats, Floats]:
+    cost = np.asarray(latency_s, dtype=np.float64)
+    if cost.ndim != 2 or not np.all(cost >= 0.0):
+        raise ValueError("latency_s must be a table [N, A] of at least 0 without NaN")
+    loss = as_nonnegative("bias", bias)
+    share = as_nonnegative("weight", weight)
+    if loss.shape != cost.shape or share.shape != cost.shape[:1]:
+        raise ValueError(
+            f"bias and weight must have shapes {cost.shape} and {cost.shape[:1]}; "
+            f"got {loss.shape} and {share.shape}"
+        )
+    return cost, np.where(np.isfinite(cost), loss, np.inf), share
+
+
+def _first_best(first: Floats, then: Floats) -> NDArray[np.int64]:
+    """Return the action with the least ``first``, ties broken by the least ``then``, shape [N]."""
+    tied = first <= np.min(first, axis=1, keepdims=True)
+    return np.argmin(np.where(tied, then, np.inf), axis=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Certificate:
+    """What a linear-programming solver says of the same problem."""
+
+    primal_s: float
+    """Optimal value that the solver reports [s]."""
+    dual_s: float
+    """Lower bound rebuilt from the solver's multiplier, whatever its tolerance [s]."""
+    multiplier_s: float
+    """Its multiplier of the bias budget [s]."""
+    solver: str
+    """Solver that was used."""
+
+
+def solve_lp(latency_s: ArrayLike, bias: ArrayLike, weight: ArrayLike, budget: float) -> Certificate:
+    r"""Solve the same knapsack as a linear programme in cvxpy and return its dual.
+
+    Weak duality makes the multiplier of any solver a proof: for every :math:`\lambda \ge 0`,
+    :math:`\sum_n w_n \min_a (\tau_{n a} + \lambda \beta_{n a}) - \lambda \epsilon` is a lower bound.
+    Derivation: ``derivations.optimise.weak_duality``.
+
+    Parameters
+    ----------
+    latency_s : array_like, shape [N, A]
+        Latency of each action [s], finite or infinite.
+    bias : array_like, shape [N, A]
+        Bias of each action [-].
+    weight : array_like, shape [N]
+        Probability weights [-].
+    budget : float
+        Mean bias that may be spent [-].
+
+    Returns
+    -------
+    Certificate
+        The solver's value, its multiplier and the bound that follows.
+
+    Raises
+    ------
+    ValueError
+        If shapes disagree, a latency is negative or the budget is outside [0, 1].
+    InfeasibleError
+        If the solver finds no policy within the budget.
+
+    Examples
+    --------
+    >>> certificate = solve_lp([[1.0, 0.0], [1.0, 0.0]], [[0.0, 0.2], [0.0, 0.4]], [0.5, 0.5], 0.2)
+    >>> round(certificate.primal_s, 6), round(certificate.dual_s, 6)
+    (0.25, 0.25)
+    """
+    import cvxpy as cp  # takes seconds to import: only who asks for a certificate pays
+    from scipy.sparse import csr_array
+
+    cost, loss, share = _checked(latency_s, bias, weight)
+    budget = float(as_probability("bias_budget", budget))
+    row, action = np.nonzero(np.isfinite(cost))  # one variable an action that can be taken
+    scale_s = float(np.max(cost[row, action], initial=0.0)) or 1.0
+    each = len(share) * share[row]  # near 1, which the solver's tolerances suit
+    chance = cp.Variable(len(row), nonneg=True)
+    of_context = csr_array((np.ones(len(row)), (row, np.arange(len(row)))), shape=(len(share), len(row)))
+    spent = (each * loss[row, action]) @ chance <= len(share) * budget
+    goal = (each * cost[row, action] / scale_s) @ chance
+    problem = cp.Problem(cp.Minimize(goal), [of_context @ chance == 1.0, spent])
+    problem.solve(solver=cp.CLARABEL)
+    if problem.status not in (cp.OPTIMAL, cp.OPTIMAL_INACCURATE):
+        raise InfeasibleError(f"the solver reports {problem.status}; raise bias_budget")
+    multiplier = scale_s * max(float(np.squeeze(spent.dual_value)), 0.0)
+    with np.errstate(invalid="ignore"):  # a multiplier of 0 times an action that cannot be taken
+        total = np.where(np.isfinite(cost), cost + multiplier * loss, np.inf)
+    bound = float(share @ np.min(total, axis=1))
+    return Certificate(
+        primal_s=scale_s * float(problem.value) / len(share),
+        dual_s=bound - multiplier * budget,
+        multiplier_s=multiplier,
+        solver=str(problem.solver_stats.solver_name),
+    )
+
+
+def lower_hull(bias: ArrayLike, latency_s: ArrayLike) -> NDArray[np.int64]:
+    r"""Return the actions that some multiplier can choose: the vertices of the lower convex hull of each row.
+
+    Derivation: ``derivations.optimise.hull``.
+
+    Parameters
+    ----------
+    bias : array_like, shape [N, A]
+        Bias of each action [-].
+    latency_s : array_like, shape [N, A]
+        Latency of each action [s], finite.
+
+    Returns
+    -------
+    ndarray of int64, shape [N, H]
+        Places of the vertices from the least bias to the least latency; the last one is repeated where a row
+        has fewer than H.
+
+    Raises
+    ------
+    ValueError
+        If a value is negative or not finite.
+
+    Examples
+    --------
+    >>> lower_hull([[0.0, 0.1, 0.2, 0.3]], [[1.0, 0.9, 0.2, 0.3]])
+    array([[0, 2]])
+    """
+    loss, cost = as_nonnegative("bias", bias), as_nonnegative("latency_s", latency_s)
+    current = _first_best(loss, cost)
+    vertices = [current]
+    rows = np.arange(len(loss))
+    while rows.size:
+        here = current[rows]
+        at_loss, at_cost = loss[rows, here][:, None], cost[rows, here][:, None]
+        saved, paid = at_cost - cost[rows], loss[rows] - at_loss
+        faster = saved > 0.0
+        with np.errstate(divide="ignore", invalid="ignore"):
+            rate = np.where(faster, saved / paid, -np.inf)  # latency saved per unit of bias
+        best = np.max(rate, axis=1, keepdims=True)
+        step = np.argmax(np.where((rate == best) & faster, saved, -np.inf), axis=1)  # the far end of an edge
+        going = faster.any(axis=1)
+        rows = rows[going]
+        if rows.size:
+            current = current.copy()
+            current[rows] = step[going]
+            vertices.append(current)
+    return np.stack(vertices, axis=1)

@@ -1,0 +1,276 @@
+"""The operating point that a device can run: one threshold, one rule for k, within the recorded budgets."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cuhlm_theory._checks import Floats, as_nonnegative
+from cuhlm_theory.errors import InfeasibleError
+from cuhlm_theory.optimise.actions import Actions, Curves, actions, curves
+from cuhlm_theory.optimise.knapsack import Knapsack, lower_hull, solve
+from cuhlm_theory.parameters import Budget, System, Tokens
+from cuhlm_theory.schemes.rules import threshold_trigger
+
+_SLACK = 1e-12  # rounding of sums of float32 columns that meet a budget with equality
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperatingPoint:
+    """One threshold and one multiplier; what they cost on the recorded tokens."""
+
+    threshold: float
+    """u_th: skip iff the uncertainty is at most this; negative skips nothing [-]."""
+    truncation_price_s: float
+    """mu: keep the k that minimises tau_up(k) + mu * TV_k [s]; 0 always keeps one entry."""
+    risk: float
+    """Mean bias of skipping, the larger of context average and recorded drafts [-]."""
+    truncation: float
+    """Mean bias that truncation may cause [-]."""
+    latency_s: float
+    """Mean latency of a token [s]."""
+    binds: str
+    """Which budget stops it from being faster: `bias`, `risk`, `truncation`, or `none`."""
+    optimum_s: float | None
+    """Latency of the best randomised policy of any form, where it was computed [s]."""
+    multiplier_s: float | None
+    """lambda* of that optimum: what a unit of bias would save [s]."""
+    dual_s: float | None
+    """Lower bound on the latency of every policy within the budget [s]."""
+
+    @property
+    def bias(self) -> float:
+        """Bound on the mean per-token bias [-]."""
+        return self.risk + self.truncation
+
+    @property
+    def excess(self) -> float | None:
+        """Latency above the best randomised policy, relative [-]."""
+        return None if self.optimum_s is None else self.latency_s / self.optimum_s - 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Edges:
+    """Steps from the full distribution towards one entry, best bargain first; M steps."""
+
+    context: NDArray[np.int64]
+    saved_s: Floats
+    lost: Floats
+    rate_s: Floats  # saved_s / lost
+
+
+def _edges(given: Curves) -> _Edges:
+    cost_s = np.broadcast_to(given.send_s, given.truncation.shape)
+    hull = lower_hull(given.truncation, cost_s)
+    saved_s = given.send_s[hull[:, :-1]] - given.send_s[hull[:, 1:]]
+    lost = np.diff(np.take_along_axis(given.truncation, hull, axis=1), axis=1)
+    context, step = np.nonzero(saved_s > 0.0)
+    saved_s, lost = saved_s[context, step], lost[context, step]
+    rate_s = saved_s / lost
+    order = np.argsort(-rate_s, kind="stable")
+    return _Edges(context=context[order], saved_s=saved_s[order], lost=lost[order], rate_s=rate_s[order])
+
+
+def operating_point(
+    tokens: Tokens,
+    system: System,
+    budget: Budget,
+    *,
+    bias_price_s: float = 0.0,
+    quantisation_tv: Floats | None = None,
+    bound: bool = True,
+) -> OperatingPoint:
+    r"""Return the fastest threshold and truncation rule within the budgets.
+
+    .. math:: \min_{u_\mathrm{th}, \mu} E[P_\mathrm{tx} (\tau_\mathrm{up}(k_\mu) + \tau_\mathrm{LLM})]
+              \quad \text{s.t.} \quad R(u_\mathrm{th})
+              + E[\mathrm{TV}_{k_\mu} 1\{P_\mathrm{tx} > 0\}] \le \epsilon      \qquad \text{[new]}
+
+    with :math:`k_\mu(x) = \arg\min_k \tau_\mathrm{up}(k) + \mu \mathrm{TV}_k`, which the device finds
+    without the server. For each recorded threshold the multipliers at which some context changes its k are
+    sorted once and taken as long as the budget lasts, which is exact. The result is deterministic; `solve`
+    gives the best randomised policy of any form for comparison.
+    Derivation: ``derivations.optimise.operating_point``.
+
+    Parameters
+    ----------
+    tokens : Tokens
+        Recorded tokens with truncation and skip profiles.
+    system : System
+        Device, server and link.
+    budget : Budget
+        Bias that may be spent, and its parts where they are fixed by hand.
+    bias_price_s : float
+        Seconds that a unit of bias costs, on top of the budget [s].
+    quantisation_tv : ndarray, shape [K], optional
+        TV that writing the probabilities with few bits adds at each size [-].
+    bound : bool
+        Whether to compute the best randomised policy too.
+
+    Returns
+    -------
+    OperatingPoint
+        Threshold, multiplier and what they cost.
+
+    Raises
+    ------
+    MissingInputError
+        If the tokens lack a profile.
+    InfeasibleError
+        If no threshold meets the budgets, or the link is dead and skipping everything exceeds them.
+
+    Notes
+    -----
+    The risk of a threshold is estimated twice: averaged over all drafts of each recorded context, and on the
+    drafts that were recorded. Both must stay within the budget.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cuhlm_theory.parameters import Codec, Latency, Link
+    >>> tokens = Tokens(  # one context: x = (0.9, 0.1), y = (0.8, 0.2)
+    ...     uncertainty=np.array([0.1, 0.9]),
+    ...     rejection=np.array([1 / 9, 0.0]),
+    ...     weight=np.array([0.9, 0.1]),
+    ...     k_grid=np.array([1, 2]),
+    ...     tv_profile=np.zeros((2, 2)),
+    ...     threshold_grid=np.array([0.5, 1.0]),
+    ...     skip_mass=np.array([[0.9, 1.0]] * 2),
+    ...     skip_risk=np.array([[0.1, 0.1]] * 2),
+    ... )
+    >>> system = System(
+    ...     link=Link(bandwidth_hz=1e3, snr=1.0),
+    ...     codec=Codec(vocab_size=2),
+    ...     latency=Latency(slm_s=0.01, llm_s=0.1),
+    ... )
+    >>> operating_point(tokens, system, Budget(bias=0.05)).threshold
+    -1.0
+    >>> operating_point(tokens, system, Budget(bias=0.2)).threshold
+    1.0
+    """
+    price_s = float(as_nonnegative("bias_price_s", bias_price_s))
+    given = curves(tokens, system, quantisation_tv=quantisation_tv)
+    alive = bool(np.all(np.isfinite(given.send_s)))
+    risk = _risks(given, tokens)  # [J + 1]
+    risk_limit = budget.bias if budget.risk is None else min(budget.bias, budget.risk)
+    affordable = np.flatnonzero(risk <= risk_limit + _SLACK)
+    choices = []
+    if alive:
+        edges = _edges(given)
+        for j in affordable:
+            room = budget.bias - risk[j]
+            if budget.truncation is not None:
+                room = min(room, budget.truncation)
+            choices.append(_truncate(given, edges, int(j), float(max(room, 0.0)), price_s))
+    else:
+        choices = [_Choice(j=int(j)) for j in affordable if not np.any(given.transmit[:, j] > 0.0)]
+        if not choices:
+            raise InfeasibleError(
+                f"the link is dead and skipping every token costs a bias of {risk[-1]:.4g}, above the budget "
+                f"{risk_limit:.4g}; raise snr_db or bias_budget"
+            )
+    best = min(choices, key=lambda choice: choice.latency_s + price_s * (risk[choice.j] + choice.truncation))
+    relaxed = _randomised(given, budget) if bound and alive else None
+    return OperatingPoint(
+        threshold=float(given.thresholds[best.j]),
+        truncation_price_s=best.price_s,
+        risk=float(risk[best.j]),
+        truncation=best.truncation,
+        latency_s=given.base_s + best.latency_s,
+        binds=_binding(budget, risk, best),
+        optimum_s=None if relaxed is None else given.base_s + relaxed.latency_s,
+        multiplier_s=None if relaxed is None else relaxed.multiplier_s,
+        dual_s=None if relaxed is None else given.base_s + relaxed.dual_s,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Choice:
+    """The best truncation rule at one threshold."""
+
+    j: int
+    latency_s: float = 0.0
+    truncation: float = 0.0
+    price_s: float = 0.0
+    stopped: bool = False  # whether the budget, not the price, ended the truncation
+
+
+def _risks(given: Curves, tokens: Tokens) -> Floats:
+    """Return the larger of the two estimates of the risk at each threshold, shape [J + 1]."""
+    drafts = [
+        float(tokens.weight @ threshold_trigger(tokens, float(t), recorded_drafts=True).risk)
+        for t in given.thresholds
+    ]
+    return np.maximum(given.weight @ given.risk, drafts)
+
+
+def _truncate(given: Curves, edges: _Edges, j: int, room: float, price_s: float) -> _Choice:
+    """Truncate as far as the room lasts: take the steps in order of what they save per bias."""
+    transmit = given.transmit[:, j]
+    weight = given.weight * (transmit > 0.0)
+    full_s = float(given.weight @ transmit) * float(given.send_s[-1])
+    lost = np.cumsum(weight[edges.context] * edges.lost)
+    saved_s = np.cumsum((given.weight * transmit)[edges.context] * edges.saved_s)
+    worth = int(np.searchsorted(-edges.rate_s, -price_s, side="left"))  # steps that save more than they cost
+    most = int(np.searchsorted(lost, room + _SLACK, side="right"))
+    count = min(most, worth)
+    while 0 < count < len(lost) and edges.rate_s[count] == edges.rate_s[count - 1]:
+        count -= 1  # the rule takes equal bargains together or not at all
+    if count == 0:
+        price = 2.0 * float(edges.rate_s[0]) if len(lost) else 0.0
+        return _Choice(j=j, latency_s=full_s, price_s=price, stopped=bool(len(lost)) and worth > 0)
+    price = _between(edges.rate_s, count)
+    return _Choice(
+        j=j,
+        latency_s=max(full_s - float(saved_s[count - 1]), 0.0),
+        truncation=float(lost[count - 1]),
+        price_s=price,
+        stopped=count < min(worth, len(lost)),
+    )
+
+
+def _between(rate_s: Floats, count: int) -> float:
+    """Return a multiplier that takes the first ``count`` steps and no other."""
+    return 0.5 * float(rate_s[count - 1] + rate_s[count]) if count < len(rate_s) else 0.0
+
+
+def _randomised(given: Curves, budget: Budget) -> Knapsack:
+    return solve_curves(given, budget.bias)[1]
+
+
+def solve_curves(given: Curves, bias_budget: float) -> tuple[Actions, Knapsack]:
+    """Return the actions of the recorded contexts and the best randomised policy over them.
+
+    Parameters
+    ----------
+    given : Curves
+        Trade-offs of the contexts.
+    bias_budget : float
+        Mean bias that may be spent [-].
+
+    Returns
+    -------
+    tuple of Actions and Knapsack
+        The knapsack and its solution; add `Curves.base_s` to its latencies.
+
+    Raises
+    ------
+    InfeasibleError
+        If the link is dead.
+
+    Examples
+    --------
+    See `operating_point`.
+    """
+    table = actions(given)
+    return table, solve(table.latency_s, table.bias, given.weight, bias_budget)
+
+
+def _binding(budget: Budget, risk: Floats, best: _Choice) -> str:
+    """Name the budget that stops the point from being faster."""
+    if best.stopped:
+        own = budget.truncation is not None and budget.truncation <= budget.bias - risk[best.j]
+        return "truncation" if own else "bias"
+    if best.j + 1 == len(risk):
+        return "none"
+    return "bias" if budget.risk is None or budget.risk >= budget.bias else "risk"

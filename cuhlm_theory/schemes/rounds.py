@@ -1,0 +1,227 @@
+"""Rounds that draft several tokens and verify them in one pass: their lengths, their tokens, how they end.
+
+A run of drafts ends at a token that calls for the server, at a maximal length, or where the recorded text
+ends. The server keeps drafts up to the first rejection and replaces that one; the next round starts there.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from cuhlm_theory._checks import Floats, as_count, as_probability
+from cuhlm_theory.errors import DivergentError
+
+_NEGLIGIBLE = 1e-14  # chance of a run so long that its tail no longer matters
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rounds:
+    """Kinds of rounds and how often each happens; R kinds."""
+
+    weight: Floats
+    """How often a kind happens, up to a common factor, shape [R] [-]."""
+    num_drafts: Floats
+    """Drafts of the round, kept or not, shape [R] [token]."""
+    num_tokens: Floats
+    """Mean tokens that the round commits, shape [R] [token]."""
+    all_kept: Floats
+    """Chance that no draft is rejected, shape [R] [-]."""
+    draft_bit: Floats
+    """Uplink payload of all drafts of the round, shape [R] [bit]."""
+
+    def mean(self, values: ArrayLike) -> float:
+        """Return the mean of ``values``, shape [R], over the rounds."""
+        return float(np.sum(self.weight * values) / np.sum(self.weight))
+
+
+def recorded_rounds(
+    acceptance: ArrayLike,
+    ends: ArrayLike,
+    prompt: NDArray[np.int64],
+    draft_bit: ArrayLike,
+    *,
+    max_drafts: int | None = None,
+    bonus: bool = True,
+) -> Rounds:
+    """Find the rounds over recorded tokens, by exact recursion on the chance that one starts at each token.
+
+    Every recorded token is committed once, so the rounds of a text commit as many tokens as it has; a run
+    that the end of the text cuts is verified there. A replaced token is followed by what was recorded.
+
+    Derivation: ``derivations.schemes.recorded_rounds``.
+
+    Parameters
+    ----------
+    acceptance : array_like, shape [N]
+        Chance that each draft is kept [-].
+    ends : array_like of bool, shape [N]
+        Whether a run ends with this draft.
+    prompt : ndarray of int, shape [N]
+        Text that each token belongs to, tokens of a text in their order.
+    draft_bit : array_like, shape [N]
+        Uplink payload of each draft [bit].
+    max_drafts : int, optional
+        Longest run [token]; None sets no limit.
+    bonus : bool
+        Whether the LLM adds its own token after a fully kept run.
+
+    Returns
+    -------
+    Rounds
+        One kind a token that a round can start with.
+
+    Raises
+    ------
+    ValueError
+        If an acceptance is outside [0, 1] or ``max_drafts`` below 1.
+
+    Examples
+    --------
+    Two sure drafts and a sure trigger make one round; with a bonus token the third is the server's own:
+
+    >>> rounds = recorded_rounds([1, 1, 1, 1], [0, 1, 0, 1], np.zeros(4, int), [24] * 4, bonus=False)
+    >>> rounds.weight, rounds.num_tokens
+    (array([1., 0., 1., 0.]), array([2., 1., 2., 1.]))
+    """
+    order = np.argsort(prompt, kind="stable")
+    length = np.unique(prompt, return_counts=True)[1]
+    num_texts, longest = len(length), int(length.max())
+    cell = np.arange(longest) < length[:, None]  # [P, n], True where the text has a token
+
+    def grid(values: ArrayLike, fill: float) -> Floats:
+        padded = np.full((num_texts, longest), fill)
+        padded[cell] = np.broadcast_to(np.asarray(values, dtype=np.float64), order.shape)[order]
+        return padded
+
+    kept = grid(as_probability("acceptance", acceptance), 1.0)  # [P, n]
+    last = _last_draft(grid(np.asarray(ends, dtype=np.float64), 1.0) > 0.0, length, max_drafts)  # [P, n]
+    num_drafts = last - np.arange(longest) + 1
+    total_bit = np.concatenate((np.zeros((num_texts, 1)), np.cumsum(grid(draft_bit, 0.0), axis=1)), axis=1)
+    run_bit = np.take_along_axis(total_bit, last + 1, axis=1) - total_bit[:, :longest]
+
+    begins = np.zeros((num_texts, longest + 2))  # chance that a round starts with this token
+    begins[:, 0] = 1.0
+    tokens, all_kept = np.zeros(kept.shape), np.zeros(kept.shape)
+    alive = np.zeros(kept.shape)  # [P, start]: the round begun there has kept everything so far
+    reach = int(num_drafts[cell].max())
+    for j in range(longest):
+        alive[:, j] = np.where(cell[:, j], 1.0, 0.0)
+        window = slice(max(0, j - reach + 1), j + 1)
+        chance = begins[:, window] * alive[:, window]
+        tokens[:, window] += alive[:, window]
+        passed = alive[:, window] * kept[:, j, None]
+        begins[:, j + 1] += np.sum(chance * (1.0 - kept[:, j, None]), axis=1)
+        done = np.where(last[:, window] == j, passed, 0.0)
+        all_kept[:, window] += done
+        more = bonus & (j + 1 < length[:, None])  # a text that is complete needs no bonus token
+        tokens[:, window] += np.where(more, done, 0.0)
+        finished = np.sum(begins[:, window] * done, axis=1)
+        begins[:, j + 1] += np.where(more[:, 0], 0.0, finished)
+        begins[:, j + 2] += np.where(more[:, 0], finished, 0.0)
+        alive[:, window] = passed - done
+    back = np.empty_like(order)
+    back[order] = np.arange(len(order))
+
+    def flat(values: Floats) -> Floats:
+        return np.asarray(values[cell], dtype=np.float64)[back]
+
+    return Rounds(
+        weight=flat(begins[:, :longest]),
+        num_drafts=flat(num_drafts),
+        num_tokens=flat(tokens),
+        all_kept=flat(all_kept),
+        draft_bit=flat(run_bit),
+    )
+
+
+def _last_draft(
+    ends: NDArray[np.bool_], length: NDArray[np.int64], max_drafts: int | None
+) -> NDArray[np.int64]:
+    """Return where the run begun at each token ends, shape [P, n]."""
+    longest = ends.shape[1]
+    stops = ends.copy()
+    stops[np.arange(len(length)), length - 1] = True
+    position = np.where(stops, np.arange(longest), longest)
+    last = np.minimum.accumulate(position[:, ::-1], axis=1)[:, ::-1]
+    last = np.minimum(last, longest - 1)
+    if max_drafts is None:
+        return last
+    return np.minimum(last, np.arange(longest) + int(as_count("max_drafts", max_drafts)) - 1)
+
+
+def independent_rounds(
+    end_probability: float,
+    acceptance: float,
+    ending_acceptance: float,
+    draft_bit: float,
+    *,
+    max_drafts: int | None = None,
+    bonus: bool = True,
+) -> Rounds:
+    r"""Find the rounds of i.i.d. tokens: a geometric run, cut at a maximal length.
+
+    .. math:: P(L = l) = (1 - e)^{l - 1} e, \qquad
+              E[N | L] = \sum_{j=0}^{L - 1} a^j \;(+\; a^{L - 1} a_e \text{ with the bonus})
+              \qquad \text{[new]}
+
+    Derivation: ``derivations.drafting.sync_tokens_per_round``.
+
+    Parameters
+    ----------
+    end_probability : float
+        :math:`e`, chance that a draft ends its run [-].
+    acceptance : float
+        :math:`a`, chance to be kept of a draft that does not end its run [-].
+    ending_acceptance : float
+        :math:`a_e`, of one that does [-].
+    draft_bit : float
+        Mean payload of a draft [bit].
+    max_drafts : int, optional
+        Longest run [token].
+    bonus : bool
+        Whether the LLM adds its own token after a fully kept run.
+
+    Returns
+    -------
+    Rounds
+        One kind a length, and one for the run that is cut.
+
+    Raises
+    ------
+    ValueError
+        If a probability is outside [0, 1].
+    DivergentError
+        If nothing ever ends a run.
+
+    Examples
+    --------
+    >>> rounds = independent_rounds(1.0, 0.5, 0.5, 24.0)
+    >>> rounds.num_drafts, rounds.num_tokens
+    (array([1., 1.]), array([1.5, 1.5]))
+    """
+    end = float(as_probability("end_probability", end_probability))
+    keep = float(as_probability("acceptance", acceptance))
+    last_keep = float(as_probability("ending_acceptance", ending_acceptance))
+    if max_drafts is None:
+        if end == 0.0:
+            raise DivergentError("no draft triggers a transmission, so the run never ends; give max_drafts")
+        longest = 1 if end == 1.0 else 1 + math.ceil(math.log(_NEGLIGIBLE) / math.log1p(-end))
+    else:
+        longest = int(as_count("max_drafts", max_drafts))
+    length = np.concatenate((np.arange(1, longest + 1), [longest])).astype(np.float64)
+    weight = (1.0 - end) ** (length - 1.0) * end
+    weight[-1] = (1.0 - end) ** longest  # the run that nothing ended
+    before = np.concatenate((np.cumsum(keep ** np.arange(longest)), [0.0]))  # sum of a^j, j < L
+    before[-1] = before[-2]
+    final = np.full(longest + 1, last_keep)
+    final[-1] = keep
+    all_kept = keep ** (length - 1.0) * final
+    return Rounds(
+        weight=weight,
+        num_drafts=length,
+        num_tokens=before + (all_kept if bonus else 0.0),
+        all_kept=all_kept,
+        draft_bit=length * draft_bit,
+    )
