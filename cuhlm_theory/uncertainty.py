@@ -1,4 +1,4 @@
-r"""Temperature-perturbation uncertainty: its conditional mean by certified quadrature, and its sampling noise.
+r"""Temperature-perturbation uncertainty: its mean by certified quadrature, and its sampling noise.
 
 A device draws temperatures :math:`\theta_m` and asks how often the perturbed model disagrees with the draft
 token. THEORY section 4: the answer is binomial around a mean :math:`\bar u` that needs no sampling at all.
@@ -72,11 +72,11 @@ def varentropy_bound(vocab_size: int) -> float:
 def _nodes_needed(half_width: float, top: float, varentropy: float, tolerance: float) -> int:
     r"""Fewest Gauss--Legendre nodes whose a-priori error on one panel is below ``tolerance``.
 
-    For an integrand bounded by :math:`M` in the Bernstein ellipse :math:`\rho = e^\eta`, n nodes err by at most
-    :math:`\tfrac{64}{15} M \rho^{-2n} / (1 - \rho^{-2})` on [-1, 1] (n >= 2). The ellipse of semi-axis
-    :math:`\sinh\eta` stays in the strip of half-width ``strip``, where
-    :math:`M = \theta_{\max} e^{H(\cosh\eta - 1)} / \delta` and :math:`\delta` is what is left of :math:`1 -
-    \tfrac12\tan^2(\text{strip})\,\text{varentropy}`; :math:`\delta` trades width for height, so take the best.
+    For an integrand bounded by :math:`M` in the Bernstein ellipse :math:`\rho = e^\eta`, n nodes err by at
+    most :math:`\tfrac{64}{15} M \rho^{-2n} / (1 - \rho^{-2})` on [-1, 1] (n >= 2). The ellipse of semi-axis
+    :math:`\sinh\eta` stays in the strip of half-width ``strip``, where :math:`M = \theta_{\max}
+    e^{H(\cosh\eta - 1)} / \delta` and :math:`\delta` is what is left of :math:`1 - \tfrac12
+    \tan^2(\text{strip})\,\text{varentropy}`; it trades width for height, so take the best.
     """
     best = math.inf
     for delta in np.geomspace(1e-4, 0.9, 60):
@@ -90,9 +90,9 @@ def _nodes_needed(half_width: float, top: float, varentropy: float, tolerance: f
 
 @functools.lru_cache(maxsize=32)
 def _panels(vocab_size: int, tolerance: float) -> tuple[_Panel, ...]:
-    """Panels from the largest temperature down; half the tolerance is spent on nodes, a quarter each on the rest.
+    """Panels from the largest temperature down; half the tolerance is for nodes, a quarter for cutoffs.
 
-    Below the last panel the argmax limit stands in: an interval of ``tolerance / 4`` times an error of at most 1.
+    Below the last panel the argmax limit stands in: a width of at most ``tolerance / 4``, wrong by at most 1.
     """
     half_width = 0.5
     num_panels = math.ceil(math.log(4.0 / tolerance))
@@ -161,7 +161,7 @@ def _as_tokens(draft: ArrayLike, logits: Floats) -> NDArray[np.int64]:
         return np.broadcast_to(index, logits.shape[:-1])
     except ValueError:
         raise ValueError(
-            f"draft must have one token for each row of logits, shape {logits.shape[:-1]}; got shape {index.shape}"
+            f"draft must have one token a row of logits, shape {logits.shape[:-1]}; got shape {index.shape}"
         ) from None
 
 
@@ -182,7 +182,8 @@ def mean_uncertainty(
     r"""Conditional mean of the temperature-perturbation uncertainty, without sampling.
 
     .. math::
-        \bar u(z, d) = 1 - \frac{1}{\theta_{\max}} \int_0^{\theta_{\max}} \mathrm{softmax}(z/\theta)_d\, d\theta
+        \bar u(z, d)
+        = 1 - \frac{1}{\theta_{\max}} \int_0^{\theta_{\max}} \mathrm{softmax}(z/\theta)_d\, d\theta
 
     New here (THEORY section 4.2); the sampled measure it averages is [CU, eqs. (8)(9), v1], printed.
 
@@ -211,11 +212,11 @@ def mean_uncertainty(
 
     Notes
     -----
-    One-e-fold Gauss--Legendre panels in :math:`\ln\theta`, from :math:`\theta_{\max}` down to
-    ``tolerance / 4`` of it; below, the argmax limit split among exact ties. Features sit at :math:`\theta` of the
-    order of a logit gap, at any scale, hence the logarithm. The number of nodes comes from the bound in the module
-    text and holds for every logit vector, so there is no refinement loop to fool. In each panel the tokens whose
-    gap is too large to matter are dropped, which makes the small temperatures almost free.
+    Gauss--Legendre panels of one e-fold in :math:`\ln\theta`, from :math:`\theta_{\max}` down to
+    ``tolerance / 4`` of it; below, the argmax limit split among exact ties. Features sit at :math:`\theta` of
+    the order of a logit gap, at any scale, hence the logarithm. The number of nodes comes from the bound in
+    the module text and holds for every logit vector, so no refinement loop can be fooled. In each panel the
+    tokens whose gap is too large to matter are dropped, which makes the small temperatures almost free.
 
     References
     ----------
@@ -404,7 +405,8 @@ def attenuation_factor(
 ) -> float:
     r"""How much sampling noise in u shrinks a regression slope on it (errors in variables).
 
-    .. math:: \lambda = \frac{\operatorname{Var} \bar u}{\operatorname{Var} \bar u + E[\bar u (1 - \bar u)] / M}
+    .. math::
+        \lambda = \frac{\operatorname{Var} \bar u}{\operatorname{Var} \bar u + E[\bar u (1 - \bar u)] / M}
 
     New here (THEORY section 4.3).
 
