@@ -22,6 +22,7 @@ from cuhlm_theory.schemes.rules import (
 from cuhlm_theory.schemes.table import Outcome, Policy, Scheme
 from cuhlm_theory.throughput import floor_latency_s, round_latency_s, transmission_latency_s
 
+_ROUNDING = 1e-12
 _INEXACT_SERVER = "server draws from its own law: exact only where the skip rule ignores the draft"
 
 
@@ -160,6 +161,12 @@ def _resync_bit(system: System, transmit_probability: float) -> float:
     return system.codec.bits_per_index * (1.0 - transmit_probability) / transmit_probability
 
 
+def _share(weight: Floats, chance: Floats) -> float:
+    """Mean chance, exactly 0 or 1 where it is up to rounding."""
+    mean = float(weight @ chance)
+    return float(np.round(mean)) if abs(mean - np.round(mean)) < _ROUNDING else mean
+
+
 def _mean(weight: Floats, values: Floats, chance: Floats | float = 1.0) -> float:
     """Mean of chance times value, where a chance of 0 makes an infinite value irrelevant."""
     share = weight * chance
@@ -224,7 +231,7 @@ def _single(scheme: Scheme, tokens: Tokens, system: System, policy: Policy) -> O
     carried = PAYLOAD_RULES[scheme.payload](tokens, system, policy)
     trigger = SKIP_RULES[scheme.skip](tokens, policy, carried.draft_dependent)
     weight, transmit = tokens.weight, trigger.transmit
-    chance = float(weight @ transmit)
+    chance = _share(weight, transmit)
     latency, index = system.latency, system.codec.bits_per_index
     drafts = scheme.draft != "none"
 
@@ -293,7 +300,7 @@ def _several(scheme: Scheme, tokens: Tokens, system: System, policy: Policy) -> 
     rate = float(
         np.sum((rounds.weight * rounds.num_tokens)[happens] / round_s[happens]) / np.sum(rounds.weight)
     )
-    chance = None if trigger is None else float(tokens.weight @ trigger.transmit)
+    chance = None if trigger is None else _share(tokens.weight, trigger.transmit)
     risk = 0.0 if trigger is None else float(tokens.weight @ trigger.risk)
     return _outcome(
         scheme,

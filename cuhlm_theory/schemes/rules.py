@@ -185,7 +185,7 @@ def _offline(tokens: Tokens, system: System, policy: Policy) -> Carried:
 
 
 def smallest_within(profile: np.ndarray, budget: float) -> np.ndarray:
-    """Return the place of the first entry of each row that is at most ``budget``, else the last, shape [N]."""
+    """Return the place of the first entry of each row that is within ``budget``, else the last, shape [N]."""
     within = profile <= budget
     within[:, -1] = True
     return np.argmax(within, axis=1)
