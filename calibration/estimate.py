@@ -89,7 +89,7 @@ class Calibration:
     uncertainty_quantile: tuple[float, ...] = ()
     """Quantiles 0, 1/100, ..., 1 of u-bar over tokens [-]; empty for a published line."""
     source: dict[str, Any] = field(default_factory=dict)
-    """Where this comes from: models, seed, dtype, versions; or the paper and the provenance of each number."""
+    """Where this comes from: models, seed, dtype, versions; or the paper and each number's provenance."""
 
     def __post_init__(self) -> None:
         for name in ("slope", "intercept"):

@@ -1,0 +1,1034 @@
+r"""Models of E[beta | u], the thresholds they imply, and thresholds that come with a guarantee.
+
+The papers' model is a clipped line. Its rivals are a weighted line, a line fitted through the clip, a line
+fitted on the sampled u and corrected for its noise, a quadratic, a logistic and an isotonic curve. They are
+compared on prompts that they have not seen: Brier score, and whether a threshold chosen for a risk budget
+keeps to it. All sort tokens alike wherever they increase, so they differ in what they *promise*, not in which
+token goes first.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from calibration import bootstrap, estimators
+from cuhlm_theory import uncertainty as theory
+from cuhlm_theory._checks import as_count, as_nonnegative, as_probability
+from cuhlm_theory.errors import CuhlmError
+from cuhlm_theory.parameters import Tokens
+
+Floats = NDArray[np.float64]
+Interval = tuple[float, float] | None
+
+NEVER_SKIP = -1.0
+"""Threshold below every uncertainty, for a budget that no threshold meets."""
+
+_LEAST_VARIANCE = 0.01  # floor of the working variance m (1 - m): keeps weights within a factor of 25
+_BINS = 20  # quantile bins of the test of monotonicity
+
+
+@dataclass(frozen=True, slots=True)
+class RejectionModel:
+    """A fitted E[beta | u]."""
+
+    name: str
+    """Which model."""
+    parameters: dict[str, float]
+    """Fitted numbers; empty for the isotonic curve."""
+    predict: Callable[[ArrayLike], Floats]
+    """Map u, shape [...], to the expected rejection in [0, 1], shape [...]."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelRow:
+    """One rejection model on prompts that it has not seen; intervals are 95 %, by prompts."""
+
+    name: str
+    """Which model."""
+    brier: float
+    """Mean of beta (1 - m)^2 + (1 - beta) m^2, the Brier score of the rejection coin [-]."""
+    brier_ci95: Interval
+    """Its interval."""
+    brier_over_line: float
+    """Brier score minus the clipped line's on the same tokens [-]; negative is better."""
+    brier_over_line_ci95: Interval
+    """Its interval."""
+    budget: float
+    """Risk budget that the threshold was chosen for [-]."""
+    threshold: float
+    """Mean threshold over the folds [-]."""
+    risk: float
+    """Mean risk on held-out prompts [-]."""
+    violation_rate: float
+    """Share of held-out folds whose risk exceeds the budget [-]; near 1/2 for an unbiased model."""
+    skip_rate: float
+    """Mean skip rate on held-out prompts [-]."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ThresholdRow:
+    """A threshold and its 95 % interval over prompts."""
+
+    name: str
+    """Which rule, with its budget or cost."""
+    threshold: float
+    """Threshold on u-bar [-]."""
+    threshold_ci95: Interval
+    """Its interval: BCa for rules from the line, percentile for empirical ones."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Monotonicity:
+    """Whether E[beta | u] increases, from the means in quantile bins of u."""
+
+    uncertainty: Floats
+    """Mean u of each bin, shape [G] [-]."""
+    rejection: Floats
+    """Mean beta of each bin, shape [G] [-]."""
+    isotonic: Floats
+    """Isotonic fit to these means, shape [G] [-]."""
+    distance: float
+    """Weighted mean squared distance of the means from the isotonic fit [-]."""
+    p_value: float
+    """Chance of a distance as large if the isotonic fit were true (bootstrap over prompts)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Guarantee:
+    """A threshold that keeps to a risk budget, and the sense in which it does."""
+
+    threshold: float
+    """u_th [-]; `NEVER_SKIP` when nothing can be promised."""
+    budget: float
+    """Risk budget epsilon [-]."""
+    failure_probability: float | None
+    """delta of the promise; None for the promise in the mean."""
+    method: str
+    """`betting`, `hoeffding` or `conformal`."""
+    risk: float
+    """Risk on the calibration prompts at this threshold [-]."""
+    skip_rate: float
+    """Skip rate on the calibration prompts [-]."""
+    statement: str
+    """The promise and its assumptions, in words."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransferRow:
+    """A threshold fitted on one trace and used on another."""
+
+    rule: str
+    """How the threshold was chosen."""
+    budget: float | None
+    """Risk budget, None for the risk-averse rule [-]."""
+    threshold: float
+    """u_th [-]."""
+    risk_promised: float
+    """What the rule says the risk is, from the first trace [-]."""
+    risk_had: float
+    """Risk on the second trace [-]."""
+    risk_had_ci95: Interval
+    """Its interval, by prompts."""
+    skip_rate_promised: float
+    """Skip rate on the first trace [-]."""
+    skip_rate_had: float
+    """Skip rate on the second trace [-]."""
+    kept: bool
+    """Whether the risk had is within the budget (within the risk promised, if there is no budget)."""
+
+
+def fit_line(uncertainty: ArrayLike, rejection: ArrayLike) -> RejectionModel:
+    r"""Ordinary least-squares line, clipped to [0, 1]: the papers' model.
+
+    Parameters
+    ----------
+    uncertainty : array_like, shape [N]
+        u [-].
+    rejection : array_like, shape [N]
+        :math:`\beta` [-].
+
+    Returns
+    -------
+    RejectionModel
+        With ``slope`` and ``intercept``.
+
+    Raises
+    ------
+    CuhlmError
+        If u does not vary.
+
+    References
+    ----------
+    .. [CU] CU-HLM, arXiv:2505.11788v1, the linear rejection model.
+
+    Examples
+    --------
+    >>> model = fit_line([0.0, 0.5, 1.0], [0.0, 0.4, 0.8])
+    >>> model.predict([0.25]).round(9)
+    array([0.2])
+    """
+    u, beta = _pair(uncertainty, rejection)
+    slope, intercept = _least_squares(u, beta, np.ones_like(u))
+    return _line("line", slope, intercept)
+
+
+def fit_weighted_line(uncertainty: ArrayLike, rejection: ArrayLike) -> RejectionModel:
+    r"""Least-squares line with quasi-binomial weights, iterated.
+
+    Weights :math:`1/\max(m (1 - m), 0.01)` with m the clipped line: a rejection near 0 or 1 varies less, so
+    it counts for more. Five rounds of reweighting, which settles the line to about 1e-3.
+
+    Parameters
+    ----------
+    uncertainty : array_like, shape [N]
+        u [-].
+    rejection : array_like, shape [N]
+        :math:`\beta` [-].
+
+    Returns
+    -------
+    RejectionModel
+        With ``slope`` and ``intercept``.
+
+    Raises
+    ------
+    CuhlmError
+        If u does not vary.
+
+    Examples
+    --------
+    >>> model = fit_weighted_line([0.0, 0.5, 1.0], [0.0, 0.4, 0.8])
+    >>> round(model.parameters["slope"], 9)
+    0.8
+    """
+    u, beta = _pair(uncertainty, rejection)
+    weight = np.ones_like(u)
+    slope = intercept = 0.0
+    for _ in range(6):
+        slope, intercept = _least_squares(u, beta, weight)
+        mean = np.clip(slope * u + intercept, 0.0, 1.0)
+        weight = 1.0 / np.maximum(mean * (1.0 - mean), _LEAST_VARIANCE)
+    return _line("weighted_line", slope, intercept)
+
+
+def fit_clipped_line(uncertainty: ArrayLike, rejection: ArrayLike) -> RejectionModel:
+    r"""Line whose *clipped* value has the least squared error, :math:`\min \sum (\beta - [au + b]_0^1)^2`.
+
+    Parameters
+    ----------
+    uncertainty : array_like, shape [N]
+        u [-].
+    rejection : array_like, shape [N]
+        :math:`\beta` [-].
+
+    Returns
+    -------
+    RejectionModel
+        With ``slope`` and ``intercept``.
+
+    Raises
+    ------
+    CuhlmError
+        If u does not vary.
+
+    Notes
+    -----
+    The squared error is not convex in (a, b) once the clip bites; the search starts at the ordinary line and
+    never returns anything worse.
+
+    Examples
+    --------
+    >>> u = np.linspace(0.0, 1.0, 101)
+    >>> model = fit_clipped_line(u, np.clip(1.5 * u - 0.4, 0.0, 1.0))
+    >>> round(model.parameters["slope"], 4), round(model.parameters["intercept"], 4)
+    (1.5, -0.4)
+    """
+    from scipy.optimize import least_squares
+
+    u, beta = _pair(uncertainty, rejection)
+    start = _least_squares(u, beta, np.ones_like(u))
+
+    def residual(line: Floats) -> Floats:
+        return np.clip(line[0] * u + line[1], 0.0, 1.0) - beta
+
+    def jacobian(line: Floats) -> Floats:
+        raw = line[0] * u + line[1]
+        inside = ((raw > 0.0) & (raw < 1.0)).astype(np.float64)
+        return np.column_stack([inside * u, inside])
+
+    found = least_squares(residual, np.asarray(start), jac=jacobian).x  # type: ignore[arg-type]
+    if np.sum(residual(found) ** 2) > np.sum(residual(np.asarray(start)) ** 2):
+        found = np.asarray(start)
+    return _line("clipped_line", float(found[0]), float(found[1]))
+
+
+def fit_corrected_line(sampled: ArrayLike, num_samples: int, rejection: ArrayLike) -> RejectionModel:
+    r"""Line on :math:`\bar u` from the sampled u alone: least squares, then undone attenuation.
+
+    Parameters
+    ----------
+    sampled : array_like, shape [N]
+        u at M draws [-].
+    num_samples : int
+        M, at least 2.
+    rejection : array_like, shape [N]
+        :math:`\beta` [-].
+
+    Returns
+    -------
+    RejectionModel
+        With ``slope`` and ``intercept`` of the line on :math:`\bar u`, and the ``factor`` used.
+
+    Raises
+    ------
+    CuhlmError
+        If u does not vary more than its sampling noise.
+
+    References
+    ----------
+    THEORY section 4.3 (new), `cuhlm_theory.uncertainty.restored_line`, `calibration.estimators.reliability`.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> u = rng.uniform(size=20_000)
+    >>> model = fit_corrected_line(rng.binomial(5, u) / 5, 5, 0.8 * u)
+    >>> round(model.parameters["slope"], 1)
+    0.8
+    """
+    u, beta = _pair(sampled, rejection)
+    factor = estimators.reliability(u, num_samples)
+    if factor <= 0.0:
+        raise CuhlmError(f"u at {num_samples} draws is all sampling noise; record more draws or tokens")
+    slope, intercept = _least_squares(u, beta, np.ones_like(u))
+    slope, intercept = (
+        float(value) for value in theory.restored_line(slope, intercept, factor, float(u.mean()))
+    )
+    model = _line("corrected_line", slope, intercept)
+    return RejectionModel(model.name, {**model.parameters, "factor": factor}, model.predict)
+
+
+def fit_quadratic(uncertainty: ArrayLike, rejection: ArrayLike) -> RejectionModel:
+    r"""Least-squares parabola, clipped to [0, 1].
+
+    Parameters
+    ----------
+    uncertainty : array_like, shape [N]
+        u [-].
+    rejection : array_like, shape [N]
+        :math:`\beta` [-].
+
+    Returns
+    -------
+    RejectionModel
+        With ``c0``, ``c1``, ``c2``: the curve is c0 + c1 u + c2 u^2.
+
+    Raises
+    ------
+    CuhlmError
+        If u takes fewer than 3 values.
+
+    Examples
+    --------
+    >>> model = fit_quadratic([0.0, 0.5, 1.0], [0.0, 0.25, 1.0])
+    >>> round(model.parameters["c2"], 9)
+    1.0
+    """
+    u, beta = _pair(uncertainty, rejection)
+    if np.unique(u).size < 3:
+        raise CuhlmError(f"a quadratic needs 3 values of u; got {np.unique(u).size}; record more tokens")
+    c = np.polynomial.polynomial.polyfit(u, beta, 2)
+    return RejectionModel(
+        "quadratic",
+        {f"c{power}": float(c[power]) for power in range(3)},
+        lambda x: np.clip(np.polynomial.polynomial.polyval(np.asarray(x, dtype=np.float64), c), 0.0, 1.0),
+    )
+
+
+def fit_logistic(uncertainty: ArrayLike, rejection: ArrayLike) -> RejectionModel:
+    r"""Logistic curve with fractional response: :math:`m(u) = 1/(1 + e^{-(b + a u)})`.
+
+    Maximum of :math:`\sum \beta \ln m + (1 - \beta) \ln(1 - m)`, the mean log-likelihood of the rejection
+    coin.
+
+    Parameters
+    ----------
+    uncertainty : array_like, shape [N]
+        u [-].
+    rejection : array_like, shape [N]
+        :math:`\beta` [-].
+
+    Returns
+    -------
+    RejectionModel
+        With ``slope`` and ``intercept`` of the log-odds.
+
+    Raises
+    ------
+    CuhlmError
+        If u does not vary or the optimiser fails.
+
+    References
+    ----------
+    .. [PaWo] Papke, Wooldridge, Econometric methods for fractional response variables, 1996.
+
+    Examples
+    --------
+    >>> u = np.linspace(0.0, 1.0, 50)
+    >>> model = fit_logistic(u, 1.0 / (1.0 + np.exp(2.0 - 3.0 * u)))
+    >>> round(model.parameters["slope"], 3), round(model.parameters["intercept"], 3)
+    (3.0, -2.0)
+    """
+    from scipy.optimize import minimize
+    from scipy.special import expit
+
+    u, beta = _pair(uncertainty, rejection)
+
+    def loss(line: Floats) -> tuple[float, Floats]:
+        score = line[0] * u + line[1]
+        gap = expit(score) - beta
+        return float(np.mean(np.logaddexp(0.0, score) - beta * score)), np.array(
+            [np.mean(gap * u), np.mean(gap)]
+        )
+
+    found = minimize(loss, np.zeros(2), jac=True, method="BFGS", options={"gtol": 1e-8})
+    if np.max(np.abs(found.jac)) > 1e-5:
+        raise CuhlmError(f"the logistic fit did not converge ({found.message}); record more tokens")
+    slope, intercept = float(found.x[0]), float(found.x[1])
+    return RejectionModel(
+        "logistic",
+        {"slope": slope, "intercept": intercept},
+        lambda x: expit(slope * np.asarray(x, dtype=np.float64) + intercept),
+    )
+
+
+def fit_isotonic(uncertainty: ArrayLike, rejection: ArrayLike) -> RejectionModel:
+    r"""Non-decreasing curve with the least squared error (pool adjacent violators), linear in between.
+
+    Parameters
+    ----------
+    uncertainty : array_like, shape [N]
+        u [-].
+    rejection : array_like, shape [N]
+        :math:`\beta` [-].
+
+    Returns
+    -------
+    RejectionModel
+        Constant beyond the smallest and largest u seen.
+
+    Examples
+    --------
+    >>> fit_isotonic([0.0, 0.5, 1.0], [0.2, 0.0, 0.9]).predict([0.0, 0.5, 0.75]).round(9)
+    array([0.1, 0.1, 0.5])
+    """
+    from scipy.optimize import isotonic_regression
+
+    u, beta = _pair(uncertainty, rejection)
+    nodes, group = np.unique(u, return_inverse=True)
+    number = np.bincount(group).astype(np.float64)
+    curve = isotonic_regression(np.bincount(group, weights=beta) / number, weights=number).x
+    return RejectionModel("isotonic", {}, lambda x: np.interp(np.asarray(x, dtype=np.float64), nodes, curve))
+
+
+def _pair(uncertainty: ArrayLike, rejection: ArrayLike) -> tuple[Floats, Floats]:
+    u, beta = as_probability("uncertainty", uncertainty), as_probability("rejection", rejection)
+    if u.ndim != 1 or u.shape != beta.shape or u.size == 0:
+        raise ValueError(
+            f"uncertainty and rejection must have one shape [N], N at least 1; got {u.shape} and {beta.shape}"
+        )
+    return u, beta
+
+
+def _least_squares(u: Floats, beta: Floats, weight: Floats) -> tuple[float, float]:
+    centre, level = np.average(u, weights=weight), np.average(beta, weights=weight)
+    spread = np.average((u - centre) ** 2, weights=weight)
+    if spread < 1e-18:
+        raise CuhlmError(f"a line needs u to vary; got {u[0]:g} on every token; record more tokens")
+    slope = float(np.average((u - centre) * (beta - level), weights=weight) / spread)
+    return slope, float(level - slope * centre)
+
+
+def _line(name: str, slope: float, intercept: float) -> RejectionModel:
+    return RejectionModel(
+        name,
+        {"slope": slope, "intercept": intercept},
+        lambda x: np.clip(slope * np.asarray(x, dtype=np.float64) + intercept, 0.0, 1.0),
+    )
+
+
+MODELS: dict[str, Callable[[ArrayLike, ArrayLike], RejectionModel]] = {
+    "line": fit_line,
+    "weighted_line": fit_weighted_line,
+    "clipped_line": fit_clipped_line,
+    "quadratic": fit_quadratic,
+    "logistic": fit_logistic,
+    "isotonic": fit_isotonic,
+}
+"""Models of E[beta | u-bar] by name; `fit_corrected_line` takes the sampled u instead."""
+
+
+def risk_threshold(uncertainty: ArrayLike, expected: ArrayLike, budget: float) -> float:
+    r"""Largest recorded u that as a threshold keeps the expected risk within the budget.
+
+    .. math:: u^*(\varepsilon) = \max\{t : \tfrac1N \sum_i m_i 1[u_i \le t] \le \varepsilon\}
+
+    Deterministic: a group of equal u is skipped whole or not at all.
+
+    Parameters
+    ----------
+    uncertainty : array_like, shape [N]
+        u [-].
+    expected : array_like, shape [N]
+        m, rejection expected by a model, or :math:`\beta` itself for the empirical rule [-].
+    budget : float
+        :math:`\varepsilon` [-].
+
+    Returns
+    -------
+    float
+        Threshold [-]; `NEVER_SKIP` if even the smallest u exceeds the budget.
+
+    Raises
+    ------
+    ValueError
+        If an argument is outside [0, 1].
+
+    Examples
+    --------
+    >>> risk_threshold([0.1, 0.2, 0.3, 0.3], [0.0, 0.2, 0.1, 0.1], 0.06)
+    0.2
+    """
+    u, m = _pair(uncertainty, expected)
+    epsilon = float(as_probability("budget", budget))
+    order, starts = estimators._ties(u)
+    risk = np.cumsum(np.add.reduceat(m[order], starts)) / u.size
+    fitting = np.flatnonzero(risk <= epsilon * (1.0 + 1e-12))
+    return float(u[order][starts[fitting[-1]]]) if fitting.size else NEVER_SKIP
+
+
+def cross_validate(
+    tokens: Tokens,
+    *,
+    budgets: Sequence[float] = (0.02, 0.05, 0.1),
+    sampled: tuple[ArrayLike, int] | None = None,
+    num_folds: int = 5,
+    num_repeats: int = 4,
+    seed: int = 0,
+    num_resamples: int = 1000,
+) -> list[ModelRow]:
+    """Judge the rejection models on held-out prompts.
+
+    Folds are made of whole prompts, and the split is repeated; every model, and the model-free ``empirical``
+    threshold, sees the same folds.
+
+    Parameters
+    ----------
+    tokens : Tokens
+        Recorded tokens with ``prompt``.
+    budgets : sequence of float
+        Risk budgets [-].
+    sampled : tuple of array_like [N] and int, optional
+        Sampled u and its M; adds ``corrected_line``, fitted on it and used on u-bar.
+    num_folds : int
+        Folds a repeat.
+    num_repeats : int
+        Random splits.
+    seed : int
+        Seed of splits and bootstrap.
+    num_resamples : int
+        Bootstrap resamples.
+
+    Returns
+    -------
+    list of ModelRow
+        A row a model and budget. ``empirical`` has no Brier score (NaN).
+
+    Raises
+    ------
+    ValueError
+        If there are fewer prompts than folds.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> u = rng.uniform(size=600)
+    >>> rows = cross_validate(
+    ...     Tokens(uncertainty=u, rejection=0.5 * u, prompt=np.arange(600) // 20),
+    ...     budgets=[0.05],
+    ...     num_repeats=1,
+    ... )
+    >>> [row.name for row in rows][:3]
+    ['line', 'weighted_line', 'clipped_line']
+    """
+    if tokens.prompt is None:
+        raise ValueError("tokens must say which prompt each belongs to; prompt is missing")
+    index, num_prompts = bootstrap.cluster_index(tokens.prompt)
+    folds_wanted = int(as_count("num_folds", num_folds, at_least=2))
+    if num_prompts < folds_wanted:
+        raise ValueError(f"num_folds must be at most the number of prompts, {num_prompts}; got {num_folds}")
+    u, beta = np.asarray(tokens.uncertainty), np.asarray(tokens.rejection)
+    rng = np.random.default_rng(seed)
+    fitters: dict[str, Callable[[NDArray[np.bool_]], RejectionModel]] = {
+        name: (lambda train, fit=fit: fit(u[train], beta[train])) for name, fit in MODELS.items()
+    }
+    if sampled is not None:
+        noisy, count = np.asarray(sampled[0], dtype=np.float64), sampled[1]
+        fitters["corrected_line"] = lambda train: fit_corrected_line(noisy[train], count, beta[train])
+    predicted = {name: np.zeros(u.size) for name in fitters}
+    outcome: dict[tuple[str, float], list[tuple[float, float, float]]] = {}
+    for _ in range(int(as_count("num_repeats", num_repeats))):
+        fold = np.empty(num_prompts, dtype=np.int64)
+        fold[rng.permutation(num_prompts)] = np.arange(num_prompts) % folds_wanted
+        for held in range(folds_wanted):
+            test = fold[index] == held  # [N]
+            train = ~test
+            promised = {"empirical": beta[train]}
+            for name, fitter in fitters.items():
+                model = fitter(train)
+                predicted[name][test] += model.predict(u[test]) / num_repeats
+                promised[name] = model.predict(u[train])
+            for name, expected in promised.items():
+                for budget in budgets:
+                    threshold = risk_threshold(u[train], expected, budget)
+                    skipped = u[test] <= threshold
+                    result = (threshold, float(np.mean(beta[test] * skipped)), float(np.mean(skipped)))
+                    outcome.setdefault((name, budget), []).append(result)
+    names = list(fitters)
+    score = np.column_stack(
+        [beta * (1.0 - predicted[name]) ** 2 + (1.0 - beta) * predicted[name] ** 2 for name in names]
+    )
+    columns = np.column_stack([score, score - score[:, [0]], np.ones(u.size)])
+    brier = bootstrap.of_sums(
+        lambda sums: sums[..., :-1] / sums[..., -1:],
+        columns,
+        tokens.prompt,
+        num_resamples=num_resamples,
+        rng=np.random.default_rng(seed),
+    )
+    rows = []
+    for place, name in enumerate([*names, "empirical"]):
+        scored = name != "empirical"
+        for budget in budgets:
+            threshold, risk, skip = np.array(outcome[name, budget]).T
+            rows.append(
+                ModelRow(
+                    name=name,
+                    brier=float(brier.estimate[place]) if scored else float("nan"),
+                    brier_ci95=brier.interval(place) if scored else None,
+                    brier_over_line=float(brier.estimate[len(names) + place]) if scored else float("nan"),
+                    brier_over_line_ci95=brier.interval(len(names) + place) if scored else None,
+                    budget=float(budget),
+                    threshold=float(threshold.mean()),
+                    risk=float(risk.mean()),
+                    violation_rate=float(np.mean(risk > budget)),
+                    skip_rate=float(skip.mean()),
+                )
+            )
+    return rows
+
+
+def monotonicity(
+    tokens: Tokens, *, num_bins: int = _BINS, num_resamples: int = 2000, seed: int = 0
+) -> Monotonicity:
+    r"""Test whether :math:`E[\beta | u]` is non-decreasing, which makes a threshold on u optimal.
+
+    Bin means :math:`m_g` are compared with their isotonic fit :math:`\tilde m_g`; the law of the distance
+    under :math:`\tilde m` comes from resampled prompts, recentred: :math:`m^*_g - m_g + \tilde m_g`.
+
+    Parameters
+    ----------
+    tokens : Tokens
+        Recorded tokens with ``prompt``.
+    num_bins : int
+        Quantile bins of u; equal values share a bin.
+    num_resamples : int
+        Bootstrap resamples.
+    seed : int
+        Seed of the bootstrap.
+
+    Returns
+    -------
+    Monotonicity
+        Bin means, isotonic fit, distance and p-value.
+
+    Raises
+    ------
+    ValueError
+        If ``prompt`` is missing.
+
+    References
+    ----------
+    THEORY section 7.2: the best u-measurable policy thresholds E[beta | u] (Neyman-Pearson).
+
+    Examples
+    --------
+    >>> u = np.linspace(0.0, 1.0, 400)
+    >>> test = monotonicity(Tokens(uncertainty=u, rejection=u, prompt=np.arange(400) % 40))
+    >>> test.distance, test.p_value
+    (0.0, 1.0)
+    """
+    from scipy.optimize import isotonic_regression
+
+    if tokens.prompt is None:
+        raise ValueError("tokens must say which prompt each belongs to; prompt is missing")
+    u, beta = np.asarray(tokens.uncertainty), np.asarray(tokens.rejection)
+    edges = np.unique(np.quantile(u, np.linspace(0.0, 1.0, int(as_count("num_bins", num_bins)) + 1)[1:-1]))
+    labels = np.searchsorted(edges, u, side="left")
+    _, group = np.unique(labels, return_inverse=True)
+    num_groups = int(group.max()) + 1
+    member = (group[:, None] == np.arange(num_groups)).astype(np.float64)  # [N, G]
+    columns = np.concatenate([member, member * beta[:, None], member * u[:, None]], axis=1)
+
+    def statistic(sums: Floats) -> Floats:
+        mass, loss, level = np.split(sums, 3, axis=-1)
+        return np.concatenate([loss / mass, level / mass, mass], axis=-1)
+
+    result = bootstrap.of_sums(
+        statistic,
+        columns,
+        tokens.prompt,
+        num_resamples=num_resamples,
+        rng=np.random.default_rng(seed),
+        method="percentile",
+    )
+    mean, level, mass = np.split(result.estimate, 3)
+    fit = isotonic_regression(mean, weights=mass).x
+
+    def distance(means: Floats) -> float:
+        return float(np.average((means - isotonic_regression(means, weights=mass).x) ** 2, weights=mass))
+
+    observed = distance(mean)
+    drawn = result.replicates[:, :num_groups] - mean + fit  # [B, G]
+    drawn = drawn[np.isfinite(drawn).all(axis=1)]  # a resample may miss a bin that one prompt fills
+    exceeding = sum(distance(row) >= observed - 1e-15 for row in drawn)
+    return Monotonicity(
+        uncertainty=level,
+        rejection=mean,
+        isotonic=fit,
+        distance=observed,
+        p_value=(1 + exceeding) / (1 + len(drawn)),
+    )
+
+
+def threshold_intervals(
+    tokens: Tokens,
+    *,
+    budgets: Sequence[float] = (0.01, 0.02, 0.05, 0.1),
+    cost_ratios: Sequence[float] = (),
+    num_resamples: int = 2000,
+    seed: int = 0,
+) -> list[ThresholdRow]:
+    r"""Every threshold of THEORY section 6 with its interval over prompts.
+
+    Parameters
+    ----------
+    tokens : Tokens
+        Recorded tokens with ``prompt``.
+    budgets : sequence of float
+        Risk budgets of the empirical rule [-].
+    cost_ratios : sequence of float
+        :math:`(\tau_{up} + \tau_{LLM})/\lambda` of the cost-optimal rule [-].
+    num_resamples : int
+        Bootstrap resamples.
+    seed : int
+        Seed of the bootstrap.
+
+    Returns
+    -------
+    list of ThresholdRow
+        ``risk_averse``, ``risk_prone``, ``cost_optimal`` (clipped to [0, 1]) and ``risk_budget`` rows.
+
+    Raises
+    ------
+    ValueError
+        If ``prompt`` is missing, a budget is outside [0, 1] or a ratio negative.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> u = rng.uniform(size=600)
+    >>> beta = np.clip(0.8 * u - 0.08, 0, 1)
+    >>> rows = threshold_intervals(
+    ...     Tokens(uncertainty=u, rejection=beta, prompt=np.arange(600) // 20), budgets=[0.05]
+    ... )
+    >>> [row.name for row in rows]
+    ['risk_averse', 'risk_prone', 'risk_budget 0.05']
+    """
+    from calibration.estimate import line_columns, line_statistics
+
+    if tokens.prompt is None:
+        raise ValueError("tokens must say which prompt each belongs to; prompt is missing")
+    u, beta = np.asarray(tokens.uncertainty), np.asarray(tokens.rejection)
+    limits = as_probability("budgets", budgets)
+    ratios = as_nonnegative("cost_ratios", cost_ratios)
+
+    def from_line(sums: Floats) -> Floats:
+        line = line_statistics(sums)
+        optimal = np.clip((ratios - line[..., 1:2]) / line[..., 0:1], 0.0, 1.0)
+        return np.concatenate([line[..., 5:7], optimal], axis=-1)
+
+    order, starts = estimators._ties(u)
+    values = np.concatenate([[NEVER_SKIP], u[order][starts]])
+
+    def empirical(weights: Floats) -> Floats:
+        loss = np.cumsum(np.add.reduceat((weights * beta)[..., order], starts, axis=-1), axis=-1)
+        risk = loss / weights.sum(axis=-1, keepdims=True)  # [..., G], non-decreasing
+        fitting = [np.sum(risk <= limit * (1.0 + 1e-12), axis=-1) for limit in limits]
+        return values[np.stack(fitting, axis=-1)] if limits.size else np.empty((*risk.shape[:-1], 0))
+
+    lines = bootstrap.of_sums(
+        from_line,
+        line_columns(u, beta),
+        tokens.prompt,
+        num_resamples=num_resamples,
+        rng=np.random.default_rng(seed),
+    )
+    steps = bootstrap.of_weights(  # the jackknife, and so BCa, is inconsistent for quantiles
+        empirical,
+        tokens.prompt,
+        num_resamples=num_resamples,
+        rng=np.random.default_rng(seed),
+        method="percentile",
+    )
+    names = ["risk_averse", "risk_prone", *(f"cost_optimal {ratio:g}" for ratio in ratios)]
+    rows = [
+        ThresholdRow(name=name, threshold=float(lines.estimate[i]), threshold_ci95=lines.interval(i))
+        for i, name in enumerate(names)
+    ]
+    for i, limit in enumerate(limits):
+        rows.append(
+            ThresholdRow(
+                name=f"risk_budget {limit:g}",
+                threshold=float(steps.estimate[i]),
+                threshold_ci95=steps.interval(i),
+            )
+        )
+    return rows
+
+
+def guaranteed_threshold(
+    tokens: Tokens,
+    budget: float,
+    *,
+    failure_probability: float = 0.1,
+    method: Literal["betting", "hoeffding", "conformal"] = "betting",
+    max_tokens: int | None = None,
+) -> Guarantee:
+    r"""Largest threshold whose risk keeps to the budget with probability :math:`1 - \delta` over prompts.
+
+    Write :math:`z_i(t) = \frac{n_i}{n_{\max}} (\bar\ell_i(t) - \varepsilon) + \varepsilon \in [0, 1]`, with
+    :math:`\bar\ell_i(t)` the mean of :math:`\beta 1[u \le t]` over the :math:`n_i` tokens of prompt i. The
+    per-token risk is :math:`R(t) = E \sum_j \beta_{ij} 1[u_{ij} \le t] / E n_i`, and :math:`R(t) \le
+    \varepsilon` exactly if :math:`E z(t) \le \varepsilon`. R increases in t, so it is enough to reject
+    :math:`E z(t) > \varepsilon` at each t on its own and to stop at the first t where that fails.
+
+    Parameters
+    ----------
+    tokens : Tokens
+        Recorded tokens with ``prompt``, in an order that does not depend on their values.
+    budget : float
+        :math:`\varepsilon` [-], in (0, 1).
+    failure_probability : float
+        :math:`\delta` [-], in (0, 1); not used by ``conformal``.
+    method : {"betting", "hoeffding", "conformal"}
+        ``betting`` is the capital process of [WSR] at confidence :math:`1 - \delta`; ``hoeffding`` the
+        Chernoff bound :math:`e^{-P\,\mathrm{kl}(\bar z, \varepsilon)} \le \delta`; ``conformal`` promises
+        the mean, :math:`E R(\hat t) \le \varepsilon`, from :math:`(P \bar z + 1)/(P + 1) \le \varepsilon`.
+    max_tokens : int, optional
+        :math:`n_{\max}`, the cap on tokens a prompt, set before looking; None takes the largest recorded,
+        which is exact when generation is cut at a cap that some prompt reaches.
+
+    Returns
+    -------
+    Guarantee
+        Threshold, what it achieves on the recorded prompts, and the promise in words.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range, ``prompt`` is missing, or a prompt exceeds ``max_tokens``.
+
+    Notes
+    -----
+    Assumes that the prompts are independent draws from one law (exchangeable, for ``conformal``) and that the
+    prompts served later, their contexts included, come from that same law. Contexts recorded from the small
+    model's own text are not those of a hybrid run that is corrected now and then: `calibration.compare` sets
+    the risk there beside it. ``conformal`` bounds the mean over calibration sets; here it holds with the
+    expectation of z.
+
+    References
+    ----------
+    .. [RCPS] Bates et al., Distribution-free, risk-controlling prediction sets, arXiv:2101.02703, Thm 1,
+    s. 3.1.
+    .. [WSR] Waudby-Smith, Ramdas, Estimating means of bounded random variables by betting, arXiv:2010.09686.
+    .. [CRC] Angelopoulos et al., Conformal risk control, arXiv:2208.02814, Thm 1.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> u = rng.uniform(size=4000)
+    >>> tokens = Tokens(uncertainty=u, rejection=0.5 * u, prompt=np.arange(4000) // 40)
+    >>> promise = guaranteed_threshold(tokens, 0.05)
+    >>> 0.3 < promise.threshold < 0.447, promise.risk <= 0.05  # 0.447: where the risk itself is 0.05
+    (True, True)
+    """
+    epsilon, delta = float(budget), float(failure_probability)
+    for name, value in (("budget", epsilon), ("failure_probability", delta)):
+        if not 0.0 < value < 1.0:
+            raise ValueError(f"{name} must lie in (0, 1); got {value:g}")
+    if method not in ("betting", "hoeffding", "conformal"):
+        raise ValueError(f"method must be betting, hoeffding or conformal; got {method!r}")
+    if tokens.prompt is None:
+        raise ValueError("tokens must say which prompt each belongs to; prompt is missing")
+    u, beta = np.asarray(tokens.uncertainty), np.asarray(tokens.rejection)
+    index, num_prompts = bootstrap.cluster_index(tokens.prompt)
+    lengths = np.bincount(index)
+    cap = int(lengths.max()) if max_tokens is None else int(as_count("max_tokens", max_tokens))
+    if lengths.max() > cap:
+        raise ValueError(f"max_tokens must be at least {lengths.max()}, the longest prompt's; got {cap}")
+    order, starts = estimators._ties(u)
+    values = u[order][starts]  # [G], candidates, increasing
+    last = np.append(starts[1:], u.size) - 1
+    chosen = -1
+    cost = np.zeros(num_prompts)  # sum of beta over the skipped tokens of each prompt
+    level = epsilon * (1.0 - lengths / cap)  # what a prompt's unused tokens contribute to z
+    begin = 0
+    for candidate, end in enumerate(last):
+        part = order[begin : end + 1]
+        np.add.at(cost, index[part], beta[part])
+        begin = end + 1
+        if not _within_budget(cost / cap + level, epsilon, delta, method):
+            break
+        chosen = candidate
+    threshold = float(values[chosen]) if chosen >= 0 else NEVER_SKIP
+    skipped = u <= threshold
+    chance = "" if method == "conformal" else f"with probability at least {1.0 - delta:g} over the prompts, "
+    what = "expected risk over calibration sets" if method == "conformal" else "mean risk a token"
+    return Guarantee(
+        threshold=threshold,
+        budget=epsilon,
+        failure_probability=None if method == "conformal" else delta,
+        method=method,
+        risk=float(np.mean(beta * skipped)),
+        skip_rate=float(np.mean(skipped)),
+        statement=(
+            f"{chance}the {what} at threshold {threshold:.4g} is at most {epsilon:g}, if the {num_prompts} "
+            f"prompts and those served later are independent draws from one law, at most {cap} tokens each"
+        ),
+    )
+
+
+def _within_budget(z: Floats, epsilon: float, delta: float, method: str) -> bool:
+    """Whether E z <= epsilon can be claimed from z in [0, 1], shape [P]."""
+    from scipy.special import rel_entr
+
+    num = z.size
+    mean = float(z.mean())
+    if method == "conformal":
+        return (num * mean + 1.0) / (num + 1.0) <= epsilon
+    if mean >= epsilon:
+        return False
+    if method == "hoeffding":
+        divergence = rel_entr(mean, epsilon) + rel_entr(1.0 - mean, 1.0 - epsilon)
+        return bool(np.exp(-num * divergence) <= delta)
+    count = np.arange(1, num + 1)
+    worst = epsilon * (1.0 - epsilon)  # largest variance that a mean of epsilon allows, as if seen once
+    centre = (epsilon + np.cumsum(z)) / (1.0 + count)
+    variance = (worst + np.cumsum((z - centre) ** 2)) / (1.0 + count)
+    variance = np.concatenate([[worst], variance[:-1]])  # a bet may only know the prompts before it
+    bet = np.minimum(1.0, np.sqrt(2.0 * np.log(1.0 / delta) / (num * variance)))
+    capital = np.cumsum(np.log1p(-bet * (z - epsilon)))  # a supermartingale if E z >= epsilon
+    return bool(capital.max() >= np.log(1.0 / delta))
+
+
+def transfer(
+    fitted_on: Tokens,
+    used_on: Tokens,
+    *,
+    budgets: Sequence[float] = (0.02, 0.05, 0.1),
+    num_resamples: int = 2000,
+    seed: int = 0,
+) -> list[TransferRow]:
+    """Set the risk promised by thresholds from one trace beside the risk they have on another.
+
+    Parameters
+    ----------
+    fitted_on : Tokens
+        Where the thresholds come from.
+    used_on : Tokens
+        Where they are used: other prompts, another temperature, another pair.
+    budgets : sequence of float
+        Risk budgets [-].
+    num_resamples : int
+        Bootstrap resamples of the second trace's prompts.
+    seed : int
+        Seed of the bootstrap.
+
+    Returns
+    -------
+    list of TransferRow
+        The line's risk-averse threshold, and for each budget the thresholds by the line, by the recorded
+        rejections and, where the first trace names its prompts, by the guarantee at 90 %.
+
+    Raises
+    ------
+    ValueError
+        If the second trace does not say which prompt a token belongs to.
+
+    Examples
+    --------
+    >>> u = np.linspace(0.0, 1.0, 200)
+    >>> first = Tokens(uncertainty=u, rejection=0.5 * u, prompt=np.arange(200) % 20)
+    >>> second = Tokens(uncertainty=u, rejection=0.9 * u, prompt=np.arange(200) % 20)
+    >>> row = transfer(first, second, budgets=[0.05])[-2]
+    >>> row.rule, row.risk_had > row.risk_promised, row.kept
+    ('empirical', True, False)
+    """
+    if used_on.prompt is None:
+        raise ValueError("used_on must say which prompt each token belongs to; prompt is missing")
+    u, beta = np.asarray(fitted_on.uncertainty), np.asarray(fitted_on.rejection)
+    new_u, new_beta = np.asarray(used_on.uncertainty), np.asarray(used_on.rejection)
+    line = fit_line(u, beta)
+    expected = line.predict(u)
+    slope, intercept = line.parameters["slope"], line.parameters["intercept"]
+    chosen: list[tuple[str, float | None, float, float]] = []
+    if slope > 0.0:
+        averse = -intercept / slope
+        chosen.append(("risk_averse", None, averse, float(np.mean(expected * (u <= averse)))))
+    for budget in budgets:
+        threshold = risk_threshold(u, expected, budget)
+        chosen.append(("line", budget, threshold, float(np.mean(expected * (u <= threshold)))))
+        threshold = risk_threshold(u, beta, budget)
+        chosen.append(("empirical", budget, threshold, float(np.mean(beta * (u <= threshold)))))
+        if fitted_on.prompt is not None:
+            promise = guaranteed_threshold(fitted_on, budget)
+            chosen.append(("guaranteed", budget, promise.threshold, budget))
+    skipped = new_u[:, None] <= np.array([row[2] for row in chosen])  # [N, rows]
+    had = bootstrap.of_sums(
+        lambda sums: sums[..., :-1] / sums[..., -1:],
+        np.column_stack([new_beta[:, None] * skipped, np.ones(new_u.size)]),
+        used_on.prompt,
+        num_resamples=num_resamples,
+        rng=np.random.default_rng(seed),
+    )
+    rows = []
+    for i, (rule, budget, threshold, promised) in enumerate(chosen):
+        risk = float(had.estimate[i])
+        rows.append(
+            TransferRow(
+                rule=rule,
+                budget=budget,
+                threshold=threshold,
+                risk_promised=promised,
+                risk_had=risk,
+                risk_had_ci95=had.interval(i),
+                skip_rate_promised=float(np.mean(u <= threshold)),
+                skip_rate_had=float(np.mean(skipped[:, i])),
+                kept=risk <= (promised if budget is None else budget) + 1e-12,
+            )
+        )
+    return rows
