@@ -567,7 +567,7 @@ def rate_bit_per_s(link: Link, bits: ArrayLike | None = None) -> Floats:
 
     .. math:: \text{by } \mathtt{fading}:\; C,\; \bar C,\; C_\epsilon,\; W R^\star p,\; B W / n
 
-    Derivation: ``derivations.capacity.rate``.
+    Derivation: none of its own; a choice among the formulas above.
 
     Parameters
     ----------
@@ -617,7 +617,7 @@ def packet_latency_s(link: Link, bits: ArrayLike) -> Floats:
 
     .. math:: T = B / \mathtt{rate}(B)
 
-    Derivation: ``derivations.capacity.rate``.
+    Derivation: none of its own; a choice among the formulas above.
 
     Parameters
     ----------
