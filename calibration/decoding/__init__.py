@@ -1,0 +1,99 @@
+"""Hybrid decoding that really runs: two models with caches, a simulated link, a record of every token.
+
+>>> from calibration.decoding import Settings
+>>> Settings(scheme="hlm").rules.verification
+'received-law'
+"""
+
+from collections.abc import Callable, Collection, Sequence
+from typing import Any
+
+import numpy as np
+
+from calibration.decoding import multi as _multi
+from calibration.decoding import single as _single
+from calibration.decoding.laws import Draws
+from calibration.decoding.link import Clock as Clock
+from calibration.decoding.records import ACTIONS as ACTIONS
+from calibration.decoding.records import Decoded as Decoded
+from calibration.decoding.records import Row as Row
+from calibration.decoding.records import columns as _columns
+from calibration.decoding.session import CachedModel as CachedModel
+from calibration.decoding.session import context_length
+from calibration.decoding.settings import CONVENTIONS as CONVENTIONS
+from calibration.decoding.settings import Convention as Convention
+from calibration.decoding.settings import Settings as Settings
+from calibration.decoding.stage import Stage
+
+
+def decode(
+    slm: Any,
+    llm: Any,
+    prompt: Sequence[int],
+    settings: Settings,
+    clock: Clock,
+    *,
+    rng: np.random.Generator | Draws,
+    stop_tokens: Collection[int] = (),
+    measure: bool = True,
+    on_rows: Callable[[list[Row]], None] | None = None,
+) -> Decoded:
+    """Decode one prompt with one scheme.
+
+    Parameters
+    ----------
+    slm, llm : transformers.PreTrainedModel
+        Model of the device and of the server; causal, over one vocabulary.
+    prompt : sequence of int
+        Tokens to continue.
+    settings : Settings
+        Scheme, its numbers, conventions.
+    clock : Clock
+        Link and latencies to charge.
+    rng : numpy.random.Generator
+        Source of every random decision; the same state gives the same text.
+    stop_tokens : collection of int
+        Tokens that end the text.
+    measure : bool
+        Whether to compute the exact bias of every context (the large model's laws come with its catch-up).
+    on_rows : callable, optional
+        Told of the rows of each round when they are committed; rows of skipped tokens are measured later.
+
+    Returns
+    -------
+    Decoded
+        Tokens and one row a token.
+
+    Raises
+    ------
+    ValueError
+        If the prompt is empty, it and the answer exceed a context, or V exceeds a vocabulary.
+    """
+    check(slm, llm, len(prompt), settings, clock)
+    stage = Stage(prompt, settings.max_new_tokens, stop_tokens, measure=measure, on_rows=on_rows)
+    draws = rng if isinstance(rng, Draws) else Draws(rng)
+    size = clock.system.codec.vocab_size
+    device, server = CachedModel(slm, size), CachedModel(llm, size)
+    if settings.rules.drafts_several:
+        _multi.run(device, server, settings, clock, draws, stage)
+    else:
+        drafts = settings.rules.draft != "none"
+        _single.run(device if drafts else None, server, settings, clock, draws, stage)
+    return Decoded(tokens=stage.text[len(prompt) :], columns=_columns(stage.rows))
+
+
+def check(slm: Any, llm: Any, prompt_length: int, settings: Settings, clock: Clock) -> None:
+    """Refuse what cannot be decoded, before any model runs."""
+    if prompt_length == 0:
+        raise ValueError("prompt must have at least 1 token; got 0")
+    smallest = min(slm.config.vocab_size, llm.config.vocab_size)
+    if clock.system.codec.vocab_size > smallest:
+        raise ValueError(
+            f"vocab_size must be at most {smallest}, what both models score; got {clock.system.codec.vocab_size}"
+        )
+    longest = min(context_length(slm), context_length(llm))
+    if prompt_length + settings.max_new_tokens > longest:
+        raise ValueError(
+            f"prompt and max_new_tokens must fit the context of {longest} tokens; got "
+            f"{prompt_length} + {settings.max_new_tokens}"
+        )

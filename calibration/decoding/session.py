@@ -1,0 +1,85 @@
+"""A language model with a key-value cache that catches up and rolls back."""
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cuhlm_theory.errors import CuhlmError
+
+
+def context_length(model: Any) -> int:
+    """Tokens a model can attend to; a model that does not say has no limit here."""
+    return int(getattr(model.config, "max_position_embeddings", 0) or 2**62)
+
+
+class CachedModel:
+    """One side of the decoder: a causal language model and the tokens that its cache holds.
+
+    The cache always holds a prefix of the text, at most all but its last token between rounds, so that no
+    law is computed twice and nothing is recomputed from scratch.
+    """
+
+    def __init__(self, model: Any, vocab_size: int | None = None) -> None:
+        from transformers import DynamicCache
+
+        self.model = model
+        self.vocab_size = vocab_size
+        """V, tokens that both heads score; padding of the head beyond them is cut off."""
+        self.cache = DynamicCache(config=model.config)
+        if any(self.cache.is_sliding):
+            raise CuhlmError(
+                f"{type(model).__name__} attends through a sliding window, whose cache cannot be rolled back; "
+                "use a model with full attention"
+            )
+        self.held: list[int] = []
+        """Tokens in the cache."""
+        self.seconds = 0.0
+        """Wall clock of the last pass [s]."""
+
+    def catch_up(self, text: Sequence[int], keep: int = 1) -> NDArray[np.float64]:
+        """Feed what the cache lacks of ``text`` and return the logits after its last tokens.
+
+        Parameters
+        ----------
+        text : sequence of int
+            Tokens; those that the cache holds must be its strict prefix.
+        keep : int
+            How many of the last positions to return.
+
+        Returns
+        -------
+        ndarray of float64, shape [keep, V]
+            Logits of the token after each of the last ``keep`` tokens.
+
+        Raises
+        ------
+        ValueError
+            If the text is longer than the context, or more positions are asked for than are fed.
+        """
+        import torch
+
+        fed = list(text[len(self.held) :])
+        if len(text) > context_length(self.model):
+            raise ValueError(
+                f"text must fit the context of {context_length(self.model)} tokens; got {len(text)}"
+            )
+        if not 1 <= keep <= len(fed):
+            raise ValueError(f"keep must lie in [1, {len(fed)}], the tokens to feed; got {keep}")
+        start = time.perf_counter()
+        with torch.inference_mode():
+            ids = torch.tensor([fed], device=self.model.device)
+            answer = self.model(ids, past_key_values=self.cache, use_cache=True, logits_to_keep=keep)
+            logits = answer.logits[0, -keep:, : self.vocab_size].float().cpu().numpy().astype(np.float64)
+        self.seconds = time.perf_counter() - start
+        self.held.extend(fed)
+        return logits
+
+    def rollback(self, num_tokens: int) -> None:
+        """Forget all but the first ``num_tokens`` tokens; a cache that holds fewer stays as it is."""
+        surplus = len(self.held) - num_tokens
+        if surplus > 0:
+            self.cache.crop(-surplus)
+            del self.held[num_tokens:]

@@ -1,0 +1,114 @@
+"""The loop of every scheme that drafts one token a round, and of the LLM alone."""
+
+import numpy as np
+
+from calibration.decoding import laws, records
+from calibration.decoding.link import Clock
+from calibration.decoding.session import CachedModel
+from calibration.decoding.settings import Settings
+from calibration.decoding.stage import Stage
+from cuhlm_theory.payload import distribution_bit, resync_bit
+
+
+def run(
+    device: CachedModel | None,
+    server: CachedModel | None,
+    settings: Settings,
+    clock: Clock,
+    draws: laws.Draws,
+    stage: Stage,
+) -> None:
+    """Decode; every committed token goes to ``stage``.
+
+    What the device skipped is unknown to the server until the next transmission, whose pass feeds it: the
+    logits of that catch-up are the laws that the skipped tokens should have followed, so measuring the bias
+    costs no pass of its own. A text that ends skipping is measured by one more pass that is not charged.
+    """
+    waiting: list[tuple[records.Row, laws.Context]] = []  # skipped since the server last saw the text
+    while not stage.finished:
+        here, slm_wall_s = None, 0.0
+        if device is not None:
+            here = laws.context(device.catch_up(stage.text)[0], settings, clock.system)
+            slm_wall_s = device.seconds
+        row = records.new_row(position=stage.num_new, round=stage.num_new, drafted=int(here is not None))
+        proposal = None
+        if here is not None:
+            proposal = laws.propose(here, draws)
+            row.update(draft=int(proposal.draft[0]), uncertainty=proposal.uncertainty[0])
+        if proposal is not None and proposal.skipped[0]:
+            assert here is not None
+            row.update(token=row["draft"], action=records.SKIPPED)
+            row.update(_costs(row, settings, clock, len(waiting), slm_wall_s, 0.0))
+            waiting.append((row, here))
+            stage.commit([row])
+            continue
+        assert server is not None
+        bonus = settings.bonus and proposal is not None and stage.room > 1
+        fed = [*stage.text, row["draft"]] if bonus else stage.text
+        logits = server.catch_up(fed, keep=1 + bonus + (len(waiting) if stage.measure else 0))
+        y = laws.next_law(logits[-1 - bonus], settings.temperature)
+        catch_up = len(waiting)
+        _measure(waiting, logits[: -1 - bonus], stage.measure)
+        if proposal is None or here is None:
+            row.update(token=int(draws.token(y)[0]), action=records.SAMPLED, tv=0.0, skip_mass=0.0, risk=0.0)
+        else:
+            token, action = laws.settle(here, proposal, y, draws)
+            row.update(token=int(token[0]), action=int(action[0]), k=int(proposal.k[0]))
+            if stage.measure:
+                row.update(laws.measure(here, y, row["draft"], row["k"]))
+        row.update(llm_calls=1, catch_up=catch_up, kept=int(row["action"] == records.ACCEPTED))
+        row.update(_costs(row, settings, clock, catch_up, slm_wall_s, server.seconds))
+        rows = [row]
+        if bonus and row["action"] == records.ACCEPTED and row["token"] not in stage.stop_tokens:
+            after = laws.next_law(logits[-1], settings.temperature)
+            rows.append(bonus_row(int(draws.token(after)[0]), row))
+        elif bonus:
+            server.rollback(len(stage.text))
+        stage.commit(rows)
+    if waiting and server is not None and stage.measure:
+        logits = server.catch_up(stage.text[:-1], keep=len(waiting))
+        _measure(waiting, logits, measure=True)
+
+
+def bonus_row(token: int, before: records.Row) -> records.Row:
+    """Token that the server added after keeping all drafts of the round: free, and of its own law."""
+    return records.new_row(
+        position=before["position"] + 1,
+        round=before["round"],
+        token=token,
+        action=records.SAMPLED,
+        tv=0.0,
+        skip_mass=0.0,
+        risk=0.0,
+        truncation_tv=0.0,
+    )
+
+
+def _measure(waiting: list[tuple[records.Row, laws.Context]], logits: laws.Law, measure: bool) -> None:
+    if measure:
+        for (row, here), z in zip(waiting, logits, strict=True):
+            y = laws.next_law(z, here.settings.temperature)
+            row.update(laws.measure(here, y, row["draft"], 0))
+    waiting.clear()
+
+
+def _costs(
+    row: records.Row, settings: Settings, clock: Clock, catch_up: int, slm_wall_s: float, llm_wall_s: float
+) -> dict[str, float]:
+    codec, called = clock.system.codec, bool(row["llm_calls"])
+    uplink_bit = 0.0
+    downlink_bit = float(codec.bits_per_index) if called else 0.0
+    if called and settings.rules.draft != "none":
+        uplink_bit = float(distribution_bit(codec, row["k"]) if row["k"] else codec.bits_per_index)
+        if clock.system.latency.charge_resync and catch_up:
+            uplink_bit += float(resync_bit(catch_up, codec.vocab_size, codec.index_bits))
+    charged = clock.charge(
+        slm_steps=row["drafted"],
+        llm_calls=row["llm_calls"],
+        catch_up=catch_up if called else 0,
+        uplink_bit=uplink_bit,
+        downlink_bit=downlink_bit,
+        slm_wall_s=slm_wall_s,
+        llm_wall_s=llm_wall_s,
+    )
+    return {"uplink_bit": uplink_bit, "downlink_bit": downlink_bit, **charged}

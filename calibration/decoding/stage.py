@@ -1,0 +1,61 @@
+"""The text while it grows: what is committed, when it ends, who is told."""
+
+from collections.abc import Callable, Collection, Sequence
+
+from calibration.decoding.records import Row
+
+
+class Stage:
+    """Committed text of one decoding.
+
+    Parameters
+    ----------
+    prompt : sequence of int
+        Tokens to continue.
+    max_new_tokens : int
+        Tokens to commit at most.
+    stop_tokens : collection of int
+        Tokens that end the text; they are committed.
+    measure : bool
+        Whether to compute each context's exact bias.
+    on_rows : callable, optional
+        Called with the rows of each round when they are committed.
+    """
+
+    def __init__(
+        self,
+        prompt: Sequence[int],
+        max_new_tokens: int,
+        stop_tokens: Collection[int],
+        *,
+        measure: bool,
+        on_rows: Callable[[list[Row]], None] | None = None,
+    ) -> None:
+        self.text = list(prompt)
+        self.rows: list[Row] = []
+        self.max_new_tokens = max_new_tokens
+        self.stop_tokens = frozenset(stop_tokens)
+        self.measure = measure
+        self.on_rows = on_rows
+
+    @property
+    def num_new(self) -> int:
+        """Tokens committed so far."""
+        return len(self.rows)
+
+    @property
+    def room(self) -> int:
+        """Tokens that may still be committed."""
+        return self.max_new_tokens - self.num_new
+
+    @property
+    def finished(self) -> bool:
+        """Whether the text has ended."""
+        return self.room <= 0 or (bool(self.rows) and self.rows[-1]["token"] in self.stop_tokens)
+
+    def commit(self, rows: list[Row]) -> None:
+        """Append the tokens of a round."""
+        self.rows.extend(rows)
+        self.text.extend(row["token"] for row in rows)
+        if self.on_rows is not None:
+            self.on_rows(rows)

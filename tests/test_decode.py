@@ -1,0 +1,584 @@
+"""The decoder: caches that are exact, a law that is exact, costs that add up, refusals that are one line."""
+
+import copy
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import settings as budget
+from hypothesis import strategies as st
+from scipy.special import softmax
+from scipy.stats import chisquare
+
+from calibration.decoding import (
+    CONVENTIONS,
+    Clock,
+    Convention,
+    Settings,
+    decode,
+    laws,
+    multi,
+    records,
+    single,
+)
+from calibration.decoding.session import CachedModel
+from calibration.decoding.stage import Stage
+from cuhlm_theory import truncation, verification
+from cuhlm_theory.capacity import packet_latency_s
+from cuhlm_theory.parameters import Codec, Latency, Link, System
+from cuhlm_theory.schemes.table import SCHEMES, Policy
+
+torch = pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers")
+
+SINGLE = [name for name, row in SCHEMES.items() if not row.drafts_several]
+MULTI = [name for name, row in SCHEMES.items() if row.drafts_several]
+EXACT = ["llm", "hlm", *MULTI]
+PROMPT = [1, 2, 0]
+
+
+def tiny(seed: int, vocab: int, layers: int) -> Any:
+    torch.manual_seed(seed)
+    config = transformers.LlamaConfig(
+        vocab_size=vocab,
+        hidden_size=16,
+        intermediate_size=24,
+        num_hidden_layers=layers,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        max_position_embeddings=48,
+        initializer_range=0.6,
+    )
+    return transformers.LlamaForCausalLM(config).eval()
+
+
+@pytest.fixture(scope="module")
+def pair() -> tuple[Any, Any]:
+    return tiny(1, 12, 1), tiny(2, 12, 2)
+
+
+@pytest.fixture(scope="module")
+def small_pair() -> tuple[Any, Any]:
+    return tiny(3, 3, 1), tiny(4, 3, 2)
+
+
+def system(vocab: int, **latency: Any) -> System:
+    return System(
+        link=Link(bandwidth_hz=1e3, snr=3.0),
+        codec=Codec(vocab_size=vocab),
+        latency=Latency(**({"slm_s": 0.01, "llm_s": 0.1} | latency)),
+    )
+
+
+POLICY = Policy(
+    threshold=0.6,
+    skip_rate=0.4,
+    slope=0.8,
+    intercept=-0.05,
+    offline_k=3,
+    truncation_budget=0.2,
+    num_drafts=2,
+    num_candidates=2,
+    lattice_levels=9,
+    confidence=0.6,
+    max_drafts=2,
+)
+
+
+def setting(scheme: str, convention: Convention | None = None, **policy: Any) -> Settings:
+    return Settings(
+        scheme=scheme,
+        policy=replace(POLICY, **policy),
+        temperature=0.9,
+        max_new_tokens=12,
+        convention=convention or Convention(),
+    )
+
+
+def full_logits(model: Any, text: Sequence[int]) -> np.ndarray:
+    with torch.inference_mode():
+        return model(torch.tensor([list(text)])).logits[0].double().numpy()
+
+
+# ------------------------------------------------------------------------------------------------------------ caches
+
+
+@budget(max_examples=20)
+@given(
+    steps=st.lists(
+        st.one_of(
+            st.lists(st.integers(0, 11), min_size=1, max_size=5),  # skipped or drafted tokens, then a pass
+            st.integers(0, 6),  # tokens to roll back
+        ),
+        max_size=12,
+    )
+)
+def test_cached_logits_equal_a_full_pass_after_any_skips_acceptances_and_rollbacks(pair, steps):
+    session, text = CachedModel(pair[1]), list(PROMPT)
+    for step in [[], *steps]:
+        if isinstance(step, int):
+            text = text[: max(len(text) - step, 1)]
+            session.rollback(len(text) - 1)
+            text[-1] = (text[-1] + 1) % 12  # the server's own token takes the place of the rejected one
+        else:
+            text = (text + step)[:48]
+        fed = len(text) - len(session.held)
+        if fed == 0:
+            continue
+        np.testing.assert_allclose(
+            session.catch_up(text, keep=fed), full_logits(pair[1], text)[-fed:], atol=2e-5
+        )
+        assert session.held == text
+
+
+class Watched(CachedModel):
+    """Checks every pass of a real decoding against a pass without a cache."""
+
+    def catch_up(self, text: Sequence[int], keep: int = 1) -> np.ndarray:
+        assert list(text[: len(self.held)]) == self.held
+        logits = super().catch_up(text, keep)
+        np.testing.assert_allclose(logits, full_logits(self.model, text)[-keep:], atol=2e-5)
+        return logits
+
+
+def run(sessions: tuple[Any, Any], chosen: Settings, draws: laws.Draws, *, measure: bool, stop=()) -> Stage:
+    stage = Stage(PROMPT, chosen.max_new_tokens, stop, measure=measure)
+    clock = Clock(system=system(sessions[1].vocab_size))
+    if chosen.rules.drafts_several:
+        multi.run(*sessions, chosen, clock, draws, stage)
+    else:
+        single.run(
+            sessions[0] if chosen.rules.draft != "none" else None, sessions[1], chosen, clock, draws, stage
+        )
+    return stage
+
+
+@pytest.mark.parametrize("bonus", [None, True])
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_every_pass_of_every_scheme_equals_one_without_a_cache(pair, scheme, bonus):
+    chosen = setting(scheme, Convention(bonus=bonus))
+    for seed in range(1):
+        sessions = Watched(pair[0], 12), Watched(pair[1], 12)
+        stage = run(sessions, chosen, laws.Draws(np.random.default_rng(seed)), measure=True)
+        assert len(stage.text) == len(PROMPT) + 12
+        assert not np.isnan([row["tv"] for row in stage.rows]).any()
+
+
+def test_a_text_longer_than_the_context_is_refused(pair):
+    with pytest.raises(ValueError, match="fit the context of 48 tokens; got 49"):
+        CachedModel(pair[0]).catch_up([1] * 49)
+
+
+# --------------------------------------------------------------------------------------- the law of one context
+
+
+def example_laws(seed: int, vocab: int = 6) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return rng.normal(0.0, 1.5, vocab), softmax(rng.normal(0.0, 1.5, vocab))
+
+
+CASES = [(scheme, "quadrature") for scheme in SINGLE if scheme != "llm"] + [
+    ("cu-hlm-offline", name) for name in CONVENTIONS if name != "quadrature"
+]
+
+
+@pytest.mark.parametrize(("scheme", "convention"), CASES)
+def test_a_hundred_thousand_rounds_follow_the_exact_law(scheme, convention):
+    logits, y = example_laws(12)
+    here = laws.context(logits, setting(scheme, CONVENTIONS[convention]), system(6))
+    draws = laws.Draws(np.random.default_rng(11))
+    proposal = laws.propose(here, draws, 100_000)
+    token, action = laws.settle(here, proposal, y, draws)
+    expected = laws.output(here, y)
+    assert expected.sum() == pytest.approx(1.0)
+    seen = np.bincount(token, minlength=6)
+    possible = expected > 0.0
+    assert seen[~possible].sum() == 0
+    assert chisquare(seen[possible], expected[possible] * 100_000).pvalue > 1e-3
+    skip_mass = here.draft_law @ here.skip()
+    share = np.mean(action == records.SKIPPED)
+    assert share == pytest.approx(skip_mass, abs=4 * np.sqrt(skip_mass * (1 - skip_mass) / 1e5) + 1e-12)
+
+
+def test_the_law_is_the_theory_s_where_the_theory_speaks():
+    logits, y = example_laws(3)
+    x = laws.next_law(logits, 0.9)
+    for scheme in ("slm", "hlm", "rand-hlm", "u-hlm", "cu-hlm-offline", "cu-hlm-exact"):
+        here = laws.context(logits, setting(scheme), system(6))
+        size = here.kept_entries(np.array([0]))[0]
+        expected = verification.output_law(x, y, skip=here.skip(), verify_with=here.sent(int(size)))
+        np.testing.assert_allclose(laws.output(here, y), expected, atol=1e-12)
+    here = laws.context(logits, setting("floor"), system(6))
+    np.testing.assert_allclose(laws.output(here, y), verification.server_sampling_law(x, y, here.skip()))
+
+
+@pytest.mark.parametrize("scheme", ["slm", "hlm", "rand-hlm", "u-hlm", "cu-hlm-offline", "cu-hlm-exact"])
+def test_bias_is_within_risk_and_truncation(scheme):
+    for seed in range(20):
+        logits, y = example_laws(seed)
+        here = laws.context(logits, setting(scheme), system(6))
+        draft = int(np.argmax(here.draft_law))
+        k = int(here.kept_entries(np.array([draft]))[0])
+        facts = laws.measure(here, y, draft, k)
+        assert facts["tv"] <= facts["risk"] + facts["truncation_tv"] + 1e-12
+        if scheme in ("slm", "hlm", "rand-hlm", "u-hlm"):
+            assert facts["tv"] == pytest.approx(facts["risk"], abs=1e-12)
+
+
+def test_linspace_skips_by_the_law_of_its_own_temperatures():
+    logits = example_laws(5)[0]
+    convention = replace(CONVENTIONS["linspace"], num_samples=3)
+    chance = laws.perturbed_disagreement(logits, convention)
+    brute = np.zeros(6)
+    for outcome in np.ndindex(2, 2, 2):
+        if sum(outcome) / 3 <= 0.6:
+            flips = np.array(outcome)[:, None]
+            brute += np.prod(np.where(flips, chance, 1.0 - chance), axis=0)
+    np.testing.assert_allclose(laws.context(logits, setting("u-hlm", convention), system(6)).skip(), brute)
+
+
+@pytest.mark.parametrize("temperatures", ["mean", "draws", "linspace"])
+@pytest.mark.parametrize("at_threshold", [False, True])
+def test_the_threshold_itself_transmits_only_by_convention(temperatures, at_threshold):
+    convention = Convention(temperatures=temperatures, num_samples=4, transmit_at_threshold=at_threshold)
+    logits = np.array([0.0, 0.0, 0.0, 0.0])  # u-bar is 3/4 for every token
+    here = laws.context(logits, setting("u-hlm", convention, threshold=0.75), system(4))
+    draws = laws.Draws(np.random.default_rng(2))
+    proposal = laws.propose(here, draws, 4000)
+    at = np.abs(proposal.uncertainty - 0.75) < 1e-6
+    assert at.any()
+    assert np.all(proposal.skipped[at] == (not at_threshold))
+    assert proposal.skipped.mean() == pytest.approx(float(here.draft_law @ here.skip()), abs=0.03)
+
+
+def test_a_randomised_threshold_mixes_two():
+    logits, y = example_laws(9)
+    low, high = (laws.context(logits, setting("u-hlm", threshold=t), system(6)).skip() for t in (0.5, 0.9))
+    here = laws.context(logits, setting("u-hlm", threshold=0.5, upper_threshold=0.9, mix=0.25), system(6))
+    np.testing.assert_allclose(here.skip(), 0.75 * low + 0.25 * high)
+    draws = laws.Draws(np.random.default_rng(4))
+    token = laws.settle(here, laws.propose(here, draws, 100_000), y, draws)[0]
+    assert chisquare(np.bincount(token, minlength=6), laws.output(here, y) * 1e5).pvalue > 1e-3
+
+
+@given(st.integers(0, 10**6), st.integers(1, 8), st.integers(1, 40))
+def test_lattice_laws_sum_to_one_on_the_lattice_and_stay_near(seed, size, levels):
+    law = truncation.drop_tail(softmax(np.random.default_rng(seed).normal(0, 2, 8)), size)
+    rounded = laws.lattice(law, levels)
+    assert rounded.sum() == pytest.approx(1.0)
+    np.testing.assert_allclose(rounded * levels, np.round(rounded * levels), atol=1e-9)
+    assert np.all(law[rounded > 0] > 0)
+    assert verification.total_variation(rounded, law) <= size / (4 * levels) + 1e-12
+
+
+# --------------------------------------------------------------------- the law of the loops, by enumeration
+
+
+class Script(laws.Draws):
+    """Takes given decisions, then the first of each; remembers what there was to choose from."""
+
+    def __init__(self, decisions: Sequence[int]) -> None:
+        self.decisions = list(decisions)
+        self.trail: list[tuple[int, int]] = []  # choice, number of choices
+        self.probability = 1.0
+
+    def _choose(self, chances: Sequence[float]) -> int:
+        place = len(self.trail)
+        choice = self.decisions[place] if place < len(self.decisions) else 0
+        self.trail.append((choice, len(chances)))
+        self.probability *= chances[choice]
+        return choice
+
+    def token(self, law: np.ndarray, num: int = 1) -> np.ndarray:
+        assert num == 1
+        options = np.flatnonzero(law > 1e-14)
+        return options[[self._choose(law[options] / law[options].sum())]]
+
+    def event(self, probability: np.ndarray) -> np.ndarray:
+        def happens(p: float) -> bool:
+            return bool(p >= 1.0 - 1e-14 or (p > 1e-14 and self._choose([1.0 - p, p])))
+
+        out = np.zeros(np.shape(probability), dtype=bool)
+        for place, p in enumerate(np.ravel(probability)):
+            out.flat[place] = happens(p)
+            if out.ndim == 2 and out.flat[place]:
+                break  # a run of drafts: what comes after its first rejection is never looked at
+        return out
+
+
+def outcomes(play: Any) -> Iterator[tuple[float, tuple[int, ...]]]:
+    """Every way a random procedure can go, with its probability."""
+    decisions: list[int] = []
+    while True:
+        script = Script(decisions)
+        result = play(script)
+        yield script.probability, result
+        trail = script.trail
+        while trail and trail[-1][0] + 1 == trail[-1][1]:
+            trail.pop()
+        if not trail:
+            return
+        decisions = [choice for choice, _ in trail]
+        decisions[-1] += 1
+
+
+class Remembering:
+    """Stands for a cached model: the logits of a real one, kept by text."""
+
+    known: dict[tuple[int, ...], np.ndarray]
+
+    def __init__(self, model: Any) -> None:
+        self.model, self.vocab_size, self.seconds = model, model.config.vocab_size, 0.0
+        self.known = {}
+
+    def catch_up(self, text: Sequence[int], keep: int = 1) -> np.ndarray:
+        ends = range(len(text) - keep + 1, len(text) + 1)
+        for end in ends:
+            if tuple(text[:end]) not in self.known:
+                self.known[tuple(text[:end])] = full_logits(self.model, text[:end])[-1]
+        return np.stack([self.known[tuple(text[:end])] for end in ends])
+
+    def rollback(self, num_tokens: int) -> None: ...
+
+
+def joint_law(step: Any, length: int, vocab: int) -> dict[tuple[int, ...], float]:
+    """Law of the first tokens from the law of each, ``step(text)``."""
+    law = {(): 1.0}
+    for _ in range(length):
+        law = {
+            (*text, token): p * q
+            for text, p in law.items()
+            for token, q in enumerate(step([*PROMPT, *text]))
+            if q > 0.0
+        }
+    return law
+
+
+def enumerated(sessions: tuple[Any, Any], chosen: Settings) -> dict[tuple[int, ...], float]:
+    found: dict[tuple[int, ...], float] = {}
+    for probability, text in outcomes(
+        lambda draws: tuple(run(sessions, chosen, draws, measure=False).text[len(PROMPT) :])
+    ):
+        found[text] = found.get(text, 0.0) + probability
+    return found
+
+
+def assert_same_law(found: dict[tuple[int, ...], float], expected: dict[tuple[int, ...], float]) -> None:
+    assert sum(found.values()) == pytest.approx(1.0, abs=1e-9)
+    for text in found.keys() | expected.keys():
+        assert found.get(text, 0.0) == pytest.approx(expected.get(text, 0.0), abs=1e-9), text
+
+
+@pytest.mark.parametrize("scheme", SINGLE)
+def test_two_tokens_of_a_single_draft_loop_follow_the_product_of_exact_laws(small_pair, scheme):
+    sessions = Remembering(small_pair[0]), Remembering(small_pair[1])
+    chosen = replace(setting(scheme), max_new_tokens=2)
+
+    def step(text: list[int]) -> np.ndarray:
+        y = laws.next_law(sessions[1].catch_up(text)[0], 0.9)
+        if scheme == "llm":
+            return y
+        return laws.output(laws.context(sessions[0].catch_up(text)[0], chosen, system(3)), y)
+
+    assert_same_law(enumerated(sessions, chosen), joint_law(step, 2, 3))
+
+
+@pytest.mark.parametrize("scheme", [*EXACT, "verify-on-sync with bonus"])
+def test_the_joint_law_of_exact_schemes_is_the_llm_s_own(small_pair, scheme):
+    sessions = Remembering(small_pair[0]), Remembering(small_pair[1])
+    length = 2 if scheme == "hlm" else 3
+    chosen = replace(setting(scheme.split()[0], bonus="bonus" in scheme, offline_k=2), max_new_tokens=length)
+
+    def step(text: list[int]) -> np.ndarray:
+        return laws.next_law(sessions[1].catch_up(text)[0], 0.9)
+
+    assert_same_law(enumerated(sessions, chosen), joint_law(step, length, 3))
+
+
+def test_a_bonus_token_after_a_single_draft_follows_the_llm(small_pair):
+    sessions = Remembering(small_pair[0]), Remembering(small_pair[1])
+    chosen = replace(setting("hlm", Convention(bonus=True)), max_new_tokens=2)
+    law = joint_law(lambda text: laws.next_law(sessions[1].catch_up(text)[0], 0.9), 2, 3)
+    assert_same_law(enumerated(sessions, chosen), law)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", MULTI)
+def test_a_hundred_thousand_sampled_rounds_of_several_drafts_follow_the_llm(small_pair, scheme):
+    sessions = Remembering(small_pair[0]), Remembering(small_pair[1])
+    chosen = replace(setting(scheme), max_new_tokens=2)
+    draws = laws.Draws(np.random.default_rng(13))
+    seen: dict[tuple[int, ...], int] = {}
+    for _ in range(100_000):
+        text = tuple(run(sessions, chosen, draws, measure=False).text[len(PROMPT) :])
+        seen[text] = seen.get(text, 0) + 1
+    law = joint_law(lambda text: laws.next_law(sessions[1].catch_up(text)[0], 0.9), 2, 3)
+    common = [text for text, p in law.items() if p * 1e5 > 5]
+    rest = 1e5 - sum(seen.get(text, 0) for text in common)
+    counts = [*(seen.get(text, 0) for text in common), rest]
+    expected = [*(law[text] * 1e5 for text in common)]
+    assert chisquare(counts, [*expected, 1e5 - sum(expected)]).pvalue > 1e-3
+
+
+def test_kept_runs_end_at_the_first_rejection():
+    rng = np.random.default_rng(5)
+    x = np.tile([0.5, 0.4, 0.8], (100_000, 1))
+    y = np.tile([0.25, 0.4, 0.2], (100_000, 1))
+    kept = laws.keep_runs(x, y, laws.Draws(rng))
+    expected = np.array([0.5, 0.0, 0.5 * 0.75, 0.5 * 0.25])
+    np.testing.assert_allclose(np.bincount(kept, minlength=4) / 1e5, expected, atol=0.01)
+
+
+# -------------------------------------------------------------------------------------- a decoding and its record
+
+
+def decoded(pair: tuple[Any, Any], scheme: str, seed: int = 0, **changes: Any) -> Any:
+    chosen = replace(setting(scheme), **changes)
+    return decode(*pair, PROMPT, chosen, Clock(system=system(12)), rng=np.random.default_rng(seed))
+
+
+@pytest.mark.parametrize("scheme", ["cu-hlm-online", "c-sqs", "verify-on-sync"])
+def test_the_same_seed_gives_the_same_text_and_another_seed_another(pair, scheme):
+    first, again, other = decoded(pair, scheme), decoded(pair, scheme), decoded(pair, scheme, seed=1)
+    assert first.tokens == again.tokens
+    np.testing.assert_array_equal(first.columns["tv"], again.columns["tv"])
+    assert first.tokens != other.tokens
+
+
+@pytest.mark.parametrize("scheme", EXACT)
+def test_greedy_exact_schemes_repeat_the_llm(pair, scheme):
+    greedy = decoded(pair, "llm", temperature=0.0).tokens
+    text = list(PROMPT)
+    for _ in greedy:
+        text.append(int(np.argmax(full_logits(pair[1], text)[-1])))
+    assert greedy == text[len(PROMPT) :]
+    assert decoded(pair, scheme, temperature=0.0).tokens == greedy
+
+
+def test_the_slm_alone_sends_nothing_and_is_judged_against_the_llm(pair):
+    table = decoded(pair, "slm").columns
+    assert np.all(table["action"] == records.SKIPPED)
+    assert table["uplink_bit"].sum() == table["llm_calls"].sum() == 0
+    assert table["latency_s"] == pytest.approx(0.01)
+    text = list(PROMPT)
+    for token, tv in zip(table["token"], table["tv"], strict=True):
+        x, y = (laws.next_law(full_logits(model, text)[-1], 0.9) for model in pair)
+        assert tv == pytest.approx(float(verification.total_variation(x, y)), abs=1e-4)
+        text.append(int(token))
+
+
+def test_costs_of_a_single_draft_add_up(pair):
+    base = system(12, round_trip_s=0.03, llm_prefill_s=0.002, downlink_bit_per_s=1e4)
+    charged = replace(base, latency=replace(base.latency, charge_resync=True))
+    chosen = setting("cu-hlm-offline")
+    table = decode(*pair, PROMPT, chosen, Clock(system=charged), rng=np.random.default_rng(3)).columns
+    skipped = table["action"] == records.SKIPPED
+    assert 0 < skipped.sum() < 12
+    assert np.all(table["latency_s"][skipped] == np.float32(0.01))
+    runs = np.diff(np.flatnonzero(np.concatenate(([True], ~skipped)))) - 1
+    np.testing.assert_array_equal(table["catch_up"][~skipped], runs)
+    bits = 3 * (8 + 4) + 4 * runs
+    np.testing.assert_allclose(table["uplink_bit"][~skipped], bits)
+    expected = 0.01 + packet_latency_s(base.link, bits) + 0.1 + 0.002 * runs + 0.03 + 4 / 1e4
+    np.testing.assert_allclose(table["latency_s"][~skipped], expected, rtol=1e-6)
+
+
+def test_costs_of_several_drafts_sit_on_the_last_token_of_the_round(pair):
+    table = decoded(pair, "dssd").columns
+    last = np.append(np.diff(table["round"]) > 0, True)
+    assert np.all(table["latency_s"][~last] == 0.0)
+    assert np.all(table["llm_calls"] == last)
+    np.testing.assert_allclose(table["uplink_bit"], table["drafted"] * (8 + 4))
+    full = (table["kept"] == table["drafted"])[last]
+    np.testing.assert_allclose(table["downlink_bit"][last][~full], 12 * 8)
+    assert table["kept"].sum() == (table["action"] == records.ACCEPTED).sum()
+
+
+def test_measured_compute_replaces_the_nominal_one(pair):
+    clock = Clock(system=system(12), measured=True)
+    table = decode(*pair, PROMPT, setting("hlm"), clock, rng=np.random.default_rng(0)).columns
+    np.testing.assert_array_equal(table["slm_s"], table["slm_measured_s"])
+    assert np.all(table["llm_s"] > 0.0)
+
+
+def test_rounds_of_verify_on_sync_end_where_cu_hlm_would_transmit(pair):
+    table = decoded(pair, "verify-on-sync").columns
+    kept = table["action"] == records.ACCEPTED
+    last = np.append(np.diff(table["round"]) > 0, True)
+    assert np.all(table["uncertainty"][kept & ~last] <= np.float32(0.6))
+    assert np.all(table["tv"] < 1e-12)
+
+
+def test_a_stop_token_ends_the_text_inside_a_run(pair):
+    free = decoded(pair, "dsd")
+    stop = free.tokens[4]
+    chosen = setting("dsd")
+    clock = Clock(system=system(12))
+    short = decode(*pair, PROMPT, chosen, clock, rng=np.random.default_rng(0), stop_tokens=[stop])
+    assert short.tokens[-1] == stop
+    assert stop not in short.tokens[:-1]
+
+
+def test_the_summary_has_the_contract_s_keys(pair):
+    summary = decoded(pair, "u-hlm").summary()
+    assert {
+        "num_tokens",
+        "skip_rate",
+        "resample_rate",
+        "uplink_bit_per_token",
+        "latency_s",
+        "throughput_token_per_s",
+    } <= set(summary)
+    assert summary["num_tokens"] == 12
+    assert summary["throughput_token_per_s"] == pytest.approx(12 / summary["latency_s"])
+
+
+def test_a_model_with_a_padded_head_decodes_over_the_shared_vocabulary(pair):
+    wide = tiny(1, 16, 1)
+    table = decode(
+        wide, pair[1], PROMPT, setting("slm"), Clock(system=system(12)), rng=np.random.default_rng(0)
+    ).columns
+    assert table["token"].max() < 12
+
+
+# ----------------------------------------------------------------------------------------------------------- refusals
+
+
+@pytest.mark.parametrize(
+    ("prompt", "vocab", "message"),
+    [
+        ([], 12, "prompt must have at least 1 token; got 0"),
+        ([1] * 40, 12, r"fit the context of 48 tokens; got 40 \+ 12"),
+        (PROMPT, 13, "vocab_size must be at most 12, what both models score; got 13"),
+    ],
+)
+def test_refuses_what_cannot_be_decoded(pair, prompt, vocab, message):
+    with pytest.raises(ValueError, match=message):
+        decode(*pair, prompt, setting("hlm"), Clock(system=system(vocab)), rng=np.random.default_rng(0))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"scheme": "hml"}, "scheme must be one of slm, llm"),
+        ({"scheme": "rand-hlm"}, "skip_rate must be given for rand-hlm"),
+        ({"scheme": "cu-hlm-online"}, "slope and intercept must be given for cu-hlm-online"),
+        ({"scheme": "hlm", "temperature": -1.0}, "temperature must be at least 0; got -1"),
+        ({"scheme": "hlm", "max_new_tokens": 0}, "max_new_tokens must be at least 1; got 0"),
+    ],
+)
+def test_refuses_settings_that_make_no_scheme(changes, message):
+    with pytest.raises(ValueError, match=message):
+        Settings(**changes)
+
+
+def test_refuses_a_cache_that_cannot_roll_back(pair):
+    sliding = copy.copy(pair[0])
+    sliding.config = transformers.MistralConfig(
+        vocab_size=12, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, sliding_window=4
+    )
+    with pytest.raises(Exception, match="cannot be rolled back"):
+        CachedModel(sliding)
