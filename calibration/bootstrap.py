@@ -190,6 +190,8 @@ def bca_interval(
     values = np.asarray(replicates, dtype=np.float64)
     left_out = np.asarray(jackknife, dtype=np.float64)
     num = values.shape[0]
+    bad = ~np.isfinite(values).all(axis=0) | ~np.isfinite(left_out).all(axis=0) | ~np.isfinite(centre)
+    centre, values, left_out = (np.where(bad, 0.0, array) for array in (centre, values, left_out))
     below = np.mean((values < centre) + 0.5 * (values == centre), axis=0)
     z0 = ndtri(np.clip(below, 1.0 / (num + 1), num / (num + 1)))
     gap = left_out.mean(axis=0) - left_out
@@ -201,12 +203,10 @@ def bca_interval(
     for tail in ((1.0 - level) / 2.0, (1.0 + level) / 2.0):
         shifted = z0 + ndtri(tail)
         position = ndtr(z0 + shifted / (1.0 - acceleration * shifted)) * (num - 1)  # [...]
-        position = np.where(np.isfinite(position), position, 0.0)
         floor = np.minimum(np.floor(position).astype(np.int64), num - 1)
         lower = np.take_along_axis(ordered, floor[None], axis=0)[0]
         upper = np.take_along_axis(ordered, np.minimum(floor + 1, num - 1)[None], axis=0)[0]
         ends.append(lower + (position - floor) * (upper - lower))
-    bad = ~np.isfinite(values).all(axis=0) | ~np.isfinite(left_out).all(axis=0) | ~np.isfinite(centre)
     return np.where(bad, np.nan, ends[0]), np.where(bad, np.nan, ends[1])
 
 

@@ -205,7 +205,7 @@ def _typed(origin: str, name: str, value: Any) -> Any:
     elif name.endswith("_ci95"):
         good = value is None or (isinstance(value, list) and len(value) == 2 and all(map(number, value)))
         what = "null or [low, high]"
-        value = tuple(value) if isinstance(value, list) else value
+        value = tuple(value) if good and value is not None else value
     elif name in ("num_tokens", "num_prompts", "vocab_size"):
         good = (value is None and not required) or (
             isinstance(value, int) and not isinstance(value, bool) and value >= 0
