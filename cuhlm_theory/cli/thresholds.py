@@ -1,0 +1,234 @@
+"""`cuhlm thresholds`: skip thresholds from a rejection line."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from cuhlm_theory import capacity, payload, presets, threshold
+from cuhlm_theory._checks import as_nonnegative, as_probability
+from cuhlm_theory.cli import arrays, options, output
+from cuhlm_theory.rejection import RejectionLine
+
+_MEANING = {
+    "risk_averse": "no bias, if the line is right",
+    "risk_prone": "the line reaches delta",
+    "risk_budget": "bias within the budget",
+    "cost_optimal": "latency plus price times bias is least",
+}
+
+
+def _render(result: output.Result) -> None:
+    rows = [(name.replace("_", "-"), result[name], what) for name, what in _MEANING.items()]
+    needs = [f"{name.replace('_', '-')} needs {what}" for name, what in result["missing"].items()]
+    output.table(
+        f"Skip iff u <= threshold, for beta(u) = clip({result['slope']:g} u {result['intercept']:+g}, 0, 1)",
+        ["rule", "threshold", "why there"],
+        rows,
+        note="; ".join(needs),
+    )
+    details = {
+        "risk": "bias spent within the risk budget",
+        "skip_rate": "share of tokens skipped at the risk budget",
+        "tie_probability": "probability of skipping at that threshold",
+        "bias_price_for_budget_s": "price of bias the risk budget amounts to [s]",
+        "transmit_s": "latency a transmission adds [s]",
+        "budget_for_bias_price": "bias the price leads to",
+    }
+    known = [(what, result[key]) for key, what in details.items() if result[key] is not None]
+    if known:
+        output.table("Behind them", ["quantity", "value"], known)
+
+
+@click.command(
+    "thresholds",
+    epilog="\b\nExample: cuhlm thresholds --slope 0.815 --intercept -0.066 --risk-budget 0.05 "
+    "--uncertainty uniform",
+)
+@options.scenario
+@click.option("--slope", type=float, default=None, help="a, positive [default: the calibration's].")
+@click.option("--intercept", type=float, default=None, help="b [default: the calibration's].")
+@click.option("--delta", type=float, default=None, help="P(y_d < x_d) [default: the calibration's].")
+@click.option("--calibration", default=None, help="FILE, DIR, smollm2, cu-hlm or u-hlm.")
+@click.option("--risk-budget", type=float, default=None, help="Mean bias that skipping may cost, in [0, 1].")
+@click.option(
+    "--uncertainty",
+    default=None,
+    help="Law of u: uniform, beta:P,Q, a trace, or .npy of u [N] or of u and beta [N, 2] "
+    "[default: the calibration's].",
+)
+@click.option("--bias-price-s", type=float, default=None, help="Seconds a token may cost per unit of bias.")
+@click.option(
+    "--transmit-s", type=float, default=None, help="Uplink plus LLM [s] [default: from the link and k]."
+)
+@click.option(
+    "--k",
+    type=int,
+    default=int(presets.SETTINGS["offline_k"].value),
+    show_default=True,
+    help="Entries sent.",
+)
+@options.codec
+@options.link
+@click.option("--llm-latency-s", type=float, default=None, help="tau_LLM [s] [default: the calibration's].")
+@click.option(
+    "--round-trip-s", type=float, default=0.0, show_default=True, help="Round trip a transmission [s]."
+)
+@output.reports(_render)
+def command(
+    *,
+    slope: float | None,
+    intercept: float | None,
+    delta: float | None,
+    calibration: str | None,
+    risk_budget: float | None,
+    uncertainty: str | None,
+    bias_price_s: float | None,
+    **channel: Any,
+) -> output.Result:
+    """Skip thresholds from a rejection line: printed, within a risk budget, cost-optimal."""
+    fitted, recorded = _calibration(calibration)
+    if fitted is not None:
+        slope = fitted.slope if slope is None else slope
+        intercept = fitted.intercept if intercept is None else intercept
+        delta = fitted.delta if delta is None else delta
+    if slope is None or intercept is None:
+        name = "slope" if slope is None else "intercept"
+        raise ValueError(f"{name} must be given, or --calibration; got neither")
+    line = RejectionLine(slope=slope, intercept=intercept, delta=delta)
+    law = recorded if uncertainty is None else _law(uncertainty)
+    tau = _transmit_s(fitted, **channel)
+    if risk_budget is not None:
+        as_probability("risk_budget", risk_budget)
+    if bias_price_s is not None:
+        as_nonnegative("bias_price_s", bias_price_s)
+    wants = {
+        "risk_prone": [("--delta", delta)],
+        "risk_budget": [("--risk-budget", risk_budget), ("--uncertainty, the law of u", law)],
+        "cost_optimal": [("--bias-price-s", bias_price_s), ("--llm-latency-s or --transmit-s", tau)],
+    }
+    lacking = {key: [what for what, value in needs if value is None] for key, needs in wants.items()}
+    missing = {key: " and ".join(names) for key, names in lacking.items() if names}
+    result = {
+        "risk_averse": float(threshold.risk_averse(slope, intercept)),
+        "risk_prone": None if delta is None else float(threshold.risk_prone(slope, intercept, delta)),
+        **_at_budget(line, risk_budget, law, tau),
+        **_at_price(line, bias_price_s, law, tau),
+    }
+    return {
+        **result,
+        "slope": line.slope,
+        "intercept": line.intercept,
+        "delta": line.delta,
+        "bias_price_s": bias_price_s,
+        "transmit_s": tau,
+        "missing": missing,
+    }
+
+
+def _at_budget(
+    line: RejectionLine, budget: float | None, law: threshold.Law | None, tau: float | None
+) -> output.Result:
+    """Threshold within the risk budget, and the price of bias that it amounts to."""
+    keys = ("risk_budget", "tie_probability", "risk", "skip_rate", "bias_price_for_budget_s")
+    if budget is None or law is None:
+        return dict.fromkeys(keys)
+    spent = threshold.risk_budget(line.slope, line.intercept, budget, law)
+    price = (
+        None if tau is None else threshold.bias_price_for_budget(budget, line.slope, line.intercept, tau, law)
+    )
+    values = (spent.threshold, spent.tie_probability, spent.risk, spent.skip_rate, price)
+    return dict(zip(keys, values, strict=True))
+
+
+def _at_price(
+    line: RejectionLine, price_s: float | None, law: threshold.Law | None, tau: float | None
+) -> output.Result:
+    """Cost-optimal threshold, and the budget that the price amounts to."""
+    keys = ("cost_optimal", "budget_for_bias_price", "cost_optimal_skip_rate")
+    if price_s is None or tau is None:
+        return dict.fromkeys(keys)
+    a, b = line.slope, line.intercept
+    best = float(threshold.cost_optimal(a, b, tau, price_s))
+    if law is None:
+        return dict(zip(keys, (best, None, None), strict=True))
+    spent = threshold.budget_for_bias_price(price_s, a, b, tau, law)
+    exact = float(threshold.cost_optimal(a, b, tau, price_s, clip=False))
+    share = threshold.skip_rate(exact, law) if exact >= 0.0 else 0.0
+    return dict(zip(keys, (best, spent, share), strict=True))
+
+
+def _calibration(name: str | None) -> tuple[Any, threshold.EmpiricalLaw | None]:
+    """Find the calibration and the law it recorded, where there is one."""
+    if name is None:
+        return None, None
+    from calibration import estimate
+
+    fitted, tokens = estimate.load(name)
+    if tokens is None and len(fitted.uncertainty_quantile) >= 2:
+        tokens = fitted.law()
+    return fitted, None if tokens is None else _recorded(tokens)
+
+
+def _recorded(tokens: Any) -> threshold.EmpiricalLaw:
+    return threshold.EmpiricalLaw(
+        uncertainty=tokens.uncertainty, rejection=tokens.rejection, weight=tokens.weight
+    )
+
+
+def _law(text: str) -> threshold.Law:
+    """Read ``uniform``, ``beta:P,Q``, a ``.npy`` file or a trace."""
+    if text == "uniform":
+        return threshold.BetaLaw()
+    if text.startswith("beta:"):
+        try:
+            alpha, beta = (float(part) for part in text.removeprefix("beta:").split(","))
+        except ValueError:
+            raise ValueError(f"uncertainty must be beta:P,Q with two numbers; got {text!r}") from None
+        return threshold.BetaLaw(alpha=alpha, beta=beta)
+    path = Path(text)
+    if path.suffix == ".npy":
+        values = arrays.load(path).astype(np.float64)
+        if values.ndim == 1:
+            return threshold.EmpiricalLaw(uncertainty=values)
+        if values.shape[1] != 2:
+            raise ValueError(f"uncertainty must have shape [N] or [N, 2]; got {path}, shape {values.shape}")
+        return threshold.EmpiricalLaw(uncertainty=values[:, 0], rejection=values[:, 1])
+    if not path.exists():
+        raise ValueError(f"uncertainty must be uniform, beta:P,Q or an existing file; got {text!r}")
+    law = _calibration(text)[1]
+    if law is None:
+        raise ValueError(f"uncertainty must be a file with recorded uncertainties; got {text!r}")
+    return law
+
+
+def _transmit_s(
+    fitted: Any,
+    *,
+    transmit_s: float | None,
+    k: int,
+    vocab_size: int | None,
+    prob_bits: int,
+    index_bits: int | None,
+    llm_latency_s: float | None,
+    round_trip_s: float,
+    **link_options: Any,
+) -> float | None:
+    """Latency that a transmission adds; None where the LLM's latency is not known."""
+    link = options.build_link(**link_options)
+    if transmit_s is not None:
+        return float(as_nonnegative("transmit_s", transmit_s))
+    if fitted is not None:
+        vocab_size = fitted.vocab_size if vocab_size is None else vocab_size
+        llm_latency_s = fitted.llm_latency_s if llm_latency_s is None else llm_latency_s
+    if vocab_size is None:
+        vocab_size = int(presets.SETTINGS["vocab_size"].value)
+    bits = payload.printed_bit(k, vocab_size, prob_bits, index_bits)
+    protocol_s = float(as_nonnegative("round_trip_s", round_trip_s))
+    if llm_latency_s is None:
+        return None
+    llm_s = float(as_nonnegative("llm_latency_s", llm_latency_s))
+    uplink_s = float(capacity.packet_latency_s(link, bits))
+    return math.fsum((uplink_s, llm_s, protocol_s))
