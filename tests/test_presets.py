@@ -9,6 +9,9 @@ from cuhlm_theory import capacity, payload, presets
 from cuhlm_theory.presets import FIGURES, PUBLISHED_LINES, SETTINGS, Preset
 
 
+PAPERS = ("CU-HLM, arXiv:2505.11788v1", "U-HLM, arXiv:2412.12687", "arXiv:2508.12590")
+
+
 def all_presets():
     lines = [
         getattr(line, field.name)
@@ -24,9 +27,18 @@ def test_every_preset_says_what_it_is_and_where_it_is_from():
     for preset in all_presets():
         assert isinstance(preset, Preset)
         assert math.isfinite(preset.value)
-        assert "arXiv:" in preset.source
+        assert preset.source.startswith(PAPERS)
         assert preset.name.endswith("]")
         assert preset.provenance in ("printed", "reconstructed", "assumed")
+
+
+@pytest.mark.parametrize("thing", [PUBLISHED_LINES["cu-hlm"], SETTINGS["prob_bits"]])
+def test_presets_do_not_change(thing):
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        thing.name = "mine"
+    assert not hasattr(thing, "__dict__")
+    with pytest.raises(TypeError):
+        type(thing)(thing.name)  # by keyword only
 
 
 def test_only_what_follows_from_a_threshold_is_reconstructed():
