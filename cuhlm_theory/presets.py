@@ -81,6 +81,12 @@ SETTINGS = {
     "num_samples": _preset("M [-]", 20, f"{_CU}, eqs. (8)(9)"),
     "max_temperature": _preset("theta_max [-]", 2.0, f"{_CU}, eqs. (8)(9)"),
     "offline_k": _preset("k* offline [token]", 30, f"{_CU}, offline truncation"),
+    "slm_latency_s": _preset(
+        "tau_SLM [s]", 0.02, "not published; a 1.1 B model at 50 token/s on the device", "assumed"
+    ),
+    "llm_latency_s": _preset(
+        "tau_LLM [s]", 0.04, "not published; a 7 B model at 25 token/s on the server", "assumed"
+    ),
     "full_payload_byte": _preset("payload of V entries [byte]", 92_000, _CU),
 }
 """Payload and uncertainty settings of the published systems."""

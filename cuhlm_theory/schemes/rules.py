@@ -10,7 +10,9 @@ from cuhlm_theory.capacity import packet_latency_s
 from cuhlm_theory.errors import MissingInputError
 from cuhlm_theory.parameters import System, Tokens
 from cuhlm_theory.payload import distribution_bit
+from cuhlm_theory.rejection import line
 from cuhlm_theory.schemes.table import NEVER_SKIP, Policy, lattice_bit
+from cuhlm_theory.truncation import printed_bound
 
 _GRID_TOLERANCE = 1e-9
 
@@ -204,9 +206,9 @@ def _online(tokens: Tokens, system: System, policy: Policy) -> Carried:
     profile, prob = column(tokens, "tv_profile"), column(tokens, "draft_prob")
     if policy.slope is None or policy.intercept is None:
         raise MissingInputError("the printed truncation rule needs a rejection line; give --calibration")
-    rejection = np.clip(policy.slope * tokens.uncertainty + policy.intercept, 0.0, 1.0)
-    scale = (1.0 - prob) * np.log1p(np.exp(-1.0)) + prob * np.log1p(np.exp(-rejection))
-    place = smallest_within(2.0 * profile / scale[:, None], policy.truncation_budget)
+    rejection = line(tokens.uncertainty, policy.slope, policy.intercept)
+    merit = printed_bound(np.clip(profile, 0.0, 1.0), prob[:, None], rejection[:, None])  # [N, K]
+    place = smallest_within(merit, policy.truncation_budget)
     return _at_grid(tokens, system, place, draft_dependent=True)
 
 
