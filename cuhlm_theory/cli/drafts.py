@@ -23,9 +23,7 @@ def _note(result: output.Result) -> str:
         return f"{result['throughput_token_per_s']:.4g} token/s over this link."
     lambert = result["num_drafts_lambert"]
     text = "" if lambert is None else f"Lambert form: {lambert:.4f}. "
-    return (
-        text + f"Speculating pays while the latency ratio is below the acceptance, {result['acceptance']:g}."
-    )
+    return text + f"Drafting pays while the latency ratio is below {result['acceptance']:g}."
 
 
 @click.command(

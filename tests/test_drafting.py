@@ -1,0 +1,214 @@
+"""Draft counts against brute force, published tables and simulated rounds."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cuhlm_theory.capacity import packet_latency_s
+from cuhlm_theory.drafting import (
+    best_drafts_on_link,
+    best_num_drafts,
+    continuous_num_drafts,
+    expected_tokens_per_round,
+    latency_ratio,
+    operations_ratio,
+    printed_num_drafts,
+    speculate,
+    speculation_speedup,
+    sync_break_even_risk,
+    sync_latency_s,
+    sync_tokens_per_round,
+)
+from cuhlm_theory.errors import DivergentError, InfeasibleError
+from cuhlm_theory.parameters import Latency, Link
+
+# arXiv:2211.17192, Table 1: acceptance, drafts, operations, speed (both for a free draft model).
+SD_TABLE_1 = [
+    (0.6, 2, 1.53, 1.96),
+    (0.7, 3, 1.58, 2.53),
+    (0.8, 2, 1.23, 2.44),
+    (0.8, 5, 1.63, 3.69),
+    (0.9, 2, 1.11, 2.71),
+    (0.9, 10, 1.60, 6.86),
+]
+LATENCY = Latency(slm_s=0.01, llm_s=0.1)
+
+
+@pytest.mark.parametrize(("alpha", "drafts", "operations", "speed"), SD_TABLE_1)
+def test_the_speedup_table_of_speculative_decoding(alpha, drafts, operations, speed):
+    assert round(float(speculation_speedup(alpha, drafts, 0.0)), 2) == speed
+    assert round(float(operations_ratio(alpha, drafts)), 2) == operations
+
+
+def test_the_printed_examples():
+    assert round(float(speculation_speedup(0.8, 5, 0.1417)), 3) == 2.159
+    assert printed_num_drafts(0.6, 0.01) == 7
+    assert round(float(speculation_speedup(0.6, 7, 0.01)), 4) == 2.2972
+
+
+def test_the_latency_ratio_of_tk_slt_is_linear_in_k():
+    # arXiv:2509.04576: L(K) = 0.07 + 0.23 K / 32000 at 50 Mbit/s and 16 bit a probability
+    llm_s = 32000 * 16 / 50e6 / 0.23
+    latency = Latency(slm_s=0.07 * llm_s, llm_s=llm_s)
+    sizes = np.array([0, 320, 8000, 32000])
+    np.testing.assert_allclose(latency_ratio(latency, sizes * 16 / 50e6), 0.07 + 0.23 * sizes / 32000)
+    slower = Latency(slm_s=0.07 * llm_s, llm_s=llm_s, round_trip_s=llm_s)
+    assert latency_ratio(slower, 0.0) == pytest.approx(0.035)
+
+
+@given(alpha=st.floats(0.0, 1.0), drafts=st.integers(0, 60))
+def test_tokens_per_round_are_the_sum_of_powers(alpha, drafts):
+    assert expected_tokens_per_round(alpha, drafts) == pytest.approx(sum(alpha**i for i in range(drafts + 1)))
+
+
+def test_tokens_per_round_of_simulated_rounds():
+    rng = np.random.default_rng(0)
+    kept = rng.random((100_000, 5)) < 0.7
+    tokens = np.cumprod(kept, axis=1).sum(axis=1) + 1
+    error = 4 * tokens.std() / math.sqrt(len(tokens))
+    assert tokens.mean() == pytest.approx(float(expected_tokens_per_round(0.7, 5)), abs=error)
+
+
+@given(alpha=st.floats(0.0, 0.995), ratio=st.floats(1e-3, 2.0), cost=st.floats(0.0, 1.0))
+def test_operations_count_drafts_and_verified_positions(alpha, ratio, cost):
+    tokens = float(expected_tokens_per_round(alpha, 4))
+    assert operations_ratio(alpha, 4, cost) == pytest.approx((4 * cost + 5) / tokens)
+
+
+@given(alpha=st.floats(0.0, 0.98), ratio=st.floats(5e-3, 3.0))
+def test_the_best_draft_count_is_that_of_brute_force(alpha, ratio):
+    counts = np.arange(1, 1500)
+    gains = speculation_speedup(alpha, counts, ratio)
+    best = int(best_num_drafts(alpha, ratio))
+    assert gains[best - 1] == pytest.approx(gains.max(), rel=1e-12)
+    assert best <= counts[int(np.argmax(gains))]
+    assert bool(speculate(alpha, ratio)) == (alpha > ratio)
+    if abs(alpha - ratio) > 1e-9:
+        assert bool(speculate(alpha, ratio)) == (gains.max() > 1.0)
+
+
+@given(alpha=st.floats(0.01, 0.98), ratio=st.floats(2e-3, 0.98))
+def test_the_lambert_form_is_stationary_and_rounds_to_the_search(alpha, ratio):
+    at = float(continuous_num_drafts(alpha, ratio))
+    left = -math.log(alpha) * alpha ** (at + 1) * (1 + at * ratio)
+    right = ratio * (1 - alpha ** (at + 1))
+    assert left == pytest.approx(right, rel=1e-6, abs=1e-12)
+    found, printed = int(best_num_drafts(alpha, ratio)), int(printed_num_drafts(alpha, ratio))
+    assert speculation_speedup(alpha, printed, ratio) == pytest.approx(
+        float(speculation_speedup(alpha, found, ratio)), rel=1e-12
+    )
+
+
+def test_the_lambert_form_survives_where_its_argument_underflows():
+    alpha, ratio = 0.5, 1e-4  # alpha ** (1/L) is 1e-3010
+    at = float(continuous_num_drafts(alpha, ratio))
+    assert -math.log(alpha) * alpha ** (at + 1) * (1 + at * ratio) == pytest.approx(
+        ratio * (1 - alpha ** (at + 1)), rel=1e-9
+    )
+    assert int(printed_num_drafts(alpha, ratio)) == int(best_num_drafts(alpha, ratio))
+
+
+def test_endless_drafting_is_refused_with_the_knob():
+    with pytest.raises(DivergentError, match="latency_ratio > 0"):
+        best_num_drafts(0.5, 0.0)
+    with pytest.raises(DivergentError, match="acceptance < 1"):
+        best_num_drafts(1.0, 0.5)
+    with pytest.raises(DivergentError, match="acceptance < 1"):
+        best_drafts_on_link(1.0, LATENCY, Link(bandwidth_hz=1e6, snr=1.0), 24.0)
+    assert best_num_drafts(0.0, 0.0) == 1
+
+
+@pytest.mark.parametrize(
+    "fading", ["awgn", "rayleigh-ergodic", "rayleigh-outage", "rayleigh-arq", "short-packet"]
+)
+@pytest.mark.parametrize(("alpha", "bits"), [(0.3, 24), (0.8, 690), (0.95, 24), (0.9, 0)])
+def test_the_best_count_over_any_link_is_that_of_brute_force(fading, alpha, bits):
+    link, latency = (
+        Link(bandwidth_hz=1e5, snr=2.0, fading=fading),
+        Latency(slm_s=0.01, llm_s=0.1, round_trip_s=0.02),
+    )
+    counts = np.arange(1, 400)
+    seconds = counts * 0.01 + packet_latency_s(link, counts * bits) + 0.12
+    rates = expected_tokens_per_round(alpha, counts) / seconds
+    plan = best_drafts_on_link(alpha, latency, link, bits)
+    assert plan.num_drafts == counts[int(np.argmax(rates))]
+    assert plan.throughput_token_per_s == pytest.approx(rates.max())
+    assert plan.tokens_per_round == pytest.approx(float(expected_tokens_per_round(alpha, plan.num_drafts)))
+    assert plan.round_s == pytest.approx(seconds[plan.num_drafts - 1])
+    assert plan.speedup == pytest.approx(rates.max() * 0.1)
+    assert plan.speculate == (plan.speedup > 1)
+
+
+def test_on_a_proportional_link_the_count_is_that_of_the_ratio():
+    link = Link(bandwidth_hz=1e5, snr=3.0)  # 200 kbit/s
+    ratio = float(latency_ratio(LATENCY, 690 / 2e5))
+    assert best_drafts_on_link(0.8, LATENCY, link, 690).num_drafts == int(best_num_drafts(0.8, ratio))
+
+
+def test_the_answer_of_the_server_slows_every_round():
+    slow = Latency(slm_s=0.01, llm_s=0.1, downlink_bit_per_s=1e3)
+    link = Link(bandwidth_hz=1e6, snr=3.0)
+    plan = best_drafts_on_link(0.5, slow, link, 24, downlink_bit=15, rejection_downlink_bit=100)
+    kept = 0.5**plan.num_drafts
+    expected = plan.num_drafts * (0.01 + 24 / 2e6) + 0.1 + (15 + (1 - kept) * 100) / 1e3
+    assert plan.round_s == pytest.approx(expected)
+
+
+def test_a_dead_link_refuses_drafts_that_have_bits():
+    dead = Link(bandwidth_hz=1e6, snr=0.0)
+    with pytest.raises(InfeasibleError, match="snr_db"):
+        best_drafts_on_link(0.5, LATENCY, dead, 24)
+    assert best_drafts_on_link(0.5, LATENCY, dead, 0).num_drafts >= 1
+
+
+@pytest.mark.parametrize("bonus", [False, True])
+def test_sync_rounds_are_those_of_a_simulation(bonus):
+    rng = np.random.default_rng(3)
+    chance, skip_rejection, sent_rejection, num = 0.3, 0.2, 0.6, 60_000
+    length = rng.geometric(chance, num)
+    lost_at = rng.geometric(skip_rejection, num)  # first rejected draft among skipped ones
+    tokens = np.minimum(lost_at, length)
+    reached_end = lost_at >= length
+    last_kept = rng.random(num) >= sent_rejection
+    tokens = tokens + np.where(reached_end & last_kept & bonus, 1, 0)
+    risk = (1 - chance) * skip_rejection
+    expected = float(
+        sync_tokens_per_round(chance, risk, transmitted_rejection=sent_rejection if bonus else None)
+    )
+    assert tokens.mean() == pytest.approx(expected, abs=4 * tokens.std() / math.sqrt(num))
+    seconds = length * (0.01 + 0.002) + 0.1
+    per_token = float(
+        sync_latency_s(LATENCY, chance, risk, 0.002, transmitted_rejection=sent_rejection if bonus else None)
+    )
+    assert seconds.sum() / tokens.sum() == pytest.approx(per_token, rel=0.02)
+
+
+@given(chance=st.floats(0.05, 0.9), up=st.floats(0.01, 1.0), draft=st.floats(0.0, 0.005))
+def test_at_the_break_even_risk_both_are_equally_fast(chance, up, draft):
+    latency = Latency(slm_s=0.01, llm_s=0.1, round_trip_s=0.03)
+    risk = float(sync_break_even_risk(latency, chance, up, draft))
+    cu_s = 0.01 + chance * (up + 0.13)
+    if 0.0 <= risk <= 1.0 - chance:
+        assert sync_latency_s(latency, chance, risk, draft) == pytest.approx(cu_s)
+    elif risk < 0.0:
+        assert sync_latency_s(latency, chance, 0.0, draft) > cu_s
+
+
+def test_refusals_name_the_argument():
+    with pytest.raises(ValueError, match=r"acceptance must lie in \[0, 1\]; got 1.5"):
+        expected_tokens_per_round(1.5, 3)
+    with pytest.raises(ValueError, match="num_drafts must be at least 0"):
+        expected_tokens_per_round(0.5, -1)
+    with pytest.raises(ValueError, match="latency_ratio must be at least 0"):
+        speculate(0.5, -0.1)
+    with pytest.raises(ValueError, match=r"latency_ratio must lie in \(0, 1\); got 1"):
+        continuous_num_drafts(0.5, 1.0)
+    with pytest.raises(ValueError, match="risk must be at most the skip rate"):
+        sync_tokens_per_round(0.9, 0.5)
+    with pytest.raises(ValueError, match="transmit_probability must be positive"):
+        sync_tokens_per_round(0.0, 0.5)
+    with pytest.raises(ValueError, match="bits_per_draft must be at least 0"):
+        best_drafts_on_link(0.5, LATENCY, Link(bandwidth_hz=1.0, snr=1.0), -1.0)

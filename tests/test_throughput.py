@@ -1,0 +1,181 @@
+"""Latency and throughput against simulated rounds, and the published figures they make consistent or not."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cuhlm_theory.headline import headline_consistency, headline_region
+from cuhlm_theory.parameters import Codec, Latency
+from cuhlm_theory.throughput import (
+    floor_latency_s,
+    mean_rate_latency_ratio,
+    mean_rate_speedup,
+    mean_rate_token_per_s,
+    rate_for_speedup_bit_per_s,
+    renewal_throughput_token_per_s,
+    round_latency_s,
+    speedup_ceiling,
+    speedup_over_hlm,
+    transmission_latency_s,
+    transmit_probability_for_speedup,
+)
+
+PLAIN = Latency(slm_s=0.02, llm_s=0.3)
+FULL = Latency(slm_s=0.02, llm_s=0.3, round_trip_s=0.05, downlink_bit_per_s=1000.0, llm_prefill_s=0.004)
+seconds = st.floats(1e-4, 10.0)
+chances = st.floats(0.01, 0.99)
+
+
+def test_a_transmission_costs_round_trip_uplink_llm_and_downlink():
+    assert transmission_latency_s(FULL, 0.7, downlink_bit=200) == pytest.approx(0.05 + 0.7 + 0.3 + 0.2)
+    assert transmission_latency_s(PLAIN, 0.7, downlink_bit=200) == pytest.approx(1.0)
+
+
+def test_a_round_costs_a_transmission_as_often_as_there_is_one():
+    expected = 0.02 + 0.25 * (0.05 + 0.7 + 0.3 + 0.2) + 0.75 * 0.004
+    assert round_latency_s(FULL, 0.25, 0.7, downlink_bit=200) == pytest.approx(expected)
+
+
+def test_a_dead_link_hurts_only_who_transmits():
+    np.testing.assert_allclose(round_latency_s(PLAIN, [0.0, 0.5], math.inf), [0.02, math.inf])
+
+
+def test_the_two_averages_of_simulated_rounds():
+    rng = np.random.default_rng(0)
+    sent = rng.random(200_000) < 0.3
+    duration = 0.02 + sent * 1.0
+    clock_rate = len(sent) / duration.sum()
+    assert renewal_throughput_token_per_s(np.ones(len(sent)), duration) == pytest.approx(clock_rate)
+    kinds = ([1.0, 1.0], [1.02, 0.02], [0.3, 0.7])
+    error = 4 * math.sqrt(0.21 / len(sent))
+    assert 1 / clock_rate == pytest.approx(1 / float(renewal_throughput_token_per_s(*kinds)), abs=error)
+    by_hand = 0.3 / 1.02 + 0.7 / 0.02
+    assert mean_rate_token_per_s(*kinds) == pytest.approx(by_hand)
+    assert np.mean(1 / duration) == pytest.approx(by_hand, abs=error * (50 - 1))
+
+
+@given(chance=chances, up=seconds, full=seconds)
+def test_speedup_is_the_ratio_of_the_two_latencies(chance, up, full):
+    expected = (0.02 + full + 0.3) / (0.02 + chance * (up + 0.3))
+    assert speedup_over_hlm(PLAIN, chance, up, full) == pytest.approx(expected)
+
+
+@given(chance=chances, ratio=st.floats(1e-3, 1.0), full=st.floats(1e-3, 1e4))
+def test_no_latency_reaches_the_ceiling(chance, ratio, full):
+    assert speedup_over_hlm(PLAIN, chance, ratio * full, full) < speedup_ceiling(chance, ratio)
+
+
+def test_the_ceiling_is_approached_on_a_slow_link():
+    got = speedup_over_hlm(PLAIN, 0.252, 0.026 * 1e9, 1e9)
+    assert got == pytest.approx(float(speedup_ceiling(0.252, 0.026)), rel=1e-6)
+
+
+def test_the_published_ceilings():
+    assert round(float(speedup_ceiling(1 - 0.748, 1 - 0.974)), 1) == 152.6
+    assert round(float(speedup_ceiling(1 - 0.4593, 1.0)), 3) == 1.849
+    assert round(float(mean_rate_speedup(0.4593, 4.35)), 2) == 2.54
+    assert round(float(mean_rate_latency_ratio(0.4593, 2.54)), 2) == 4.35
+
+
+@given(skip=chances, ratio=st.floats(1.0, 1e3))
+def test_the_mean_rate_speedup_inverts_and_is_the_average_of_rates(skip, ratio):
+    gain = float(mean_rate_speedup(skip, ratio))
+    assert mean_rate_latency_ratio(skip, gain) == pytest.approx(ratio)
+    rate = mean_rate_token_per_s([1.0, 1.0], [ratio, 1.0], [1 - skip, skip])
+    assert gain == pytest.approx(float(rate) * ratio)
+
+
+@given(chance=chances, up=seconds)
+def test_the_floor_is_a_round_that_sends_an_index(chance, up):
+    assert floor_latency_s(FULL, chance, up) == pytest.approx(
+        0.02 + chance * (0.05 + up + 0.3) + (1 - chance) * 0.004
+    )
+
+
+@given(chance=chances, up=seconds, full=seconds)
+def test_the_transmit_probability_for_a_speedup_inverts_the_speedup(chance, up, full):
+    gain = float(speedup_over_hlm(PLAIN, chance, up, full))
+    assert transmit_probability_for_speedup(gain, PLAIN, up, full) == pytest.approx(chance)
+
+
+def test_a_speedup_beyond_the_device_needs_a_negative_probability():
+    assert transmit_probability_for_speedup(1e6, PLAIN, 0.1, 1.0) < 0
+    assert transmit_probability_for_speedup(1e-3, PLAIN, 0.1, 1.0) == 1
+
+
+@given(
+    gain=st.floats(0.5, 300.0),
+    chance=st.floats(0.0, 1.0),
+    ratio=st.floats(1e-3, 1.0),
+    slm=st.floats(1e-3, 1.0),
+    llm=st.floats(1e-3, 1.0),
+    rate=st.floats(1e2, 1e9),
+)
+def test_the_rate_interval_is_where_the_speedup_holds(gain, chance, ratio, slm, llm, rate):
+    latency, full = Latency(slm_s=slm, llm_s=llm, round_trip_s=0.01, llm_prefill_s=0.001), 736e3
+    low, high = rate_for_speedup_bit_per_s(gain, latency, chance, ratio * full, full)
+    got = float(speedup_over_hlm(latency, chance, ratio * full / rate, full / rate))
+    if abs(got / gain - 1) > 1e-9:
+        assert (low <= rate <= high) == (got > gain)
+
+
+def test_the_rate_interval_can_be_open_above_when_hlm_itself_is_fast_enough():
+    low, high = rate_for_speedup_bit_per_s(1.2, PLAIN, 0.5, 736e3, 736e3)
+    assert (low, high) == (0.0, math.inf)
+    low, high = rate_for_speedup_bit_per_s(0.9, PLAIN, 1.0, 2 * 736e3, 736e3)
+    assert low > 0
+    assert high == math.inf
+
+
+def test_the_abstracts_do_not_fit_one_operating_point():
+    cu, u = headline_consistency()
+    assert (cu.name, cu.fits, round(cu.ceiling, 1)) == ("cu-hlm", False, 152.6)
+    assert (u.name, u.fits, round(u.ceiling, 3)) == ("u-hlm", False, 1.849)
+    assert cu.max_transmit_probability == pytest.approx(1 / (206 * 0.026))
+    assert cu.max_payload_ratio == pytest.approx(1 / (206 * 0.252))
+    assert u.max_transmit_probability == pytest.approx(1 / 2.54)
+    assert round(u.mean_rate_latency_ratio, 2) == 4.35
+
+
+def test_the_headline_region_is_where_the_speedup_holds():
+    codec = Codec(vocab_size=32000)
+    rows = headline_region(206, [0.252, 0.1], [30, 832], [(0.01, 0.1)], bandwidths_hz=[180e3], codec=codec)
+    assert [row.max_rate_bit_per_s is None for row in rows] == [False, True, False, False]
+    for row in rows:
+        ratio = row.k / 32000
+        assert row.ceiling == pytest.approx(1 / (row.transmit_probability * ratio))
+        if row.max_rate_bit_per_s is None:
+            assert row.ceiling < 206
+            assert row.max_snr_db == (None,)
+            continue
+        rate = row.max_rate_bit_per_s
+        got = speedup_over_hlm(
+            Latency(slm_s=0.01, llm_s=0.1), row.transmit_probability, row.k * 23 / rate, 736e3 / rate
+        )
+        assert got == pytest.approx(206)
+        (snr_db,) = row.max_snr_db
+        assert 180e3 * math.log2(1 + 10 ** (snr_db / 10)) == pytest.approx(rate)
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: transmission_latency_s(PLAIN, -1.0), "uplink_s must be at least 0; got -1"),
+        (lambda: transmission_latency_s(PLAIN, math.nan), "uplink_s must be at least 0; got nan"),
+        (lambda: round_latency_s(PLAIN, 1.1, 0.1), r"transmit_probability must lie in \[0, 1\]"),
+        (lambda: renewal_throughput_token_per_s([-1.0], [1.0]), "num_tokens must be at least 0"),
+        (lambda: mean_rate_token_per_s([1.0], [1.0], [-1.0]), "weight must be at least 0"),
+        (lambda: speedup_ceiling(0.0, 0.5), "transmit_probability must be positive"),
+        (lambda: speedup_ceiling(0.5, 1.5), r"payload_ratio must lie in \[0, 1\]"),
+        (lambda: mean_rate_speedup(0.5, 0.0), "latency_ratio must be positive"),
+        (lambda: mean_rate_latency_ratio(0.5, 0.5), "speedup must be at least 1; got 0.5"),
+        (lambda: transmit_probability_for_speedup(0.0, PLAIN, 1, 1), "speedup must be positive"),
+        (lambda: rate_for_speedup_bit_per_s(2, PLAIN, 0.5, 0.0, 1.0), "payload_bit must be positive"),
+    ],
+)
+def test_refusals_name_the_argument(call, words):
+    with pytest.raises(ValueError, match=words):
+        call()
