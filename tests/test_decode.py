@@ -103,7 +103,7 @@ def full_logits(model: Any, text: Sequence[int]) -> np.ndarray:
         return model(torch.tensor([list(text)])).logits[0].double().numpy()
 
 
-# ------------------------------------------------------------------------------------------------------------ caches
+# ----------------------------------------------------------------------------------------------------- caches
 
 
 @budget(max_examples=20)
@@ -172,7 +172,7 @@ def test_a_text_longer_than_the_context_is_refused(pair):
         CachedModel(pair[0]).catch_up([1] * 49)
 
 
-# --------------------------------------------------------------------------------------- the law of one context
+# ------------------------------------------------------------------------------------- the law of one context
 
 
 def example_laws(seed: int, vocab: int = 6) -> tuple[np.ndarray, np.ndarray]:
@@ -274,7 +274,7 @@ def test_lattice_laws_sum_to_one_on_the_lattice_and_stay_near(seed, size, levels
     assert verification.total_variation(rounded, law) <= size / (4 * levels) + 1e-12
 
 
-# --------------------------------------------------------------------- the law of the loops, by enumeration
+# ----------------------------------------------------------------------- the law of the loops, by enumeration
 
 
 class Script(laws.Draws):
@@ -432,7 +432,7 @@ def test_kept_runs_end_at_the_first_rejection():
     np.testing.assert_allclose(np.bincount(kept, minlength=4) / 1e5, expected, atol=0.01)
 
 
-# -------------------------------------------------------------------------------------- a decoding and its record
+# ---------------------------------------------------------------------------------- a decoding and its record
 
 
 def decoded(pair: tuple[Any, Any], scheme: str, seed: int = 0, **changes: Any) -> Any:
@@ -544,7 +544,7 @@ def test_a_model_with_a_padded_head_decodes_over_the_shared_vocabulary(pair):
     assert table["token"].max() < 12
 
 
-# ----------------------------------------------------------------------------------------------------------- refusals
+# --------------------------------------------------------------------------------------------------- refusals
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from calibration.decoding.records import Decoded as Decoded
 from calibration.decoding.records import Row as Row
 from calibration.decoding.records import columns as _columns
 from calibration.decoding.session import CachedModel as CachedModel
-from calibration.decoding.session import context_length
+from calibration.decoding.session import context_length as context_length
 from calibration.decoding.settings import CONVENTIONS as CONVENTIONS
 from calibration.decoding.settings import Convention as Convention
 from calibration.decoding.settings import Settings as Settings
@@ -89,7 +89,8 @@ def check(slm: Any, llm: Any, prompt_length: int, settings: Settings, clock: Clo
     smallest = min(slm.config.vocab_size, llm.config.vocab_size)
     if clock.system.codec.vocab_size > smallest:
         raise ValueError(
-            f"vocab_size must be at most {smallest}, what both models score; got {clock.system.codec.vocab_size}"
+            f"vocab_size must be at most {smallest}, what both models score; "
+            f"got {clock.system.codec.vocab_size}"
         )
     longest = min(context_length(slm), context_length(llm))
     if prompt_length + settings.max_new_tokens > longest:

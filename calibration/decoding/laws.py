@@ -1,6 +1,6 @@
-"""One context of the decoder: what the device proposes, what the server makes of it, and the exact law of that.
+"""One context of the decoder: what the device proposes, what the server answers, the exact law of that.
 
-`propose` and `settle` are the code that the loops run, for one round or for many rounds of the same context at
+`propose` and `settle` are the code that the loops run, for one round or for many rounds of one context at
 once; `output` is the exact law of their token. Distributions are float64 of shape [V].
 """
 
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import bdtr, softmax
 
+from calibration.collect import k_grid
 from calibration.decoding.records import ACCEPTED, RESAMPLED, SAMPLED, SKIPPED
 from calibration.decoding.settings import Convention, Settings
 from cuhlm_theory import rejection, truncation, verification
@@ -56,7 +57,7 @@ def _point(token: int, size: int) -> Law:
     return law
 
 
-# ------------------------------------------------------------------------------------------------------- uncertainty
+# ------------------------------------------------------------------------------------------------ uncertainty
 
 
 def perturbed_disagreement(logits: Law, convention: Convention) -> Law:
@@ -113,7 +114,7 @@ def _observe(disagreement: Law, drafts: Ints, convention: Convention, draws: Dra
     return draws.event(chance).mean(axis=0)
 
 
-# ----------------------------------------------------------------------------------------------------- one draft law
+# ---------------------------------------------------------------------------------------------- one draft law
 
 
 @dataclass(slots=True)
@@ -176,7 +177,7 @@ class Context:
             if policy.truncation_price_s is None:
                 size = int(truncation.exact_k(self.x, policy.truncation_budget))
             else:
-                grid = _size_grid(len(self.x))
+                grid = np.array(k_grid(len(self.x)))
                 airtime = packet_latency_s(self.system.link, distribution_bit(self.system.codec, grid))
                 price = policy.truncation_price_s * truncation.tv_profile(self.x, grid)
                 size = int(grid[np.argmin(airtime + price)])
@@ -184,7 +185,7 @@ class Context:
         return self.sizes[-1.0]
 
     def _online_sizes(self, drafts: Ints) -> Ints:
-        """Printed rule, one size a draft; it depends on the draft through x_d and beta(u)."""
+        """Apply the printed rule, one size a draft; it depends on the draft through x_d and beta(u)."""
         policy = self.settings.policy
         assert policy.slope is not None
         assert policy.intercept is not None
@@ -194,13 +195,8 @@ class Context:
         return np.asarray(sizes, dtype=np.int64)[place]
 
     def sent(self, size: int) -> Law:
-        """What the server takes for the draft's law when ``size`` entries are sent, shape [V]."""
+        """Return what the server takes for the draft's law when ``size`` entries are sent, shape [V]."""
         return self.x if size in (0, len(self.x)) else truncation.reconstruct(self.x, size)
-
-
-def _size_grid(vocab_size: int) -> Ints:
-    steps = np.unique(np.round(np.geomspace(1, vocab_size, 96)).astype(np.int64))
-    return np.union1d(np.arange(1, min(9, vocab_size + 1)), steps)
 
 
 def context(logits: Law, settings: Settings, system: System) -> Context:
@@ -317,21 +313,21 @@ def measure(here: Context, y: Law, draft: int, k: int) -> dict[str, Any]:
     }
 
 
-# ------------------------------------------------------------------------------------------------- several drafts
+# --------------------------------------------------------------------------------------------- several drafts
 
 
 def lattice(law: Law, levels: int) -> Law:
     """Nearest law whose probabilities are multiples of 1/levels, by largest remainders, shape [V]."""
     scaled = law * levels
     whole = np.floor(scaled)
-    missing = levels - int(round(whole.sum()))
+    missing = levels - round(float(whole.sum()))
     if missing > 0:
         whole[np.argpartition(whole - scaled, missing - 1)[:missing]] += 1.0
     return whole / levels
 
 
 def keep_runs(draft_prob: Law, llm_prob: Law, draws: Draws) -> Ints:
-    """Number of drafts kept in each of N runs, up to the first rejection; [N, gamma] to [N]."""
+    """Draw the number of drafts kept in each of N runs, up to the first rejection; [N, gamma] to [N]."""
     rejected = draws.event(verification.rejection_probability(draft_prob, llm_prob))
     first = np.argmax(rejected, axis=-1)
     return np.where(rejected.any(axis=-1), first, rejected.shape[-1]).astype(np.int64)

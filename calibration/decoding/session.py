@@ -31,8 +31,8 @@ class CachedModel:
         self.cache = DynamicCache(config=model.config)
         if any(self.cache.is_sliding):
             raise CuhlmError(
-                f"{type(model).__name__} attends through a sliding window, whose cache cannot be rolled back; "
-                "use a model with full attention"
+                f"{type(model).__name__} attends through a sliding window, whose cache cannot be rolled "
+                "back; use a model with full attention"
             )
         self.held: list[int] = []
         """Tokens in the cache."""

@@ -1,7 +1,5 @@
 """The loop of every scheme that drafts one token a round, and of the LLM alone."""
 
-import numpy as np
-
 from calibration.decoding import laws, records
 from calibration.decoding.link import Clock
 from calibration.decoding.session import CachedModel

@@ -1,0 +1,322 @@
+"""`cuhlm decode`: hybrid decoding, live, over a simulated link."""
+
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cuhlm_theory.cli import options, output
+from cuhlm_theory.errors import MissingInputError
+from cuhlm_theory.parameters import Budget, Codec, Latency, System
+from cuhlm_theory.schemes.table import SCHEMES, Policy
+
+if TYPE_CHECKING:
+    from calibration.decoding import Decoded, Row, Settings
+    from calibration.estimate import Calibration
+    from calibration.pairs import Pair
+    from cuhlm_theory.parameters import Tokens
+
+_STYLES = {
+    "skipped": "",
+    "accepted": "green underline",
+    "resampled": "bold red reverse",
+    "sampled": "magenta italic",
+}
+_MARKS = {"skipped": ("", ""), "accepted": ("[", "]"), "resampled": ("{", "}"), "sampled": ("<", ">")}
+_MEANING = {
+    "skipped": "kept by the device, nothing sent",
+    "accepted": "draft that the server kept",
+    "resampled": "draft that was replaced",
+    "sampled": "drawn by the server itself",
+}
+_ACTIONS = tuple(_STYLES)
+_UNUSED_S = 1e-9  # stands for a nominal latency where the measured one is charged
+_TEMPERATURE = 0.7
+_KNOBS = (
+    "threshold",
+    "offline_k",
+    "truncation_budget",
+    "slope",
+    "intercept",
+    "skip_rate",
+    "num_drafts",
+    "num_candidates",
+    "confidence",
+)
+
+
+class _Painter:
+    """Prints tokens as they are committed; actions differ by style on a terminal, by brackets elsewhere."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        from rich.console import Console
+
+        self.tokenizer = tokenizer
+        self.console = Console(highlight=False, soft_wrap=True)
+        self.tokens: list[int] = []
+        self.shown = ""
+
+    def legend(self) -> None:
+        """Print what the styles or brackets mean."""
+        for action, meaning in _MEANING.items():
+            self._write(action, action)
+            self.console.print(f"  {meaning}", markup=False)
+        self.console.print()
+
+    def show(self, rows: "list[Row]") -> None:
+        """Print the tokens of a round; an unfinished UTF-8 character waits for its next token."""
+        for row in rows:
+            self.tokens.append(row["token"])
+            text = self.tokenizer.decode(self.tokens, skip_special_tokens=True)
+            if not text.endswith("\ufffd"):
+                self._write(text[len(self.shown) :], _ACTIONS[row["action"]])
+                self.shown = text
+
+    def _write(self, text: str, action: str) -> None:
+        if not text:
+            return
+        left, right = ("", "") if self.console.is_terminal else _MARKS[action]
+        self.console.print(left + text + right, style=_STYLES[action], markup=False, end="")
+        self.console.file.flush()
+
+
+def _render(result: output.Result) -> None:
+    rows = [
+        (key, value) for key, value in result.items() if key not in ("text", "tokens", "settings", "inputs")
+    ]
+    output.table(f"{result['settings']['scheme']}", ["quantity", "value"], rows)
+    compute = "measured" if result["inputs"]["measured_compute"] else "nominal"
+    click.echo(f"Latency: simulated link and {compute} compute. Seed {result['inputs']['seed']}.")
+
+
+@click.command(
+    "decode",
+    epilog="\b\nExample: cuhlm decode --scheme cu-hlm-exact --prompt 'Why is the sky blue?' --seed 1",
+)
+@options.scenario
+@click.option(
+    "--scheme", type=click.Choice(list(SCHEMES)), default="cu-hlm-exact", show_default=True, help="Scheme."
+)
+@click.option("--prompt", required=True, help="User turn to answer.")
+@click.option("--pair", default=None, help="Built-in pair [default: smollm2].")
+@click.option("--slm", default=None, help="Small model: hub id, folder or .gguf file; with --llm.")
+@click.option("--llm", default=None, help="Large model, likewise.")
+@click.option("--device", default="cpu", show_default=True, help="cpu or cuda.")
+@click.option("--dtype", default="float32", show_default=True, help="float32, bfloat16 or float16.")
+@click.option(
+    "--calibration",
+    default=None,
+    help="Where latencies, line and operating point come from: FILE, DIR, smollm2, cu-hlm, u-hlm "
+    "[default: smollm2 for the built-in pair].",
+)
+@click.option(
+    "--bias-budget", type=float, default=0.05, show_default=True, help="Bias of the operating point [-]."
+)
+@click.option("--threshold", type=float, default=None, help="u_th [-] [default: the operating point's].")
+@click.option("--k", "offline_k", type=int, default=None, help="k of cu-hlm-offline [token].")
+@click.option(
+    "--truncation-budget", type=float, default=None, help="TV (exact rule) or U (printed rule) allowed [-]."
+)
+@click.option("--slope", type=float, default=None, help="a of the rejection line [-].")
+@click.option("--intercept", type=float, default=None, help="b of the rejection line [-].")
+@click.option("--skip-rate", type=float, default=None, help="Skip rate of rand-hlm [-].")
+@click.option("--num-drafts", type=int, default=None, help="Drafts a round [token] [default: 4].")
+@click.option("--num-candidates", type=int, default=None, help="K of tk-slt, tslt, k-sqs [token].")
+@click.option("--confidence", type=float, default=None, help="Top probability at which drafting stops [-].")
+@click.option("--bonus/--no-bonus", default=None, help="Server adds its own token after accepting.")
+@click.option("--temperature", type=float, default=None, help="T of both models; 0 is greedy.")
+@click.option("--max-new-tokens", type=int, default=96, show_default=True, help="Longest answer [token].")
+@click.option("--seed", type=int, default=0, show_default=True, help="Same seed, same text.")
+@click.option(
+    "--convention",
+    type=click.Choice(["quadrature", "printed", "linspace", "baseline", "testbed"]),
+    default="quadrature",
+    show_default=True,
+    help="Set of conventions of a public implementation.",
+)
+@click.option(
+    "--perturbed", type=click.Choice(["mean", "draws", "linspace"]), default=None, help="Temperatures."
+)
+@click.option("--num-samples", type=int, default=None, help="M, perturbed drafts.")
+@click.option(
+    "--draft", type=click.Choice(["sampled", "argmax"]), default=None, help="How a draft is chosen."
+)
+@click.option(
+    "--transmit-at-threshold/--transmit-above-threshold", default=None, help="u >= u_th or u > u_th."
+)
+@click.option(
+    "--accept-with", type=click.Choice(["sent", "draft"]), default=None, help="Test x-hat_d or x_d."
+)
+@click.option("--measured-compute", is_flag=True, help="Charge the wall clock of the passes.")
+@click.option("--bias", "measure", is_flag=True, help="Also compute the exact bias of every token.")
+@options.link
+@options.codec
+@options.latency
+@output.reports(_render)
+def command(
+    *, scheme: str, prompt: str, seed: int, measured_compute: bool, measure: bool, **given: Any
+) -> output.Result:
+    """Decode one prompt with a hybrid scheme and show what happened to each token."""
+    if not prompt.strip():
+        raise ValueError(f"prompt must not be empty; got {prompt!r}")
+    if seed < 0:
+        raise ValueError(f"seed must be at least 0; got {seed}")
+    from calibration.pairs import load_pair
+
+    calibration, tokens = _calibration(given)
+    names = {key: given[key] for key in ("slm", "llm", "device", "dtype")}
+    size = given["vocab_size"] or (
+        calibration.vocab_size if calibration is not None and tokens is not None else None
+    )
+    pair = load_pair(given["pair"], **names) if size is None else None
+    system = _system(given, calibration, size or pair.vocab_size, measured_compute)  # type: ignore[union-attr]
+    settings = _settings(scheme, given, calibration, tokens, system)  # refused before models are loaded
+    if pair is None:
+        pair = load_pair(given["pair"], **names)
+    decoded = _run(pair, prompt, settings, system, seed, measured_compute, measure)
+    return {
+        "text": pair.tokenizer.decode(decoded.tokens, skip_special_tokens=True),
+        **decoded.summary(),
+        "settings": asdict(settings),
+        "inputs": {
+            "slm": pair.slm_id,
+            "llm": pair.llm_id,
+            "calibration": None if calibration is None else calibration.name,
+            "seed": seed,
+            "measured_compute": measured_compute,
+            **asdict(system),
+        },
+        "tokens": [
+            {"text": pair.tokenizer.decode([token]), "action": _ACTIONS[action]}
+            for token, action in zip(decoded.tokens, decoded.columns["action"], strict=True)
+        ],
+    }
+
+
+def _run(
+    pair: "Pair",
+    prompt: str,
+    settings: "Settings",
+    system: System,
+    seed: int,
+    measured_compute: bool,
+    measure: bool,
+) -> "Decoded":
+    import numpy as np
+
+    from calibration.collect import _context, _stop_tokens
+    from calibration.decoding import Clock, context_length, decode
+    from calibration.prompts import Prompt
+
+    longest = min(context_length(pair.slm), context_length(pair.llm))
+    if settings.max_new_tokens >= longest:
+        raise ValueError(f"max_new_tokens must be at most {longest - 1}; got {settings.max_new_tokens}")
+    quiet = click.get_current_context().params["as_json"]
+    painter = None if quiet else _Painter(pair.tokenizer)
+    context = _context(pair, Prompt("given", prompt), settings)  # type: ignore[arg-type]
+    if painter is not None:
+        painter.legend()
+    decoded = decode(
+        pair.slm,
+        pair.llm,
+        context,
+        settings,
+        Clock(system=system, measured=measured_compute),
+        rng=np.random.default_rng(seed),
+        stop_tokens=_stop_tokens(pair),
+        measure=measure,
+        on_rows=None if painter is None else painter.show,
+    )
+    if painter is not None:
+        click.echo("\n")
+    return decoded
+
+
+def _calibration(given: dict[str, Any]) -> "tuple[Calibration | None, Tokens | None]":
+    """Calibration that was asked for; the built-in pair has one of its own."""
+    from calibration.estimate import load
+
+    name = given["calibration"]
+    if name is None and given["slm"] is not None:
+        return None, None
+    return load(name or "smollm2")
+
+
+def _system(
+    given: dict[str, Any], calibration: "Calibration | None", vocab_size: int, measured_compute: bool
+) -> System:
+    seconds = {}
+    for side in ("slm", "llm"):
+        value = given[f"{side}_latency_s"]
+        if value is None and calibration is not None:
+            value = getattr(calibration, f"{side}_latency_s")
+        if value is None and not measured_compute:
+            raise MissingInputError(
+                f"{side}_latency_s is not known; give --{side}-latency-s, a calibration of a real pair, or "
+                "--measured-compute"
+            )
+        seconds[f"{side}_s"] = value or _UNUSED_S
+    return System(
+        link=options.build_link(
+            **{key: given[key] for key in ("bandwidth_hz", "snr_db", "fading", "outage", "block_error")}
+        ),
+        codec=Codec(vocab_size=vocab_size, prob_bits=given["prob_bits"], index_bits=given["index_bits"]),
+        latency=Latency(**seconds, round_trip_s=given["round_trip_s"]),
+    )
+
+
+def _settings(
+    scheme: str,
+    given: dict[str, Any],
+    calibration: "Calibration | None",
+    tokens: "Tokens | None",
+    system: System,
+) -> "Settings":
+    """Put together the operating point of the calibration, what was given instead, and the conventions."""
+    from calibration.decoding import CONVENTIONS, Settings
+    from calibration.decoding.plan import recommended
+
+    chosen = {name: given[name] for name in _KNOBS if given[name] is not None}
+    if given["bonus"] is not None:
+        chosen["bonus"] = given["bonus"]
+    rules = SCHEMES[scheme]
+    missing = {"threshold": "threshold", "random": "skip_rate"}.get(rules.skip)
+    policy = Policy()
+    if calibration is not None:
+        policy = replace(policy, slope=calibration.slope, intercept=calibration.intercept)
+    if missing is not None and (tokens is not None or missing not in chosen):
+        if calibration is None:
+            raise MissingInputError(
+                f"{missing} is not known; give --{missing.replace('_', '-')} or --calibration"
+            )
+        policy = recommended(
+            tokens,
+            system,
+            Budget(bias=given["bias_budget"]),
+            slope=calibration.slope,
+            intercept=calibration.intercept,
+        )
+    if "truncation_budget" in chosen:
+        policy = replace(policy, truncation_price_s=None)
+    convention = CONVENTIONS[given["convention"]]
+    overrides = {
+        "temperatures": given["perturbed"],
+        "num_samples": given["num_samples"],
+        "draft": given["draft"],
+        "transmit_at_threshold": given["transmit_at_threshold"],
+        "accept_with": given["accept_with"],
+        "bonus": given["bonus"],
+    }
+    temperature = given["temperature"]
+    if temperature is None:
+        known = calibration is not None and calibration.temperature is not None
+        temperature = calibration.temperature if known else _TEMPERATURE  # type: ignore[union-attr]
+    return Settings(
+        scheme=scheme,
+        policy=replace(policy, **chosen),
+        temperature=temperature,
+        max_new_tokens=given["max_new_tokens"],
+        convention=replace(
+            convention, **{key: value for key, value in overrides.items() if value is not None}
+        ),
+    )

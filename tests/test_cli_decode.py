@@ -1,0 +1,221 @@
+"""`cuhlm decode` on a tiny pair: what it prints, that a seed repeats it, that refusals are one line."""
+
+import io
+import json
+import sys
+
+import numpy as np
+import pytest
+
+from cuhlm_theory.cli import main
+from cuhlm_theory.errors import MissingInputError
+from cuhlm_theory.parameters import Budget, Codec, Latency, Link, System, Tokens
+from cuhlm_theory.schemes import SCHEMES
+
+torch = pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers")
+tokenizers = pytest.importorskip("tokenizers")
+
+KEYS = {
+    "text",
+    "num_tokens",
+    "skip_rate",
+    "resample_rate",
+    "uplink_bit_per_token",
+    "latency_s",
+    "throughput_token_per_s",
+}
+
+
+def save_model(folder, seed, vocab, layers):
+    torch.manual_seed(seed)
+    config = transformers.LlamaConfig(
+        vocab_size=vocab,
+        hidden_size=16,
+        intermediate_size=16,
+        num_hidden_layers=layers,
+        num_attention_heads=2,
+        max_position_embeddings=64,
+        initializer_range=0.5,
+        eos_token_id=256,
+    )
+    transformers.LlamaForCausalLM(config).save_pretrained(folder)
+
+
+def save_tokenizer(folder, extra=()):
+    from tokenizers import decoders, models, pre_tokenizers
+
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    backend = tokenizers.Tokenizer(models.BPE({token: i for i, token in enumerate(alphabet)}, []))
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    fast = transformers.PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="<end>")
+    fast.add_tokens(list(extra))
+    fast.save_pretrained(folder)
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pair")
+    for name, seed, layers in (("slm", 1, 1), ("llm", 2, 2)):
+        save_model(folder / name, seed, 257, layers)
+        save_tokenizer(folder / name)
+    return ["--slm", str(folder / "slm"), "--llm", str(folder / "llm")]
+
+
+@pytest.fixture
+def base(pair):
+    given = "--prompt Hello --max-new-tokens 8 --slm-latency-s 0.01 --llm-latency-s 0.1 --threshold 0.99"
+    return ["decode", *given.split(), *pair]
+
+
+def run_json(capsys, arguments):
+    main([*arguments, "--json"])
+    shown = capsys.readouterr().out
+    assert shown.count("\n") == 1
+    return json.loads(shown)
+
+
+def refused(capsys, arguments):
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    shown = list(filter(None, capsys.readouterr().err.splitlines()))
+    message = shown[-1]
+    assert all("Loading weights" in line for line in shown[:-1])  # a progress bar
+    return stop.value.code, message
+
+
+@pytest.mark.parametrize("scheme", ["slm", "llm", "cu-hlm-exact", "floor", "dssd", "verify-on-sync"])
+def test_json_has_the_contract_s_keys_and_the_seed_repeats_it(capsys, base, scheme):
+    first = run_json(capsys, [*base, "--scheme", scheme, "--seed", "3", "--bias"])
+    assert set(first) >= KEYS
+    assert first["num_tokens"] == len(first["tokens"]) <= 8
+    assert first["latency_s"] > 0.0
+    assert run_json(capsys, [*base, "--scheme", scheme, "--seed", "3", "--bias"]) == first
+    if scheme in ("llm", "dssd", "verify-on-sync"):
+        assert first["bias"] == pytest.approx(0.0, abs=1e-9)
+
+
+def test_conventions_reach_the_decoder(capsys, base):
+    found = run_json(capsys, [*base, "--scheme", "u-hlm", "--convention", "baseline", "--no-bonus"])
+    convention = found["settings"]["convention"]
+    assert convention["draft"] == "argmax"
+    assert convention["transmit_at_threshold"] is True
+    assert convention["bonus"] is False
+
+
+def test_off_a_terminal_brackets_tell_the_actions_apart(capsys, base):
+    main([*base, "--scheme", "hlm", "--seed", "1"])
+    shown = capsys.readouterr().out
+    assert "[accepted]" in shown
+    assert "{resampled}" in shown
+    body = shown.split("itself\n", 1)[1]
+    assert "[" in body or "{" in body
+    assert "uplink_bit_per_token" in shown
+
+
+def test_on_a_terminal_styles_differ_even_without_colour(monkeypatch):
+    from rich.console import Console
+
+    from cuhlm_theory.cli.decode import _MEANING, _Painter
+
+    class Spelled:
+        def decode(self, tokens, **_):
+            return "abcdefgh"[: len(tokens)]
+
+    painter = _Painter(Spelled())
+    painter.console = Console(file=io.StringIO(), force_terminal=True, no_color=True, highlight=False)
+    for action in range(len(_MEANING)):
+        painter.show([{"token": 0, "action": action}])
+    pieces = painter.console.file.getvalue()
+    looks = [pieces.split(letter)[0].rsplit("m", 1)[0].rsplit("\x1b", 1)[-1] for letter in "abcd"]
+    assert len(set(looks)) == 4
+
+
+def test_refusals_are_one_line(capsys, base):
+    assert refused(capsys, [*base, "--prompt", " "]) == (2, "cuhlm: prompt must not be empty; got ' '")
+    code, message = refused(capsys, [*base, "--max-new-tokens", "70"])
+    assert (code, message) == (2, "cuhlm: max_new_tokens must be at most 63; got 70")
+    code, message = refused(capsys, [*base, "--max-new-tokens", "60"])
+    assert (code, "must have at most 4 tokens; got 5" in message) == (2, True)
+    code, message = refused(capsys, [*base, "--temperature", "-1"])
+    assert (code, "temperature must be at least 0; got -1" in message) == (2, True)
+    code, message = refused(capsys, [*base, "--scheme", "nope"])
+    assert code == 2
+    assert "verify-on-sync" in message
+    code, message = refused(capsys, [*base, "--seed", "-1"])
+    assert (code, "seed must be at least 0" in message) == (2, True)
+
+
+def test_models_with_different_vocabularies_are_one_line(capsys, base, tmp_path):
+    save_model(tmp_path / "other", 1, 258, 1)
+    save_tokenizer(tmp_path / "other", extra=["extra"])
+    capsys.readouterr()  # the saving's own progress bar
+    arguments = [*base]
+    arguments[arguments.index("--slm") + 1] = str(tmp_path / "other")
+    code, message = refused(capsys, arguments)
+    assert code == 2
+    assert "slm and llm must share a tokenizer" in message
+
+
+def test_a_published_line_has_no_operating_point_but_a_threshold_will_do(capsys, base):
+    given = [*base, "--calibration", "cu-hlm", "--scheme", "cu-hlm-online"]
+    assert run_json(capsys, given)["settings"]["policy"]["slope"] == 0.815
+    where = given.index("--threshold")
+    code, message = refused(capsys, given[:where] + given[where + 2 :])
+    assert code == 1
+    assert "give --threshold" in message
+
+
+def test_missing_latencies_name_the_remedies(capsys, base):
+    where = base.index("--slm-latency-s")
+    bare = base[:where] + base[where + 4 :]
+    code, message = refused(capsys, bare)
+    assert code == 1
+    assert "--measured-compute" in message
+    found = run_json(capsys, [*bare, "--measured-compute", "--scheme", "llm"])
+    assert found["latency_s"] > 1e-6
+
+
+def test_the_recommended_policy_is_the_operating_point():
+    from calibration.decoding.plan import recommended
+    from cuhlm_theory.optimise import operating_point
+
+    rng = np.random.default_rng(0)
+    tokens = Tokens(
+        uncertainty=rng.random(50),
+        rejection=rng.random(50) * 0.3,
+        k_grid=np.array([1, 3, 8]),
+        tv_profile=np.tile([0.2, 0.02, 0.0], (50, 1)),
+        threshold_grid=np.array([0.2, 0.5, 1.0]),
+        skip_mass=np.tile([0.2, 0.5, 1.0], (50, 1)),
+        skip_risk=np.tile([0.01, 0.05, 0.15], (50, 1)),
+    )
+    system = System(
+        link=Link(bandwidth_hz=1e3, snr=1.0),
+        codec=Codec(vocab_size=8),
+        latency=Latency(slm_s=0.01, llm_s=0.1),
+    )
+    point = operating_point(tokens, system, Budget(bias=0.1))
+    policy = recommended(tokens, system, Budget(bias=0.1), slope=0.8, intercept=-0.05)
+    assert policy.threshold == point.threshold == 0.5
+    assert policy.truncation_price_s == point.truncation_price_s
+    assert policy.skip_rate == pytest.approx(0.5)
+    assert policy.offline_k == (3 if point.truncation >= 0.02 else 8)
+    with pytest.raises(MissingInputError, match="give --threshold"):
+        recommended(None, system, Budget(), slope=1.0, intercept=0.0)
+
+
+def test_help_shows_an_example_and_every_scheme(capsys):
+    main(["decode", "--help"])
+    shown = capsys.readouterr().out
+    assert "Example: cuhlm decode" in shown
+    assert all(name in shown.replace("\n", "").replace(" ", "") for name in SCHEMES)
+
+
+def test_help_loads_no_model_library():
+    import subprocess
+
+    code = "import sys, cuhlm_theory.cli.decode; print(bool({'torch', 'cvxpy', 'pandas'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
