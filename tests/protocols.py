@@ -1,125 +1,150 @@
 """The protocols themselves, run token by token with dice: what the theory of schemes is checked against.
 
-Written from the descriptions of the schemes, not from the formulas: a device object that drafts and decides, a
+Written from the descriptions of the schemes, not from the formulas: a device that drafts and decides, a
 server that verifies, messages that are counted. Nothing here imports `cuhlm_theory.schemes`.
 """
 
-from collections import Counter
+import bisect
+import itertools
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from tests.worlds import World, draw
+
+class Dice:
+    """A generator's uniform numbers, drawn in blocks because one at a time is slow."""
+
+    def __init__(self, seed):
+        self._rng = np.random.default_rng(seed)
+        self._pool = iter(())
+
+    def roll(self):
+        """One uniform number."""
+        for number in self._pool:
+            return number
+        self._pool = iter(self._rng.random(1 << 16).tolist())
+        return next(self._pool)
+
+    def draw(self, law):
+        """One token from a law."""
+        edges = list(itertools.accumulate(law))
+        return min(bisect.bisect_right(edges, self.roll() * edges[-1]), len(edges) - 1)
 
 
 @dataclass
 class Ledger:
-    """What happened, in totals."""
+    """What happened, round by round."""
 
-    outputs: np.ndarray  # [C, V]
-    rounds: int = 0
-    tokens: int = 0
-    drafts: int = 0
-    uplink_bit: float = 0.0
-    downlink_bit: float = 0.0
-    calls: int = 0
-    seconds: float = 0.0
-    rates: list = field(default_factory=list)  # tokens over seconds of each round
-    sizes: Counter = field(default_factory=Counter)
+    outputs: np.ndarray  # [C, V], how often each token followed each context
+    tokens: list = field(default_factory=list)
+    drafts: list = field(default_factory=list)
+    bits: list = field(default_factory=list)
+    calls: list = field(default_factory=list)
+    seconds: list = field(default_factory=list)
+
+    def note(self, tokens, drafts, bits, calls, seconds):
+        """Enter a round."""
+        self.tokens.append(tokens)
+        self.drafts.append(drafts)
+        self.bits.append(bits)
+        self.calls.append(calls)
+        self.seconds.append(seconds)
+
+    def per_token(self, what):
+        """Ratio of totals and its standard error."""
+        amount, tokens = np.asarray(getattr(self, what), float), np.asarray(self.tokens, float)
+        ratio = amount.sum() / tokens.sum()
+        return ratio, (amount - ratio * tokens).std() / tokens.mean() / math.sqrt(len(tokens))
+
+    def per_round(self, what):
+        """Mean over rounds and its standard error; "rates" are tokens over seconds."""
+        if what == "rates":
+            values = np.asarray(self.tokens, float) / np.asarray(self.seconds, float)
+        else:
+            values = np.asarray(getattr(self, what), float)
+        return values.mean(), values.std() / math.sqrt(len(values))
 
 
-def verify(draft, law, y, rng):
+def verify(draft, law, y, dice):
     """Keep the draft or draw from what y has and the law lacks; returns (token, kept)."""
-    if rng.random() * law[draft] < y[draft]:
+    if dice.roll() * law[draft] < y[draft]:
         return draft, True
-    rest = np.clip(y - law, 0.0, None)
-    return int(draw(rest / rest.sum(), rng)), False
+    return dice.draw([max(b - a, 0.0) for a, b in zip(law, y, strict=True)]), False
 
 
-def single_round(world: World, num_rounds, rng, *, skips, law_of, bits_of, verify_by="law", seconds_of):
+def single_round(world, num_rounds, dice, *, skips, law_of, bits_of, server_draws, seconds_of):
     """HLM and its relatives: one draft a round.
 
-    skips(c, d, rng) says whether the device keeps the draft; law_of(c, d) is the law that the server receives;
+    skips(c, d) says whether the device keeps the draft; law_of(c, d) is the law that the server receives;
     bits_of(c, d) the message; seconds_of(bits or None) the duration of a round.
     """
+    x, y = world.x.tolist(), world.y.tolist()
     ledger = Ledger(outputs=np.zeros(world.shape))
-    contexts = rng.integers(0, world.shape[0], num_rounds)
-    drafts = draw(world.x[contexts], rng)
-    for c, d in zip(contexts, drafts, strict=True):
+    for _ in range(num_rounds):
+        c = int(dice.roll() * len(x))
+        d = dice.draw(x[c])
         token, bits = d, None
-        if not skips(c, d, rng):
+        if not skips(c, d):
             bits = bits_of(c, d)
-            ledger.uplink_bit += bits
-            ledger.calls += 1
-            if verify_by == "law":
-                token, _ = verify(d, law_of(c, d), world.y[c], rng)
-            else:
-                token = int(draw(world.y[c], rng))
+            token = dice.draw(y[c]) if server_draws else verify(d, law_of(c, d), y[c], dice)[0]
         ledger.outputs[c, token] += 1
-        seconds = seconds_of(bits)
-        ledger.seconds += seconds
-        ledger.rates.append(1.0 / seconds)
-        ledger.tokens += 1
-        ledger.rounds += 1
+        ledger.note(1, 1, bits or 0, int(bits is not None), seconds_of(bits))
     return ledger
 
 
-def chain(world: World, num_tokens, rng, *, draft_law, ends, max_drafts, bonus, bits_per_draft, seconds_of):
+def chain(world, num_tokens, dice, *, draft_law, ends, max_drafts, bonus, bits_per_draft, seconds_of):
     """Several drafts a round, on a chain whose context is the previous token.
 
-    draft_law[c] is what the device draws from and the server verifies with; ends(c, d) says whether the device
-    calls after drafting d in context c. Needs as many contexts as tokens. Drafts depend on earlier drafts, so a
-    wrong rollback would show in the transitions.
+    draft_law[c] is what the device draws from and the server verifies with; ends(c, d) says whether the
+    device calls after drafting d in context c. Needs as many contexts as tokens. Drafts depend on earlier
+    drafts, so a wrong rollback would show in the transitions.
     """
+    x, y = np.asarray(draft_law).tolist(), world.y.tolist()
     ledger = Ledger(outputs=np.zeros(world.shape))
-    context = 0
-    while ledger.tokens < num_tokens:
+    context, total = 0, 0
+    while total < num_tokens:
         run, c = [], context
         while True:
-            d = int(draw(draft_law[c], rng))
+            d = dice.draw(x[c])
             run.append((c, d))
             if ends(c, d) or len(run) == max_drafts:
                 break
             c = d
-        committed, kept_all = [], True
+        committed, kept = [], True
         for c, d in run:
-            token, kept = verify(d, draft_law[c], world.y[c], rng)
+            token, kept = verify(d, x[c], y[c], dice)
             committed.append((c, token))
             if not kept:
-                kept_all = False
                 break
-        if kept_all and bonus:
+        if kept and bonus:
             c = committed[-1][1]
-            committed.append((c, int(draw(world.y[c], rng))))
+            committed.append((c, dice.draw(y[c])))
         for c, token in committed:
             ledger.outputs[c, token] += 1
         context = committed[-1][1]
-        seconds = seconds_of(len(run))
-        ledger.rates.append(len(committed) / seconds)
-        ledger.seconds += seconds
-        ledger.tokens += len(committed)
-        ledger.rounds += 1
-        ledger.drafts += len(run)
-        ledger.uplink_bit += bits_per_draft * len(run)
-        ledger.calls += 1
+        total += len(committed)
+        ledger.note(len(committed), len(run), bits_per_draft * len(run), 1, seconds_of(len(run)))
     return ledger
 
 
-def replay(acceptance, ends, prompt, num_replays, rng, *, max_drafts, bonus):
-    """Run the rounds over recorded acceptances, with dice; returns totals per replay [num_replays, 4].
+def replay(acceptance, ends, prompt, num_replays, dice, *, max_drafts, bonus):
+    """Run the rounds over recorded acceptances; returns totals per replay [num_replays, 4].
 
     Columns: rounds, drafts, sum over rounds of tokens / drafts, fully kept rounds.
     """
+    texts = [
+        (acceptance[prompt == text].tolist(), ends[prompt == text].tolist()) for text in np.unique(prompt)
+    ]
     totals = np.zeros((num_replays, 4))
     for r in range(num_replays):
-        for text in np.unique(prompt):
-            keep, stop = acceptance[prompt == text], ends[prompt == text]
-            at, num = 0, int((prompt == text).sum())
+        for keep, stop in texts:
+            at, num = 0, len(keep)
             while at < num:
                 last = at
                 while not stop[last] and last + 1 < num and last - at + 1 < max_drafts:
                     last += 1
-                rejected = [j for j in range(at, last + 1) if rng.random() >= keep[j]]
+                rejected = [j for j in range(at, last + 1) if dice.roll() >= keep[j]]
                 if rejected:
                     committed = rejected[0] - at + 1
                 else:

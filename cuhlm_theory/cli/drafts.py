@@ -28,8 +28,7 @@ def _note(result: output.Result) -> str:
 
 @click.command(
     "drafts",
-    epilog="\b\nExample: cuhlm drafts --acceptance 0.6 --latency-ratio 0.01\n"
-    "Over a link: cuhlm drafts --acceptance 0.6 --bits-per-draft 480 --slm-latency-s 0.01 --llm-latency-s 0.1",
+    epilog="\b\nExample: cuhlm drafts --acceptance 0.6 --latency-ratio 0.01",
 )
 @options.scenario
 @click.option("--acceptance", type=float, required=True, help="Chance that a draft is kept.")
@@ -54,7 +53,7 @@ def command(
     llm_latency_s: float | None,
     round_trip_s: float,
 ) -> output.Result:
-    """Best number of drafts a round."""
+    """Best number of drafts a round, for a latency ratio or over a link (with --bits-per-draft)."""
     if (latency_ratio is None) == (bits_per_draft is None):
         raise ValueError("give either latency_ratio, or bits_per_draft and the two latencies; not both")
     if latency_ratio is not None:
