@@ -83,9 +83,9 @@ class Calibration:
     temperature: float | None = None
     """Sampling temperature T of both models [-]."""
     slm_latency_s: float | None = None
-    """tau_SLM, median over tokens [s]."""
+    """tau_SLM, mean over tokens: what renewal-reward needs [s]."""
     llm_latency_s: float | None = None
-    """tau_LLM, median over tokens [s]."""
+    """tau_LLM, mean over tokens [s]."""
     uncertainty_quantile: tuple[float, ...] = ()
     """Quantiles 0, 1/100, ..., 1 of u-bar over tokens [-]; empty for a published line."""
     source: dict[str, Any] = field(default_factory=dict)
@@ -282,7 +282,7 @@ def line_columns(uncertainty: NDArray[np.float64], rejection: NDArray[np.float64
     array([1.    , 0.5   , 0.25  , 0.25  , 0.125 , 0.0625, 1.    ])
     """
     u, b = uncertainty, rejection
-    return np.column_stack([np.ones_like(u), u, b, u * u, u * b, b * b, b > 0.0])
+    return np.column_stack([np.ones_like(u), u, b, u * u, u * b, b * b, (b > 0.0).astype(np.float64)])
 
 
 def fit(
@@ -541,13 +541,13 @@ def fit_trace(recorded: "Trace", *, name: str, seed: int = 0, num_resamples: int
     Returns
     -------
     Calibration
-        The fit, with median latencies (a shared machine has outliers) and the header as its source.
+        The fit, with mean latencies (the trace times each prompt by a median) and the header as its source.
     """
     header = asdict(recorded.header)
     latencies: dict[str, float | None] = {}
     for column in ("slm_latency_s", "llm_latency_s"):
         values = recorded.columns.get(column)
-        latencies[column] = None if values is None else float(np.median(values))
+        latencies[column] = None if values is None else float(np.mean(values, dtype=np.float64))
     return fit(
         recorded.tokens(),
         name=name,

@@ -401,7 +401,7 @@ def fit_logistic(uncertainty: ArrayLike, rejection: ArrayLike) -> RejectionModel
     return RejectionModel(
         "logistic",
         {"slope": slope, "intercept": intercept},
-        lambda x: expit(slope * np.asarray(x, dtype=np.float64) + intercept),
+        lambda x: np.asarray(expit(slope * np.asarray(x, dtype=np.float64) + intercept), dtype=np.float64),
     )
 
 

@@ -387,7 +387,8 @@ def test_promises_are_broken_no_more_often_than_they_say(method, varying):
             for _ in range(repeats)
         ]
     )
-    assert risks.mean() > 0.2 * budget  # the promise is not empty
+    if not (varying and method == "hoeffding"):  # that one pays for the prompts' unused tokens
+        assert risks.mean() > 0.2 * budget  # the promise is not empty
     if method == "conformal":
         assert risks.mean() <= budget + 3 * risks.std() / np.sqrt(repeats)
     else:

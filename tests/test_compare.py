@@ -1,0 +1,465 @@
+"""Theory against measurement: a simulated recording agrees, a tampered one is caught, failures explain."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from calibration import collect, compare, estimate
+from calibration.trace import Trace, TraceHeader
+from cuhlm_theory.errors import MissingInputError
+from cuhlm_theory.parameters import Codec, Latency, Link, System
+from cuhlm_theory.payload import printed_bit
+from cuhlm_theory.schemes.table import Policy
+from cuhlm_theory.uncertainty import mean_uncertainty
+
+VOCAB, TEMPERATURE = 48, 0.7
+
+
+def _laws(rng, num_prompts, length):
+    """Logits of a small and a large model whose disagreement differs between prompts."""
+    shape = (num_prompts, length, VOCAB)
+    sharp = rng.uniform(0.4, 1.0, size=(num_prompts, 1, 1)) * rng.uniform(0.5, 6.0, (num_prompts, length, 1))
+    small = sharp * rng.normal(size=shape)
+    large = small + rng.uniform(0.4, 1.2, size=(num_prompts, 1, 1)) * rng.normal(size=shape)
+    return small.reshape(-1, VOCAB), large.reshape(-1, VOCAB)
+
+
+def _softmax(logits):
+    x = np.exp((logits - logits.max(axis=1, keepdims=True)) / TEMPERATURE)
+    return x / x.sum(axis=1, keepdims=True)
+
+
+def _draw(law, rng):
+    return (rng.uniform(size=(len(law), 1)) > np.cumsum(law, axis=1)).sum(axis=1).clip(max=VOCAB - 1)
+
+
+def record(seed, num_prompts=60, length=20):
+    """Make a trace with the collector's own columns, from random models."""
+    rng = np.random.default_rng(seed)
+    small, large = _laws(rng, num_prompts, length)
+    draft = _draw(_softmax(small), rng)
+    columns = collect.describe(small, large, draft, collect.Settings(temperature=TEMPERATURE), rng)
+    prompt = np.repeat(np.arange(num_prompts), length).astype(np.int32)
+    columns |= {
+        "prompt": prompt,
+        "position": np.tile(np.arange(length), num_prompts).astype(np.int32),
+        "slm_latency_s": rng.uniform(0.009, 0.011, num_prompts)[prompt],
+        "llm_latency_s": rng.uniform(0.04, 0.06, num_prompts)[prompt],
+    }
+    sizes = collect.k_grid(VOCAB)
+    header = TraceHeader(
+        slm="small",
+        llm="large",
+        slm_sha256="",
+        llm_sha256="",
+        vocab_size=VOCAB,
+        temperature=TEMPERATURE,
+        max_temperature=2.0,
+        seed=seed,
+        dtype="float64",
+        device="cpu",
+        max_new_tokens=length,
+        prompt_names=tuple(str(i) for i in range(num_prompts)),
+        k_grid=sizes,
+        coarse_k_grid=collect._coarse_k(VOCAB),
+        threshold_grid=collect._THRESHOLDS,
+        budgets=collect._BUDGETS,
+        printed_line=collect._printed_line(),
+        versions={},
+        date="",
+        command="",
+    )
+    return Trace(header, {name: np.asarray(value) for name, value in columns.items()})
+
+
+@pytest.fixture(scope="module")
+def recorded():
+    return record(1)
+
+
+@pytest.fixture(scope="module")
+def calibration(recorded):
+    return estimate.fit_trace(recorded, name="simulated", num_resamples=200)
+
+
+@pytest.fixture(scope="module")
+def system(calibration):
+    return System(
+        link=Link(bandwidth_hz=1e4, snr=3.0),
+        codec=Codec(vocab_size=VOCAB),
+        latency=Latency(slm_s=calibration.slm_latency_s, llm_s=calibration.llm_latency_s),
+    )
+
+
+@pytest.fixture(scope="module")
+def rows(recorded, calibration, system):
+    found = compare.compare_trace(
+        recorded, calibration, system, policy=Policy(truncation_budget=0.05), num_resamples=400
+    )
+    return {row.quantity: row for row in found}
+
+
+def _tampered(recorded, **columns):
+    return Trace(recorded.header, {**recorded.columns, **columns})
+
+
+def _again(recorded, calibration, system):
+    found = compare.compare_trace(recorded, calibration, system, num_resamples=300)
+    return {row.quantity: row for row in found}
+
+
+def test_theory_agrees_with_a_recording_that_obeys_it(rows):
+    agreeing, claimed = compare.agreement(list(rows.values()))
+    assert claimed > 50
+    assert agreeing >= 0.9 * claimed
+    for row in rows.values():
+        assert np.isfinite(row.predicted)
+        assert np.isfinite(row.measured)
+        assert row.agrees is not None
+        assert row.reason
+        assert row.table == "trace"
+        if row.kind == "bound":
+            assert row.agrees, row
+        if not row.agrees and row.kind == "equal":
+            assert "chance: " in row.reason
+        if row.kind != "bound":
+            inside = row.ci95[0] - 1e-4 <= row.predicted <= row.ci95[1] + 1e-4
+            assert row.agrees == inside
+
+
+def test_rows_hold_the_quantities_that_they_name(rows, recorded, system, calibration):
+    column = {name: values.astype(float) for name, values in recorded.columns.items()}
+    row = rows["mean rejection of a draft"]
+    assert row.predicted == pytest.approx(column["tv"].mean())
+    assert row.measured == pytest.approx(column["rejection"].mean())
+    place = recorded.header.threshold_grid.index(0.4)
+    skipped = column["uncertainty"] <= 0.4
+    assert rows["skip rate at u_th = 0.4"].predicted == pytest.approx(column["skip_mass"][:, place].mean())
+    assert rows["skip rate at u_th = 0.4"].measured == pytest.approx(skipped.mean())
+    assert rows["risk at u_th = 0.4"].predicted == pytest.approx(column["skip_risk"][:, place].mean())
+    assert rows["risk at u_th = 0.4"].measured == pytest.approx((column["rejection"] * skipped).mean())
+    assert rows["true skip rate at u_th = 0.4"].measured == pytest.approx(
+        1.0 - column["rejection"][skipped].mean()
+    )
+    assert rows["true skip rate at u_th = 0.4"].predicted == pytest.approx(
+        1.0 - column["skip_risk"][:, place].sum() / column["skip_mass"][:, place].sum()
+    )
+    mean = column["uncertainty"]
+    row = rows["variance of u around u-bar at M = 5"]
+    assert row.predicted == pytest.approx(np.mean(mean * (1 - mean)) / 5)
+    assert row.measured == pytest.approx(np.mean((column["sampled_uncertainty_5"] - mean) ** 2))
+    row = rows["rejection of drafts from the top 4"]
+    assert row.predicted == pytest.approx(np.mean(column["tv"] + column["tail_mass"][:, 3]))
+    assert row.measured == pytest.approx(1.0 - column["truncated_acceptance"][:, 1].mean())
+    row = rows["hlm: uplink [bit/token]"]
+    assert row.predicted == row.measured == float(printed_bit(VOCAB, VOCAB))
+    assert rows["slope on u at M = 1"].predicted < calibration.slope
+
+
+def test_the_risk_averse_threshold_is_held_to_the_risk_of_zero_that_it_promises(
+    recorded, calibration, system
+):
+    line = dataclasses.replace(calibration, slope=0.5, intercept=-0.2, risk_averse=0.4)
+    row = _again(recorded, line, system)["risk at the risk-averse threshold 0.4"]
+    column = {name: values.astype(float) for name, values in recorded.columns.items()}
+    assert row.predicted == 0.0
+    assert row.measured == pytest.approx(np.mean(column["rejection"] * (column["uncertainty"] <= 0.4)))
+    assert row.agrees is False
+    assert "rejected all the same" in row.reason
+    assert row.kind == "model"
+
+
+def test_the_latency_rows_replay_the_drafts_on_the_link(rows, recorded, system):
+    column = {name: values.astype(float) for name, values in recorded.columns.items()}
+    name = next(q for q in rows if q.startswith("u-hlm") and "latency" in q)
+    value = float(name.split("u_th = ")[1].split(":")[0])
+    air = float(printed_bit(VOCAB, VOCAB)) / (1e4 * np.log2(4.0))
+    sent = column["uncertainty"] > value
+    measured = column["slm_latency_s"] + sent * (column["llm_latency_s"] + air)
+    assert rows[name].measured == pytest.approx(measured.mean())
+    assert rows[name.replace("latency [s/token]", "throughput [token/s]")].measured == pytest.approx(
+        1.0 / measured.mean()
+    )
+    place = recorded.header.threshold_grid.index(value)
+    transmit = 1.0 - column["skip_mass"][:, place]
+    predicted = system.latency.slm_s + transmit * (system.latency.llm_s + air)
+    assert rows[name].predicted == pytest.approx(predicted.mean())
+
+
+def test_models_are_told_apart_from_what_theory_claims(rows):
+    models = [row.quantity for row in rows.values() if not row.claimed]
+    assert any("by the line" in quantity for quantity in models)
+    assert any("beta law" in quantity for quantity in models)
+    assert any("verify-on-sync" in quantity for quantity in models)
+    assert any("server draws" in quantity for quantity in models)
+    server = [row for row in rows.values() if "server draws" in row.quantity and not row.agrees]
+    assert server
+    assert all("only if skipping does not depend on the draft" in row.reason for row in server)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "quantity"),
+    [
+        ("rejection", lambda c: 0.75 * c, "mean rejection of a draft"),
+        ("sampled_uncertainty_100", lambda c: 0.9 * c, "mean u at M = 100"),
+        ("sampled_uncertainty_5", lambda c: np.round(c), "variance of u around u-bar at M = 5"),
+        ("sampled_uncertainty_5", lambda c: np.clip(2 * c - 0.5, 0, 1), "slope on u at M = 5"),
+        ("skip_mass", lambda c: 0.9 * c, "skip rate at u_th = 0.4"),
+        ("skip_risk", lambda c: 0.5 * c, "risk at u_th = 0.6"),
+        ("llm_latency_s", lambda c: 1.5 * c, "hlm: latency [s/token]"),
+        ("truncated_acceptance", lambda c: 0.9 * c, "rejection of drafts from the top V"),
+    ],
+)
+def test_a_tampered_column_is_caught(name, change, quantity, recorded, calibration, system):
+    row = _again(_tampered(recorded, **{name: change(recorded.columns[name])}), calibration, system)[quantity]
+    assert row.agrees is False
+    assert "standard errors" in row.reason
+
+
+def test_a_broken_bound_is_caught_and_named(recorded, calibration, system):
+    worse = recorded.columns["output_bias"] + 0.4 * recorded.columns["tv_profile"][:, :1]
+    fewer = np.minimum(recorded.columns["k_printed"], recorded.columns["k_exact"] - 1)
+    rows = _again(_tampered(recorded, output_bias=worse, k_printed=fewer), calibration, system)
+    row = rows["share of contexts where truncation costs more than TV_k"]
+    assert row.agrees is False
+    assert row.measured > 0.9
+    assert "a context breaks the bound" in row.reason
+    row = rows["share of tokens where the printed rule keeps fewer entries, budget 0.05"]
+    assert row.agrees is False
+    assert row.measured == 1.0
+    agreeing, claimed = compare.agreement(list(rows.values()))
+    assert agreeing < claimed
+
+
+def test_reasons_say_whether_chance_explains_a_gap():
+    entry = ("q", "equal", "basis", "")
+    row = compare._row(entry, 1.0, 1.3, (0.05, 0.5), 0.13, "t")
+    assert row.agrees is False
+    assert row.ci95 == (1.05, 1.5)
+    assert row.reason == "basis; chance: 2.3 standard errors; one true row in twenty falls outside"
+    far = compare._row(entry, 1.0, 3.0, (1.5, 2.5), 0.25, "t")
+    assert far.reason == "basis; not chance: 8.0 standard errors"
+    assert compare._row(("q", "equal", "b", "why"), 1.0, 1.3, (0.05, 0.5), 0.13, "t").reason == "b; why"
+    inside = compare._row(entry, 1.0, 1.1, (-0.1, 0.3), 0.1, "t")
+    assert inside.agrees is True
+    assert inside.reason == "basis"
+    alone = compare._row(entry, 1.0, 1.1, None, 0.0, "t")
+    assert alone.agrees is None
+    assert "one prompt" in alone.reason
+    undefined = compare._row(entry, np.nan, 1.1, None, 0.0, "t")
+    assert undefined.agrees is None
+    assert "no such token" in undefined.reason
+    bound = ("q", "bound", "b", "broken")
+    assert compare._row(bound, 0.2, 0.1, (-0.2, -0.05), 0.1, "t").agrees is True
+    assert compare._row(bound, 0.2, 0.3, None, 0.1, "t").reason == "b; broken"
+    assert compare._row(bound, 0.2, 0.2 + 1e-6, None, 0.1, "t").agrees is True
+    assert compare.agreement([row, far, inside, alone]) == (1, 3)
+    model = dataclasses.replace(row, kind="model")
+    assert compare.agreement([model, inside]) == (1, 1)
+
+
+def test_a_single_prompt_is_compared_without_intervals(calibration, system):
+    rows = compare.compare_trace(record(2, num_prompts=1, length=60), calibration, system, num_resamples=20)
+    assert all(row.ci95 is None for row in rows)
+    assert all(row.agrees is None for row in rows if row.kind == "equal")
+    assert not any("unseen prompts" in row.quantity for row in rows)
+
+
+def test_a_trace_without_profiles_is_refused(recorded, calibration, system):
+    without = {name: values for name, values in recorded.columns.items() if name != "output_bias"}
+    with pytest.raises(MissingInputError, match="must hold the column output_bias"):
+        compare.compare_trace(Trace(recorded.header, without), calibration, system, num_resamples=20)
+
+
+def run_u_hlm(seed, threshold, num_prompts=50, length=15, bias=1.0):
+    """Simulate U-HLM decoding over random models and keep what a decoder would."""
+    rng = np.random.default_rng(seed)
+    small, large = _laws(rng, num_prompts, length)
+    x, y = _softmax(small), _softmax(large)
+    u = mean_uncertainty(small)
+    row = np.arange(len(x))
+    draft = _draw(x, rng)
+    beta = np.maximum(0.0, 1.0 - y / x)
+    skip = u <= threshold
+    rejected = rng.uniform(size=len(x)) < beta[row, draft]
+    skipped = skip[row, draft]
+    risk = (x * skip * beta).sum(axis=1)
+    bit = float(printed_bit(VOCAB, VOCAB))
+    air = bit / (1e4 * np.log2(4.0))
+    return {
+        "prompt": np.repeat(np.arange(num_prompts), length),
+        "draft": draft,
+        "action": np.where(skipped, 0, np.where(rejected, 2, 1)),
+        "draft_prob": x[row, draft],
+        "rejection": beta[row, draft],
+        "uncertainty": u[row, draft],
+        "tv": bias * risk,
+        "skip_mass": (x * skip).sum(axis=1),
+        "risk": risk,
+        "truncation_tv": np.zeros(len(x)),
+        "k": np.where(skipped, 0, VOCAB),
+        "uplink_bit": np.where(skipped, 0.0, bit),
+        "llm_calls": np.where(skipped, 0, 1),
+        "latency_s": 0.01 + np.where(skipped, 0.0, air + 0.05),
+        "round": row,
+    }
+
+
+def _decoded(*runs):
+    parts, listed = [], []
+    for number, (columns, description) in enumerate(runs):
+        parts.append({**columns, "run": np.full(len(columns["prompt"]), number)})
+        listed.append(description)
+    joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return compare.DecodedTable(header={"runs": listed}, columns=joined)
+
+
+U_HLM = {"name": "u-hlm 0.4", "scheme": "u-hlm", "threshold": 0.4}
+
+
+@pytest.fixture(scope="module")
+def fixed():
+    return System(
+        link=Link(bandwidth_hz=1e4, snr=3.0),
+        codec=Codec(vocab_size=VOCAB),
+        latency=Latency(slm_s=0.01, llm_s=0.05),
+    )
+
+
+def test_decoding_that_obeys_theory_agrees(recorded, calibration, fixed):
+    decoded = _decoded((run_u_hlm(5, 0.4), U_HLM))
+    rows = compare.compare_decoded(decoded, recorded, calibration, fixed, num_resamples=400)
+    found = {row.quantity.removeprefix("u-hlm 0.4: "): row for row in rows}
+    assert {
+        "skip rate",
+        "risk",
+        "true skip rate",
+        "output bias",
+        "resampled drafts",
+        "LLM calls [1/token]",
+        "skip rate, from the trace",
+        "risk, from the trace",
+        "uplink [bit/token], from the trace",
+        "latency [s/token], from the trace",
+        "throughput [token/s], from the trace",
+        "entries a transmission, from the trace",
+    } == set(found)
+    assert all(row.table == "u-hlm 0.4" for row in rows)
+    agreeing, claimed = compare.agreement(rows)
+    assert claimed == 6
+    assert agreeing >= 5
+    from_trace = [row for row in rows if row.kind == "model"]
+    assert sum(row.agrees for row in from_trace) >= 5  # the same law of contexts, two samples
+    columns = decoded.columns
+    assert found["skip rate"].measured == pytest.approx(np.mean(columns["action"] == 0))
+    assert found["resampled drafts"].measured == pytest.approx(np.mean(columns["action"] == 2))
+    assert found["latency [s/token], from the trace"].measured == pytest.approx(columns["latency_s"].mean())
+    assert found["throughput [token/s], from the trace"].measured == pytest.approx(
+        1.0 / columns["latency_s"].mean()
+    )
+    assert found["entries a transmission, from the trace"].measured == VOCAB
+    place = recorded.header.threshold_grid.index(0.4)
+    assert found["skip rate, from the trace"].predicted == pytest.approx(
+        recorded.columns["skip_mass"][:, place].mean(), abs=1e-6
+    )
+    assert found["risk, from the trace"].predicted == pytest.approx(
+        recorded.columns["skip_risk"][:, place].mean(), abs=1e-6
+    )
+
+
+def test_decoding_with_another_bias_is_caught(recorded, calibration, fixed):
+    decoded = _decoded((run_u_hlm(6, 0.4, bias=1.3), U_HLM))
+    rows = {row.quantity: row for row in compare.compare_decoded(decoded, recorded, calibration, fixed)}
+    assert rows["u-hlm 0.4: output bias"].agrees is False
+    assert rows["u-hlm 0.4: skip rate"].agrees is True
+
+
+def test_truncated_decoding_is_held_to_its_bound(recorded, calibration, fixed):
+    columns = run_u_hlm(7, 0.4)
+    columns["truncation_tv"] = np.full(len(columns["tv"]), 0.02)
+    columns["tv"] = columns["risk"] + 0.01
+    exact = {"name": "exact", "scheme": "cu-hlm-exact", "threshold": 0.4, "truncation_budget": 0.02}
+    online = {**exact, "name": "online", "scheme": "cu-hlm-online"}
+    good = compare.compare_decoded(
+        _decoded((columns, exact)), recorded, calibration, fixed, num_resamples=200
+    )
+    rows = {row.quantity: row for row in good}
+    assert rows["exact: output bias"].kind == "bound"
+    assert rows["exact: output bias"].agrees is True
+    assert rows["exact: share of tokens with a bias above risk + TV_k"].measured == 0.0
+    assert "exact: entries a transmission, from the trace" in rows
+    over = {**columns, "tv": columns["risk"] + 0.03}
+    bad = compare.compare_decoded(
+        _decoded((over, exact), (over, online)), recorded, calibration, fixed, num_resamples=200
+    )
+    rows = {row.quantity: row for row in bad}
+    assert rows["exact: output bias"].agrees is False
+    assert rows["exact: share of tokens with a bias above risk + TV_k"].measured == 1.0
+    assert rows["online: output bias"].kind == "model"
+    assert "does not apply" in rows["online: share of tokens with a bias above risk + TV_k"].reason
+
+
+def test_schemes_without_a_trigger_and_with_several_drafts(recorded, calibration, fixed):
+    columns = run_u_hlm(8, 2.0)
+    tv = recorded.columns["tv"]
+    everything = {**columns, "llm_calls": 0 * columns["llm_calls"], "latency_s": 0.01 + 0 * columns["tv"]}
+    exact = {**columns, "tv": 0.0 * columns["tv"]}
+    rows = compare.compare_decoded(
+        _decoded(
+            (everything, {"name": "slm", "scheme": "slm"}),
+            (exact, {"name": "dssd", "scheme": "dssd", "num_drafts": 4}),
+            (exact, {"name": "strange", "scheme": "not-a-scheme"}),
+        ),
+        recorded,
+        calibration,
+        fixed,
+        num_resamples=200,
+    )
+    found = {row.quantity: row for row in rows}
+    assert found["slm: output bias"].agrees is True
+    assert found["slm: LLM calls [1/token]"].predicted == 0.0
+    assert found["slm: latency [s/token], from the trace"].predicted == pytest.approx(0.01)
+    assert found["dssd: output bias"].agrees is True
+    assert not any(row.table == "strange" for row in rows)
+    assert tv.mean() > 0.0
+
+
+def _write(path, header, columns):
+    table = pa.table({name: pa.array(values) for name, values in columns.items()})
+    if header is not None:
+        table = table.replace_schema_metadata({b"cuhlm": header})
+    pq.write_table(table, path)
+
+
+def test_a_decoded_file_is_read_back(tmp_path):
+    made = _decoded((run_u_hlm(9, 0.4, num_prompts=3), U_HLM))
+    _write(tmp_path / "decoded.parquet", json.dumps(made.header).encode(), made.columns)
+    read = compare.read_decoded(tmp_path / "decoded.parquet")
+    assert read.header == made.header
+    for name, values in made.columns.items():
+        np.testing.assert_array_equal(read.columns[name], values)
+
+
+def test_a_decoded_file_that_is_none_is_refused(tmp_path):
+    file = tmp_path / "decoded.parquet"
+    with pytest.raises(ValueError, match="decoded must be an existing file"):
+        compare.read_decoded(file)
+    file.write_bytes(b"PAR1 and no more")
+    with pytest.raises(ValueError, match="is not a whole parquet file"):
+        compare.read_decoded(file)
+    columns = _decoded((run_u_hlm(9, 0.4, num_prompts=2), U_HLM)).columns
+    for header in (None, b"{", b"[]", b"{}"):
+        _write(file, header, columns)
+        with pytest.raises(ValueError, match="must have a cuhlm header with its runs"):
+            compare.read_decoded(file)
+    good = json.dumps({"runs": [U_HLM]}).encode()
+    _write(file, good, {name: values for name, values in columns.items() if name != "tv"})
+    with pytest.raises(ValueError, match="must have the column 'tv'; it is missing"):
+        compare.read_decoded(file)
+    _write(file, good, {**columns, "run": columns["run"] + 1})
+    with pytest.raises(ValueError, match="has tokens of a run that its header does not list"):
+        compare.read_decoded(file)
