@@ -73,7 +73,7 @@ def zero(slope: ArrayLike, intercept: ArrayLike) -> Floats:
 
     .. math:: -b / a
 
-    Derivation: ``derivations.threshold.risk_averse``.
+    Derivation: ``derivations.rejection.line``.
 
     Parameters
     ----------
@@ -105,7 +105,7 @@ def saturation(slope: ArrayLike, intercept: ArrayLike) -> Floats:
 
     .. math:: (1 - b) / a
 
-    Derivation: ``derivations.threshold.risk_uniform``.
+    Derivation: ``derivations.rejection.line``.
 
     Parameters
     ----------

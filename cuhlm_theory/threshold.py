@@ -219,7 +219,7 @@ def risk_budget_uniform(slope: float, intercept: float, budget: float) -> RiskBu
 
     New here (THEORY section 6.3).
 
-    Derivation: ``derivations.threshold.risk_budget_uniform``.
+    Derivation: ``derivations.threshold.risk_uniform``.
 
     Parameters
     ----------
@@ -629,7 +629,7 @@ def bias_price_for_threshold(
 
     New here (THEORY section 6.4).
 
-    Derivation: ``derivations.threshold.bias_price_for_threshold``.
+    Derivation: ``derivations.threshold.bias_price``.
 
     Parameters
     ----------
@@ -742,7 +742,7 @@ def skip_rate(threshold: float, law: Law) -> float:
 def risk_budget(slope: float, intercept: float, budget: float, law: Law) -> RiskBudget:
     """Largest threshold within a risk budget under any law of the uncertainty.
 
-    Derivation: ``derivations.threshold.risk_budget_uniform``.
+    Derivation: ``derivations.threshold.risk_uniform``.
 
     Parameters
     ----------
@@ -788,7 +788,7 @@ def bias_price_for_budget(
     New here (THEORY section 6.4): the Lagrangian of "least latency within the budget" skips iff
     :math:`\lambda \beta(u) \le \tau`, so the marginal token fixes the price.
 
-    Derivation: ``derivations.threshold.bias_price_for_threshold``.
+    Derivation: ``derivations.threshold.bias_price``.
 
     Parameters
     ----------

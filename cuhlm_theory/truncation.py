@@ -286,7 +286,7 @@ def exact_k(dist: ArrayLike, budget: ArrayLike) -> Counts:
     New here (THEORY section 8.2): :math:`TV_k` bounds the output's bias for every large model, and depends on
     the context only, not on the draft.
 
-    Derivation: ``derivations.truncation.truncation_tv``.
+    Derivation: ``derivations.truncation.exact_rule``.
 
     Parameters
     ----------
