@@ -49,6 +49,7 @@ def run(
         _measure(waiting, logits[: -1 - bonus], stage.measure)
         if proposal is None or here is None:
             row.update(token=int(draws.token(y)[0]), action=records.SAMPLED, tv=0.0, skip_mass=0.0, risk=0.0)
+            row["truncation_tv"] = 0.0
         else:
             token, action = laws.settle(here, proposal, y, draws)
             row.update(token=int(token[0]), action=int(action[0]), k=int(proposal.k[0]))

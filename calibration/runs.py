@@ -1,0 +1,546 @@
+"""Decode prompts with many schemes, keep every token, and set the schemes side by side.
+
+``python -m calibration.runs --out DIR`` decodes the shipped prompts with the built-in pair. It writes a file
+per run and prompt as it goes, so an interrupted call goes on where it stopped and ends with the same result:
+
+``decoded.parquet``
+    one row a committed token: the columns of `calibration.decoding.records`, with ``run`` and ``prompt``
+``answers.parquet``
+    one row an answer: its text, its totals, its similarity to the large model's answer, its likelihood
+``front.csv``
+    one row a run: throughput against accuracy; lines that start with ``#`` say how it was made
+"""
+
+import csv
+import hashlib
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import numpy as np
+from numpy.typing import NDArray
+
+from calibration.decoding import Clock, Decoded, Settings, decode
+from calibration.decoding.plan import offline_size, recommended, skip_rate
+from calibration.decoding.records import ACCEPTED, RESAMPLED, SKIPPED, columns
+from cuhlm_theory.errors import CuhlmError
+from cuhlm_theory.parameters import Budget, Codec, Latency, System, Tokens
+from cuhlm_theory.presets import DEFAULT_LINK
+from cuhlm_theory.schemes import Policy
+
+if TYPE_CHECKING:
+    from calibration.pairs import Pair
+    from calibration.prompts import Prompt
+
+DECODED_FILE, ANSWERS_FILE, FRONT_FILE = "decoded.parquet", "answers.parquet", "front.csv"
+METADATA_KEY = b"cuhlm"
+"""Where a parquet file keeps its header, a JSON object."""
+
+_SKIPPING = ("u-hlm", "rand-hlm", "cu-hlm-offline", "cu-hlm-online", "cu-hlm-exact", "verify-on-sync")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One way to decode all prompts."""
+
+    name: str
+    """What to call it; the scheme and, where it has one, the threshold."""
+    settings: Settings
+    """How to decode."""
+
+
+def default_runs(
+    tokens: Tokens,
+    system: System,
+    *,
+    slope: float,
+    intercept: float,
+    thresholds: Sequence[float] = (0.1, 0.3, 0.6),
+    bias_budget: float = 0.05,
+    temperature: float = 0.7,
+    max_new_tokens: int = 48,
+) -> list[Run]:
+    """Return the runs of the throughput-accuracy front: each scheme that skips at several thresholds.
+
+    The fixed and the exact rule of truncation are held to one bias, a TV of 0.02; the printed rule has a
+    scale of its own and gets the budget 0.1. The recommended operating point is a run of its own, and the
+    large model answers twice: how alike two of its own answers are bounds what any scheme can reach.
+    """
+    common = {"temperature": temperature, "max_new_tokens": max_new_tokens}
+
+    def run(name: str, scheme: str, policy: Policy) -> Run:
+        return Run(name=name, settings=Settings(scheme=scheme, policy=policy, **common))
+
+    base = Policy(
+        slope=slope, intercept=intercept, truncation_budget=0.02, offline_k=offline_size(tokens, 0.02)
+    )
+    runs = [run(name, name, base) for name in ("slm", "llm", "hlm", "dssd")]
+    runs.insert(2, run("llm-again", "llm", base))
+    point = recommended(tokens, system, Budget(bias=bias_budget), slope=slope, intercept=intercept)
+    runs.append(run("operating-point", "cu-hlm-exact", point))
+    for threshold in thresholds:
+        at = replace(base, threshold=threshold)
+        at = replace(at, skip_rate=skip_rate(tokens, system, at))
+        for scheme in _SKIPPING:
+            own = replace(at, truncation_budget=0.1) if scheme == "cu-hlm-online" else at
+            runs.append(run(f"{scheme}@{threshold:g}", scheme, own))
+    return runs
+
+
+# ---------------------------------------------------------------------------------------------------- running
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    run: int
+    prompt: int
+    part: Path
+
+
+def execute(
+    load: Callable[[], "Pair"],
+    prompts: Sequence["Prompt"],
+    runs: Sequence[Run],
+    system: System,
+    out: Path,
+    *,
+    seed: int = 0,
+    jobs: int = 1,
+    note: str = "",
+) -> Path:
+    """Decode every prompt with every run and join the results.
+
+    Parameters
+    ----------
+    load : callable
+        Loads the pair; called once in each process, so with more than one it must be importable.
+    prompts : sequence of Prompt
+        What to answer.
+    runs : sequence of Run
+        How to answer it.
+    system : System
+        Link, codec and nominal latencies to charge.
+    out : Path
+        Folder of the results; parts of an earlier call with the same inputs are kept.
+    seed : int
+        Seed; every (run, prompt) has its own stream.
+    jobs : int
+        Processes.
+    note : str
+        Goes into the header, such as where the calibration came from.
+
+    Returns
+    -------
+    Path
+        ``decoded.parquet``.
+
+    Raises
+    ------
+    ValueError
+        If there is nothing to decode, or a prompt does not fit.
+    """
+    if not prompts or not runs:
+        raise ValueError(f"there must be prompts and runs; got {len(prompts)} and {len(runs)}")
+    pair = load()
+    header = _header(pair, prompts, runs, system, seed, note)
+    store = out / "parts"
+    _open_store(store, header)
+    todo = [
+        job
+        for number in range(len(prompts))
+        for run in range(len(runs))
+        if not (job := _Job(run, number, store / f"{run:03d}-{number:04d}.json")).part.is_file()
+    ]
+    work = _Work(prompts=tuple(prompts), runs=tuple(runs), system=system, seed=seed)
+    _work_off(todo, load, pair, work, jobs)
+    return _join(pair, prompts, runs, header, out)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Work:
+    prompts: tuple["Prompt", ...]
+    runs: tuple[Run, ...]
+    system: System
+    seed: int
+
+    def do(self, pair: "Pair", job: _Job) -> None:
+        from calibration.collect import _context, _stop_tokens
+
+        settings = self.runs[job.run].settings
+        decoded = decode(
+            pair.slm,
+            pair.llm,
+            _context(pair, self.prompts[job.prompt], settings),  # type: ignore[arg-type]
+            settings,
+            Clock(system=self.system),
+            rng=np.random.default_rng([self.seed, job.prompt, job.run]),
+            stop_tokens=_stop_tokens(pair),
+        )
+        _write_whole(job.part, json.dumps({name: c.tolist() for name, c in decoded.columns.items()}).encode())
+
+
+_PROCESS: dict[str, Any] = {}
+
+
+def _start(load: Callable[[], "Pair"], work: _Work) -> None:
+    import torch
+
+    torch.set_num_threads(1)
+    _PROCESS.update(pair=load(), work=work)
+
+
+def _step(job: _Job) -> None:
+    _PROCESS["work"].do(_PROCESS["pair"], job)
+
+
+def _work_off(todo: list[_Job], load: Callable[[], "Pair"], pair: "Pair", work: _Work, jobs: int) -> None:
+    from tqdm import tqdm
+
+    def bar(steps: Iterator[None]) -> None:
+        for _ in tqdm(steps, total=len(todo), desc="answers", file=sys.stderr, mininterval=5):
+            pass
+
+    if jobs <= 1:
+        bar(work.do(pair, job) for job in todo)
+        return
+    import multiprocessing
+
+    with ProcessPoolExecutor(
+        jobs, mp_context=multiprocessing.get_context("spawn"), initializer=_start, initargs=(load, work)
+    ) as pool:
+        bar(iter(pool.map(_step, todo)))
+
+
+def _header(
+    pair: "Pair", prompts: Sequence["Prompt"], runs: Sequence[Run], system: System, seed: int, note: str
+) -> dict[str, Any]:
+    import platform
+    from importlib.metadata import version
+
+    return {
+        "slm": pair.slm_id,
+        "llm": pair.llm_id,
+        "slm_sha256": pair.slm_sha256,
+        "llm_sha256": pair.llm_sha256,
+        "dtype": pair.dtype,
+        "device": pair.device,
+        "seed": seed,
+        "note": note,
+        "prompts": [prompt.name for prompt in prompts],
+        "prompts_sha256": hashlib.sha256("\0".join(p.text for p in prompts).encode()).hexdigest(),
+        "system": asdict(system),
+        "runs": [{"name": run.name, **asdict(run.settings)} for run in runs],
+        "versions": {
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("torch", "transformers", "numpy", "scipy")},
+        },
+    }
+
+
+def _open_store(store: Path, header: dict[str, Any]) -> None:
+    """Keep the parts of the same inputs, drop those of others."""
+    mark, text = store / "header.json", json.dumps(header, sort_keys=True)
+    if store.is_dir() and (not mark.is_file() or mark.read_text(encoding="utf-8") != text):
+        shutil.rmtree(store)
+    store.mkdir(parents=True, exist_ok=True)
+    _write_whole(mark, text.encode())
+
+
+def _write_whole(path: Path, content: bytes) -> None:
+    """Write a file so that it is there whole or not at all."""
+    part = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        part.write_bytes(content)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+# ---------------------------------------------------------------------------------------------------- joining
+
+
+def _join(
+    pair: "Pair", prompts: Sequence["Prompt"], runs: Sequence[Run], header: dict[str, Any], out: Path
+) -> Path:
+    from calibration.collect import _context
+
+    tables, answers = [], []
+    for number, prompt in enumerate(prompts):
+        for run, chosen in enumerate(runs):
+            rows = json.loads((out / "parts" / f"{run:03d}-{number:04d}.json").read_text(encoding="utf-8"))
+            length = len(rows["token"])
+            typed = columns([{name: rows[name][i] for name in rows} for i in range(length)])
+            tables.append(
+                {"run": np.full(length, run, np.int16), "prompt": np.full(length, number, np.int32), **typed}
+            )
+            context = _context(pair, prompt, chosen.settings)  # type: ignore[arg-type]
+            answers.append(_answer(pair, run, number, context, rows["token"], typed, chosen.settings))
+    _compare_texts(answers, runs)
+    stamped = {**header, "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
+    table = {name: np.concatenate([part[name] for part in tables]) for name in tables[0]}
+    _write_parquet(out / DECODED_FILE, table, stamped)
+    _write_parquet(out / ANSWERS_FILE, {name: [row[name] for row in answers] for name in answers[0]}, stamped)
+    _write_front(out / FRONT_FILE, front(table, answers, runs), stamped)
+    return out / DECODED_FILE
+
+
+def _answer(
+    pair: "Pair",
+    run: int,
+    prompt: int,
+    context: list[int],
+    tokens: list[int],
+    table: dict[str, NDArray[Any]],
+    settings: Settings,
+) -> dict[str, Any]:
+    from calibration.accuracy import log_likelihood
+
+    heat = settings.temperature or 1.0
+    scores = log_likelihood(pair.llm, context, tokens, temperature=heat)
+    return {
+        "run": run,
+        "prompt": prompt,
+        "text": pair.tokenizer.decode(tokens, skip_special_tokens=True),
+        **Decoded(tokens=tokens, columns=table).summary(),
+        "llm_log_likelihood": float(scores.mean()),
+    }
+
+
+def _compare_texts(answers: list[dict[str, Any]], runs: Sequence[Run]) -> None:
+    """Similarity of each answer to the large model's and to HLM's answer to the same prompt."""
+    from calibration.accuracy import cosine_similarity
+
+    for reference in ("llm", "hlm"):
+        numbers = [i for i, run in enumerate(runs) if run.name == reference]
+        if not numbers:
+            continue
+        texts = {row["prompt"]: row["text"] for row in answers if row["run"] == numbers[0]}
+        found = cosine_similarity([row["text"] for row in answers], [texts[row["prompt"]] for row in answers])
+        for row, value in zip(answers, found, strict=True):
+            row[f"cosine_to_{reference}"] = float(value)
+
+
+def _write_parquet(path: Path, table: dict[str, Any], header: dict[str, Any]) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    made = pa.table(table).replace_schema_metadata({METADATA_KEY: json.dumps(header)})
+    part = path.with_name(path.name + ".tmp")
+    try:
+        pq.write_table(made, part, compression="zstd", compression_level=19)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def front(
+    table: dict[str, NDArray[Any]], answers: Sequence[dict[str, Any]], runs: Sequence[Run]
+) -> list[dict[str, Any]]:
+    """Summarise each run: what it skipped and sent, its bias, its throughput, its accuracy with intervals.
+
+    Parameters
+    ----------
+    table : dict of ndarray
+        Columns of ``decoded.parquet``.
+    answers : sequence of dict
+        Rows of ``answers.parquet``.
+    runs : sequence of Run
+        The runs.
+
+    Returns
+    -------
+    list of dict
+        ``tsr`` is the share of skipped tokens that verification would have kept, ``tr`` the transmissions a
+        token; 95 % intervals are normal ones over prompts.
+    """
+    rows = []
+    for number, run in enumerate(runs):
+        here = table["run"] == number
+        part = {name: column[here].astype(np.float64) for name, column in table.items()}
+        mine = [row for row in answers if row["run"] == number]
+        num, rounds = int(here.sum()), part["llm_calls"].sum()
+        skipped = part["action"] == SKIPPED
+        drafted = part["draft"] >= 0
+        row = {
+            "run": run.name,
+            "scheme": run.settings.scheme,
+            "threshold": run.settings.policy.threshold if run.settings.rules.skip == "threshold" else None,
+            "num_prompts": len(mine),
+            "num_tokens": num,
+            "skip_rate": skipped.mean(),
+            "tr": rounds / num,
+            "tsr": 1.0 - part["rejection"][skipped].mean() if skipped.any() else None,
+            "resample_rate": (part["action"] == RESAMPLED).mean(),
+            "acceptance": 1.0 - part["rejection"][drafted].mean() if drafted.any() else None,
+            "risk": part["risk"].mean(),
+            "truncation_tv": np.nanmean(part["truncation_tv"]) if drafted.any() else 0.0,
+            "bias": part["tv"].mean(),
+            "k_mean": part["k"][part["k"] > 0].mean() if np.any(part["k"] > 0) else None,
+            "kept_per_round": part["kept"].sum() / rounds
+            if rounds and (part["action"] == ACCEPTED).any()
+            else None,
+            "uplink_bit_per_token": part["uplink_bit"].sum() / num,
+            "slm_steps_per_token": part["drafted"].sum() / num,
+            "latency_s": part["latency_s"].sum() / num,
+            "throughput_token_per_s": num / part["latency_s"].sum(),
+        }
+        for name in ("cosine_to_llm", "cosine_to_hlm", "llm_log_likelihood"):
+            values = np.array([answer[name] for answer in mine if name in answer])
+            row[name] = values.mean() if len(values) else None
+            half = 1.96 * values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else None
+            row[f"{name}_ci95_half"] = half
+        rows.append(row)
+    return rows
+
+
+def _write_front(path: Path, rows: list[dict[str, Any]], header: dict[str, Any]) -> None:
+    import io
+
+    text = io.StringIO()
+    for key in ("slm", "llm", "dtype", "seed", "note", "date"):
+        text.write(f"# {key}: {header[key]}\n")
+    link = json.dumps({key: header["system"][key] for key in ("link", "latency")}, default=str)
+    text.write(f"# prompts: {len(header['prompts'])}; system: {link}\n")
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        writer.writerow(
+            {
+                key: f"{value:.6g}" if isinstance(value, float | np.floating) else value
+                for key, value in row.items()
+            }
+        )
+    _write_whole(path, text.getvalue().encode())
+
+
+def read_decoded(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    """Read ``decoded.parquet``.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+
+    Returns
+    -------
+    header : dict
+        Pair, seed, settings of each run, system, versions.
+    columns : dict of ndarray
+        One entry a token.
+
+    Raises
+    ------
+    ValueError
+        If the file is missing or is not one that `execute` wrote.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        table = pq.read_table(path)
+        header = json.loads((table.schema.metadata or {})[METADATA_KEY])
+    except FileNotFoundError:
+        raise ValueError(f"decoded tokens must be in {path}; the file is missing") from None
+    except (KeyError, json.JSONDecodeError, pa.ArrowInvalid, OSError) as error:
+        raise ValueError(f"{path} must be written by calibration.runs; got {type(error).__name__}") from None
+    return header, {name: table.column(name).to_numpy() for name in table.column_names}
+
+
+# ---------------------------------------------------------------------------------------------------- command
+
+
+@dataclass(frozen=True, slots=True)
+class _Load:
+    """Loads a pair in any process."""
+
+    options: tuple[tuple[str, Any], ...]
+
+    def __call__(self) -> "Pair":
+        from calibration.pairs import load_pair
+
+        return load_pair(**dict(self.options))
+
+
+@click.command("python -m calibration.runs")
+@click.option(
+    "--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder to write."
+)
+@click.option("--calibration", default="smollm2", show_default=True, help="Line, law of u, latencies.")
+@click.option("--slm", default=None, help="Small model [default: the built-in pair].")
+@click.option("--llm", default=None, help="Large model.")
+@click.option("--dtype", default="float32", show_default=True, help="Number format of the weights.")
+@click.option("--device", default="cpu", show_default=True, help="cpu or cuda.")
+@click.option("--prompts", default=None, help="Prompts file [default: the shipped ones].")
+@click.option("--num-prompts", type=int, default=24, show_default=True, help="The first of them.")
+@click.option("--max-new-tokens", type=int, default=48, show_default=True, help="Longest answer.")
+@click.option("--thresholds", default="0.1,0.3,0.6", show_default=True, help="u_th of the schemes that skip.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed.")
+@click.option("--jobs", type=int, default=1, show_default=True, help="Processes.")
+def main(
+    *,
+    out: Path,
+    calibration: str,
+    slm: str | None,
+    llm: str | None,
+    dtype: str,
+    device: str,
+    prompts: str | None,
+    num_prompts: int,
+    max_new_tokens: int,
+    thresholds: str,
+    seed: int,
+    jobs: int,
+) -> None:
+    """Decode prompts with every scheme; an interrupted call goes on where it stopped."""
+    from calibration.estimate import load
+    from calibration.prompts import built_in_prompts, read_prompts
+
+    fitted, tokens = load(calibration)
+    if tokens is None or fitted.vocab_size is None or not (fitted.slm_latency_s and fitted.llm_latency_s):
+        raise ValueError(f"calibration must have recorded tokens and latencies; {fitted.name} has not")
+    system = System(
+        link=DEFAULT_LINK,
+        codec=Codec(vocab_size=fitted.vocab_size),
+        latency=Latency(slm_s=fitted.slm_latency_s, llm_s=fitted.llm_latency_s),
+    )
+    runs = default_runs(
+        tokens,
+        system,
+        slope=fitted.slope,
+        intercept=fitted.intercept,
+        thresholds=[float(value) for value in thresholds.split(",")],
+        temperature=fitted.temperature or 0.7,
+        max_new_tokens=max_new_tokens,
+    )
+    chosen = (read_prompts(prompts) if prompts else built_in_prompts())[:num_prompts]
+    options = {"slm": slm, "llm": llm, "dtype": dtype, "device": device}
+    execute(
+        _Load(tuple(options.items())),
+        chosen,
+        runs,
+        system,
+        out,
+        seed=seed,
+        jobs=jobs,
+        note=f"calibration {fitted.name}: a={fitted.slope:.4g}, b={fitted.intercept:.4g}",
+    )
+    click.echo((out / FRONT_FILE).read_text(encoding="utf-8"), nl=False)
+
+
+if __name__ == "__main__":
+    try:
+        main(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except (ValueError, CuhlmError, OSError) as error:
+        click.echo(f"calibration.runs: {error}", err=True)
+        sys.exit(2 if isinstance(error, ValueError) else 1)

