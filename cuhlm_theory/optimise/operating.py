@@ -51,8 +51,9 @@ class OperatingPoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Edges:
-    """Steps from the full distribution towards one entry, best bargain first; M steps."""
+    """Steps from the size without loss towards one entry, best bargain first; M steps."""
 
+    full_s: Floats  # what a transmission of the size without loss costs, shape [N]
     context: NDArray[np.int64]
     saved_s: Floats
     lost: Floats
@@ -68,7 +69,13 @@ def _edges(given: Curves) -> _Edges:
     saved_s, lost = saved_s[context, step], lost[context, step]
     rate_s = saved_s / lost
     order = np.argsort(-rate_s, kind="stable")
-    return _Edges(context=context[order], saved_s=saved_s[order], lost=lost[order], rate_s=rate_s[order])
+    return _Edges(
+        full_s=given.send_s[hull[:, 0]],
+        context=context[order],
+        saved_s=saved_s[order],
+        lost=lost[order],
+        rate_s=rate_s[order],
+    )
 
 
 def operating_point(
@@ -208,7 +215,7 @@ def _truncate(given: Curves, edges: _Edges, j: int, room: float, price_s: float)
     """Truncate as far as the room lasts: take the steps in order of what they save per bias."""
     transmit = given.transmit[:, j]
     weight = given.weight * (transmit > 0.0)
-    full_s = float(given.weight @ transmit) * float(given.send_s[-1])
+    full_s = float((given.weight * transmit) @ edges.full_s)
     lost = np.cumsum(weight[edges.context] * edges.lost)
     saved_s = np.cumsum((given.weight * transmit)[edges.context] * edges.saved_s)
     worth = int(np.searchsorted(-edges.rate_s, -price_s, side="left"))  # steps that save more than they cost

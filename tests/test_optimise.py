@@ -1,0 +1,477 @@
+"""The knapsack against brute force, its dual and a solver; the operating point against every grid point."""
+
+import itertools
+import math
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cuhlm_theory.capacity import packet_latency_s
+from cuhlm_theory.errors import InfeasibleError, MissingInputError
+from cuhlm_theory.optimise import (
+    actions,
+    curves,
+    joint_optimum,
+    lower_hull,
+    operating_point,
+    quantisation_profile,
+    separable_actions,
+    solve,
+    solve_curves,
+    solve_lp,
+)
+from cuhlm_theory.parameters import Budget, Codec, Latency, Link, System, Tokens
+from cuhlm_theory.schemes import NEVER_SKIP, SCHEMES, Policy, evaluate
+from cuhlm_theory.verification import output_law
+from tests.worlds import THRESHOLDS, World, random_world, recording, table
+
+SYSTEM = System(
+    link=Link(bandwidth_hz=1e3, snr=3.0),
+    codec=Codec(vocab_size=6),
+    latency=Latency(slm_s=0.01, llm_s=0.1),
+)
+BUDGETS = [0.0, 0.005, 0.02, 0.05, 0.1, 0.3, 1.0]
+
+
+def problem(seed, num=40, num_actions=6):
+    rng = np.random.default_rng(seed)
+    bias = rng.random((num, num_actions))
+    bias[:, 0] = 0.0
+    weight = rng.random(num)
+    return rng.random((num, num_actions)), bias, weight / weight.sum()
+
+
+def dual(latency, bias, weight, budget, multiplier):
+    return float(weight @ np.min(latency + multiplier * bias, axis=1)) - multiplier * budget
+
+
+# The knapsack
+
+
+@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("budget", [0.01, 0.1, 0.3])
+def test_primal_equals_dual_and_the_budget_is_met_with_equality(seed, budget):
+    latency, bias, weight = problem(seed)
+    solved = solve(latency, bias, weight, budget)
+    assert solved.bias == pytest.approx(budget, rel=1e-12)
+    assert solved.latency_s == pytest.approx(solved.dual_s, rel=1e-12)
+    assert solved.dual_s == pytest.approx(dual(latency, bias, weight, budget, solved.multiplier_s))
+    rows = np.arange(len(weight))
+    low = weight @ latency[rows, solved.within], weight @ bias[rows, solved.within]
+    high = weight @ latency[rows, solved.beyond], weight @ bias[rows, solved.beyond]
+    assert low[1] <= budget <= high[1]
+    assert solved.latency_s == pytest.approx((1 - solved.share) * low[0] + solved.share * high[0])
+    assert solved.binds
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_no_multiplier_gives_a_better_bound(seed):
+    latency, bias, weight = problem(seed)
+    solved = solve(latency, bias, weight, 0.1)
+    for multiplier in solved.multiplier_s * np.array([0.0, 0.5, 0.9, 0.99, 1.01, 1.1, 2.0]):
+        assert dual(latency, bias, weight, 0.1, multiplier) <= solved.dual_s + 1e-12
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_no_deterministic_policy_within_the_budget_is_faster(seed):
+    latency, bias, weight = problem(seed, num=5, num_actions=3)
+    solved = solve(latency, bias, weight, 0.15)
+    rows = np.arange(5)
+    best = min(
+        weight @ latency[rows, choice]
+        for choice in map(list, itertools.product(range(3), repeat=5))
+        if weight @ bias[rows, choice] <= 0.15
+    )
+    assert solved.latency_s <= best + 1e-12
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("budget", [0.0, 0.05, 0.2, 1.0])
+def test_the_solver_certifies_the_closed_form(seed, budget):
+    latency, bias, weight = problem(seed, num=30)
+    solved, proof = solve(latency, bias, weight, budget), solve_lp(latency, bias, weight, budget)
+    assert proof.primal_s == pytest.approx(solved.latency_s, rel=1e-6)
+    assert proof.dual_s <= solved.latency_s * (1 + 1e-12)
+    assert solved.latency_s - proof.dual_s <= 1e-6 * solved.latency_s
+    assert proof.solver == "CLARABEL"
+
+
+def test_the_multiplier_is_the_price_of_the_budget():
+    latency, bias, weight = problem(1)
+    solved, step = solve(latency, bias, weight, 0.1), 1e-6
+    more = solve(latency, bias, weight, 0.1 + step)
+    assert (solved.latency_s - more.latency_s) / step == pytest.approx(solved.multiplier_s, rel=1e-6)
+
+
+def test_a_slack_budget_costs_nothing():
+    latency, bias, weight = problem(2)
+    solved = solve(latency, bias, weight, 1.0)
+    assert solved.latency_s == pytest.approx(weight @ latency.min(axis=1))
+    assert (solved.multiplier_s, solved.binds, solved.share) == (0.0, False, 0.0)
+    assert solved.gap_s == 0.0
+
+
+def test_a_budget_of_zero_takes_the_fastest_action_without_bias():
+    latency, bias, weight = problem(3)
+    bias[:, 1] = 0.0
+    solved = solve(latency, bias, weight, 0.0)
+    assert solved.latency_s == pytest.approx(weight @ latency[:, :2].min(axis=1))
+    assert solved.bias == 0.0
+    assert solved.dual_s == pytest.approx(solved.latency_s)
+
+
+def test_actions_that_cannot_be_taken_are_not():
+    latency, bias, weight = problem(4)
+    latency[:, 3] = math.inf
+    bias[:, 3] = 0.0
+    solved, proof = solve(latency, bias, weight, 0.05), solve_lp(latency, bias, weight, 0.05)
+    assert not np.any(solved.within == 3)
+    assert not np.any(solved.beyond == 3)
+    assert proof.primal_s == pytest.approx(solved.latency_s, rel=1e-6)
+
+
+def test_infeasible_problems_name_the_knob():
+    with pytest.raises(InfeasibleError, match=r"least bias .* 0.4, above the budget 0.1; raise bias_budget"):
+        solve([[1.0, 0.5]], [[0.4, 0.6]], [1.0], 0.1)
+    with pytest.raises(InfeasibleError, match="raise snr_db or bias_budget"):
+        solve([[math.inf, math.inf]], [[0.4, 0.6]], [1.0], 0.1)
+    with pytest.raises(InfeasibleError, match="raise bias_budget"):
+        solve_lp([[1.0, 0.5]], [[0.4, 0.6]], [1.0], 0.1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (([[1.0]], [[0.1]], [1.0], 1.5), r"bias_budget must lie in \[0, 1\]; got 1.5"),
+        (([[-1.0]], [[0.1]], [1.0], 0.5), "latency_s must be a table"),
+        (([[math.nan]], [[0.1]], [1.0], 0.5), "latency_s must be a table"),
+        (([[1.0]], [[0.1, 0.2]], [1.0], 0.5), "bias and weight must have shapes"),
+        (([[1.0]], [[-0.1]], [1.0], 0.5), "bias must be at least 0"),
+    ],
+)
+def test_the_knapsack_refuses_malformed_tables(arguments, words):
+    with pytest.raises(ValueError, match=words):
+        solve(*arguments)
+
+
+@given(
+    points=st.lists(st.tuples(st.integers(0, 8), st.integers(0, 8)), min_size=1, max_size=8),
+    multiplier=st.floats(1e-3, 1e3),
+)
+def test_the_hull_keeps_the_best_action_for_every_multiplier(points, multiplier):
+    bias, latency = (np.array(part, dtype=float)[None] for part in zip(*points, strict=True))
+    hull = lower_hull(bias, latency)[0]
+    total = latency[0] + multiplier * bias[0]
+    assert total[hull].min() == pytest.approx(total.min(), abs=1e-12)
+    assert bias[0][hull[0]] == bias.min()
+    assert latency[0][hull[-1]] == latency.min()
+    steps = np.diff(bias[0][hull]), -np.diff(latency[0][hull])
+    rates = [saved / paid for paid, saved in zip(*steps, strict=True) if saved > 0]
+    assert all(a > b for a, b in itertools.pairwise(rates))
+
+
+# Actions of recorded contexts
+
+
+def all_pairs(given):
+    """Every (threshold, size) of every context, unpruned."""
+    latency = given.transmit[:, :, None] * given.send_s
+    bias = given.risk[:, :, None] + given.truncation[:, None, :] * (given.transmit > 0)[:, :, None]
+    return latency.reshape(len(given.weight), -1), bias.reshape(len(given.weight), -1)
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("budget", BUDGETS)
+def test_pruning_loses_nothing(seed, budget):
+    given = curves(table(random_world(seed)), SYSTEM)
+    _, solved = solve_curves(given, budget)
+    assert solved.latency_s == pytest.approx(
+        solve(*all_pairs(given), given.weight, budget).latency_s, abs=1e-12
+    )
+
+
+def test_actions_say_which_threshold_and_size_they_are():
+    given = curves(table(random_world(1)), SYSTEM)
+    found = actions(given)
+    rows = np.arange(len(given.weight))[:, None]
+    transmit = given.transmit[rows, found.threshold]
+    np.testing.assert_allclose(found.latency_s, transmit * given.send_s[found.size])
+    np.testing.assert_allclose(
+        found.bias, given.risk[rows, found.threshold] + given.truncation[rows, found.size] * (transmit > 0)
+    )
+
+
+def test_curves_start_with_never_skipping_and_charge_what_a_skip_costs_later():
+    tokens = table(random_world(1))
+    plain = curves(tokens, SYSTEM)
+    assert plain.thresholds[0] == NEVER_SKIP
+    np.testing.assert_allclose(plain.transmit[:, 0], 1.0)
+    np.testing.assert_allclose(plain.risk[:, 0], 0.0)
+    np.testing.assert_allclose(plain.send_s, 0.1 + np.arange(1, 7) * 11 / 2000)
+    assert plain.base_s == 0.01
+    latency = Latency(
+        slm_s=0.01,
+        llm_s=0.1,
+        round_trip_s=0.05,
+        downlink_bit_per_s=100,
+        llm_prefill_s=0.004,
+        charge_resync=True,
+    )
+    full = curves(tokens, replace(SYSTEM, latency=latency))
+    skip_s = 0.004 + 3 / 2000
+    assert full.base_s == pytest.approx(0.01 + skip_s)
+    np.testing.assert_allclose(full.send_s, plain.send_s + 0.05 + 3 / 100 - skip_s)
+
+
+def test_section_12_as_written_is_no_bound_and_the_sound_accounting_is():
+    """THEORY 12 charges TV_k only when a token is transmitted; k is chosen before the draft (finding F2)."""
+    x = np.array([[0.9, 0.1 - 4e-6, 1e-6, 1e-6, 1e-6, 1e-6]])
+    truncated = World(x=x, y=x, u=x).truncated(1)
+    world = World(x=x, y=truncated, u=np.array([[0.1, 0.9, 0.9, 0.9, 0.9, 0.9]]))
+    skip = (world.u <= 0.5).astype(float)
+    true_bias = 0.5 * np.abs(output_law(x, truncated, skip=skip, verify_with=truncated) - truncated).sum()
+    tokens = table(world)
+    given = curves(tokens, SYSTEM)
+    naive = separable_actions(given, tokens)
+    skips = tokens.uncertainty <= 0.5
+    charged = float(tokens.weight @ np.where(skips, naive.bias[:, 0], naive.bias[:, 1]))
+    assert true_bias > 3 * charged
+    sound = evaluate(SCHEMES["cu-hlm-exact"], tokens, SYSTEM, Policy(threshold=0.5, truncation_price_s=0.0))
+    assert true_bias <= sound.bias + 1e-12
+    assert naive.size[0, 0] == -1
+    np.testing.assert_allclose(naive.latency_s[:, 0], 0.0)
+
+
+# The operating point
+
+
+def brute_force(tokens, budget, price_s=0.0):
+    """Fastest threshold and multiplier by trying a multiplier in every gap between breakpoints."""
+    given = curves(tokens, SYSTEM)
+    lost = given.truncation[:, :, None] - given.truncation[:, None, :]
+    saved = np.broadcast_to(given.send_s[None, None, :] - given.send_s[None, :, None], lost.shape)
+    usable = (saved > 0) & (lost > 1e-12)
+    edges = np.unique(np.concatenate(([0.0, 1e9], (saved[usable] / lost[usable]).round(9))))
+    best = math.inf
+    for mu in np.concatenate(([0.0], 0.5 * (edges[:-1] + edges[1:]), [2e9])):
+        size = np.argmin(given.send_s + mu * given.truncation, axis=1)
+        tv = given.truncation[np.arange(len(size)), size]
+        latency = given.base_s + given.weight @ (given.transmit * given.send_s[size][:, None])
+        truncation = given.weight @ (tv[:, None] * (given.transmit > 0))
+        risk = given.weight @ given.risk
+        within = risk + truncation <= budget.bias + 1e-12
+        within &= risk <= (1.0 if budget.risk is None else budget.risk) + 1e-12
+        within &= truncation <= (1.0 if budget.truncation is None else budget.truncation) + 1e-12
+        best = min(best, np.min(np.where(within, latency + price_s * (risk + truncation), math.inf)))
+    return best
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("budget", [Budget(bias=b) for b in BUDGETS])
+def test_no_threshold_and_multiplier_beat_the_operating_point(seed, budget):
+    tokens = table(random_world(seed, num_contexts=3))
+    point = operating_point(tokens, SYSTEM, budget)
+    assert point.latency_s == pytest.approx(brute_force(tokens, budget), rel=1e-12)
+    assert point.bias <= budget.bias + 1e-9
+
+
+@pytest.mark.parametrize(
+    "budget",
+    [
+        Budget(bias=0.1, risk=0.02),
+        Budget(bias=0.1, truncation=0.01),
+        Budget(bias=0.1, risk=0.02, truncation=0.01),
+        Budget(bias=0.1, risk=0.5),
+        Budget(bias=0.1, risk=0.0),
+        Budget(bias=0.1, truncation=0.0),
+    ],
+)
+def test_parts_of_the_budget_that_are_fixed_by_hand_are_kept(budget):
+    tokens = table(random_world(1, num_contexts=3))
+    point = operating_point(tokens, SYSTEM, budget)
+    assert point.latency_s == pytest.approx(brute_force(tokens, budget), rel=1e-12)
+    assert point.risk <= (1.0 if budget.risk is None else budget.risk) + 1e-9
+    assert point.truncation <= (1.0 if budget.truncation is None else budget.truncation) + 1e-9
+
+
+@pytest.mark.parametrize("price_s", [0.01, 0.3, 3.0, 100.0])
+def test_a_price_of_bias_is_weighed_against_latency(price_s):
+    tokens, budget = table(random_world(2, num_contexts=3)), Budget(bias=0.3)
+    point = operating_point(tokens, SYSTEM, budget, bias_price_s=price_s)
+    assert point.latency_s + price_s * point.bias == pytest.approx(
+        brute_force(tokens, budget, price_s), rel=1e-12
+    )
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("budget", BUDGETS)
+def test_the_row_of_the_operating_point_is_what_it_promises(seed, budget):
+    tokens = table(random_world(seed))
+    point = operating_point(tokens, SYSTEM, Budget(bias=budget))
+    policy = Policy(threshold=point.threshold, truncation_price_s=point.truncation_price_s)
+    row = evaluate(SCHEMES["cu-hlm-exact"], tokens, SYSTEM, policy)
+    assert row.latency_s == pytest.approx(point.latency_s)
+    assert row.bias == pytest.approx(point.bias, abs=1e-12)
+    assert point.optimum_s <= point.latency_s * (1 + 1e-12)
+    assert point.dual_s == pytest.approx(point.optimum_s, rel=1e-9)
+    assert point.excess >= -1e-12
+
+
+def test_the_true_bias_of_the_operating_point_is_within_the_budget():
+    for seed in range(10):
+        world = random_world(seed)
+        point = operating_point(table(world), SYSTEM, Budget(bias=0.1), bound=False)
+        cost = np.arange(1, 7) * 11 / 2000 + point.truncation_price_s * world.tv_profile()
+        received = np.stack([world.truncated(k + 1)[c] for c, k in enumerate(np.argmin(cost, axis=1))])
+        skip = (world.u <= point.threshold).astype(float)
+        law = output_law(world.x, world.y, skip=skip, verify_with=received)
+        assert 0.5 * np.abs(law - world.y).sum(axis=1).mean() <= 0.1 + 1e-12
+
+
+def test_a_recording_must_meet_the_budget_on_its_own_drafts_too():
+    tokens = recording(random_world(3), num_texts=2, length=30, seed=5)
+    for budget in (0.01, 0.03, 0.08):
+        point = operating_point(tokens, SYSTEM, Budget(bias=budget), bound=False)
+        drafts = float(np.mean(tokens.rejection * (tokens.uncertainty <= point.threshold)))
+        assert drafts + point.truncation <= budget + 1e-12
+        assert point.risk >= drafts - 1e-12
+
+
+def test_which_budget_binds():
+    tokens = table(random_world(1))
+    assert operating_point(tokens, SYSTEM, Budget(bias=0.05)).binds == "bias"
+    assert operating_point(tokens, SYSTEM, Budget(bias=1.0)).binds == "none"
+    assert operating_point(tokens, SYSTEM, Budget(bias=1.0, truncation=0.001, risk=0.0)).binds == "truncation"
+    wide = Budget(bias=1.0, risk=0.01)
+    point = operating_point(tokens, SYSTEM, wide)
+    assert point.binds == "risk"
+    assert point.truncation_price_s == 0.0
+
+
+def test_a_budget_of_zero_sends_everything_and_of_one_nothing():
+    tokens = table(random_world(1))
+    strict, loose = (operating_point(tokens, SYSTEM, Budget(bias=b)) for b in (0.0, 1.0))
+    assert strict.bias == pytest.approx(0.0, abs=1e-12)
+    assert strict.latency_s == pytest.approx(0.01 + 0.1 + 55 / 2000)  # five entries give the sixth away
+    assert loose.latency_s == pytest.approx(0.01)
+    assert loose.threshold == 1.0
+
+
+def test_without_skippable_tokens_only_truncation_saves():
+    world = random_world(1)
+    stubborn = World(x=world.x, y=world.y, u=np.full(world.shape, 0.99))
+    point = operating_point(table(stubborn), SYSTEM, Budget(bias=0.05))
+    assert (
+        evaluate(SCHEMES["u-hlm"], table(stubborn), SYSTEM, Policy(threshold=point.threshold)).skip_rate == 0
+    )
+    assert 0.0 < point.truncation <= 0.05
+
+
+def test_over_a_dead_link_only_skipping_everything_is_possible():
+    dead = replace(SYSTEM, link=replace(SYSTEM.link, snr=0.0))
+    tokens = table(random_world(1))
+    point = operating_point(tokens, dead, Budget(bias=1.0))
+    assert (point.latency_s, point.optimum_s, point.threshold) == (0.01, None, 1.0)
+    with pytest.raises(InfeasibleError, match=r"link is dead .* raise snr_db or bias_budget"):
+        operating_point(tokens, dead, Budget(bias=0.05))
+    with pytest.raises(InfeasibleError, match="raise snr_db"):
+        actions(curves(tokens, dead))
+
+
+def test_a_missing_profile_is_named():
+    law = Tokens(uncertainty=np.array([0.1, 0.9]), rejection=np.array([0.1, 0.5]))
+    with pytest.raises(MissingInputError, match="k_grid"):
+        operating_point(law, SYSTEM, Budget(bias=0.05))
+
+
+@pytest.mark.parametrize("snr", [0.1, 1.0, 10.0, 100.0])
+def test_more_bias_and_more_power_never_slow_the_optimum(snr):
+    tokens = table(random_world(4))
+    system = replace(SYSTEM, link=replace(SYSTEM.link, snr=snr))
+    latencies = [operating_point(tokens, system, Budget(bias=b)).latency_s for b in BUDGETS]
+    assert all(a >= b - 1e-12 for a, b in itertools.pairwise(latencies))
+    better = replace(SYSTEM, link=replace(SYSTEM.link, snr=2 * snr))
+    assert operating_point(tokens, better, Budget(bias=0.05)).latency_s <= latencies[3] + 1e-12
+
+
+def test_charged_quantisation_needs_more_bits_or_more_bias():
+    tokens = table(random_world(1))
+    extra = quantisation_profile(tokens, SYSTEM.codec)
+    np.testing.assert_allclose(extra, np.minimum(np.arange(2, 8), 6) / (4 * 255))
+    ideal = operating_point(tokens, SYSTEM, Budget(bias=0.05))
+    charged = operating_point(tokens, SYSTEM, Budget(bias=0.05), quantisation_tv=extra)
+    assert charged.latency_s >= ideal.latency_s
+    assert charged.bias <= 0.05 + 1e-12
+
+
+# The wider problem
+
+
+@pytest.mark.parametrize(
+    ("seed", "bandwidth_hz", "budget"), [(1, 300.0, 0.1), (2, 3e3, 0.02), (1, 3e4, 0.05)]
+)
+def test_no_grid_point_beats_the_joint_optimum(seed, bandwidth_hz, budget):
+    tokens = table(random_world(seed, num_contexts=3))
+    system = replace(SYSTEM, link=replace(SYSTEM.link, bandwidth_hz=bandwidth_hz))
+    joint = joint_optimum(tokens, system, Budget(bias=budget))
+    best = joint.best.outcome
+    assert best.bias <= budget + 1e-9
+    latencies = [candidate.outcome.latency_s for candidate in joint.candidates]
+    assert latencies == sorted(latencies)
+    for row in _grid(tokens, system):
+        if row.bias is not None and row.bias <= budget:
+            assert row.latency_s >= best.latency_s * (1 - 1e-9), row
+
+
+def _grid(tokens, system):
+    for kind, bits in itertools.product(("printed", "enumerative"), (4, 8)):
+        at = replace(system, codec=replace(system.codec, kind=kind, prob_bits=bits))
+        extra = quantisation_profile(tokens, at.codec)
+        charged = replace(tokens, tv_profile=np.minimum(tokens.tv_profile + extra, 1.0))
+        for threshold in (NEVER_SKIP, *THRESHOLDS[3::2]):
+            for theta in (0.02, 0.1):
+                policy = Policy(threshold=float(threshold), truncation_budget=theta)
+                yield evaluate(SCHEMES["cu-hlm-exact"], charged, at, policy)
+    for count in (1, 2, 3, 5, 8):
+        for name in ("dsd", "dssd"):
+            yield evaluate(SCHEMES[name], tokens, system, Policy(num_drafts=count))
+        for size in tokens.coarse_k_grid[::2]:
+            for name in ("tk-slt", "tslt", "k-sqs"):
+                policy = Policy(num_drafts=count, num_candidates=int(size), lattice_levels=63)
+                yield evaluate(SCHEMES[name], tokens, system, policy)
+    for threshold in THRESHOLDS[:-2]:
+        for bonus in (False, True):
+            yield evaluate(
+                SCHEMES["verify-on-sync"], tokens, system, Policy(threshold=float(threshold), bonus=bonus)
+            )
+    for confidence in (0.2, 0.5, 0.8):
+        yield evaluate(
+            SCHEMES["confidence-stop"], tokens, system, Policy(confidence=confidence, max_drafts=32)
+        )
+    yield evaluate(SCHEMES["llm"], tokens, system, Policy())
+
+
+def test_the_joint_optimum_needs_something_that_works():
+    dead = replace(SYSTEM, link=replace(SYSTEM.link, snr=0.0))
+    joint = joint_optimum(table(random_world(1)), dead, Budget(bias=0.05))
+    assert joint.best.outcome.name == "llm"
+    assert joint_optimum(table(random_world(1)), dead, Budget(bias=1.0)).best.outcome.name == "slm"
+
+
+def test_the_closed_form_on_a_trace_sized_problem_is_fast():
+    latency, bias, weight = problem(0, num=6000, num_actions=20)
+    solve(latency, bias, weight, 0.05)
+    seconds = []
+    for _ in range(5):
+        start = time.process_time()
+        solve(latency, bias, weight, 0.05)
+        seconds.append(time.process_time() - start)
+    assert min(seconds) < 0.05
+
+
+def test_the_uplink_of_the_world_is_slow_enough_to_matter():
+    assert packet_latency_s(SYSTEM.link, 66) > 0.03
