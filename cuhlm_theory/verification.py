@@ -391,7 +391,7 @@ def _skip(skip: ArrayLike | None, x: Floats) -> Floats:
 
 
 def _rejection(x: Floats, y: Floats) -> Floats:
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(invalid="ignore"):
         beta = np.maximum(x - y, 0.0) / x
     return np.asarray(np.where(x > 0.0, beta, np.where(y > 0.0, 0.0, 1.0)))
 

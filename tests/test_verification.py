@@ -273,7 +273,8 @@ def test_sequences_differ_by_at_most_the_sum_of_the_biases_along_the_way(seed):
 
 def test_sequence_bounds_at_their_ends():
     np.testing.assert_allclose(verification.sequence_bias_bound([[0.1, 0.2], [0.9, 0.9]]), [0.3, 1.0])
-    np.testing.assert_array_equal(verification.first_divergence([0.0, 0.25, 1.0]), [math.inf, 4.0, 1.0])
+    worst = [0.0, 5e-324, 0.25, 1.0]
+    np.testing.assert_array_equal(verification.first_divergence(worst), [math.inf, math.inf, 4.0, 1.0])
 
 
 # shapes and refusals
