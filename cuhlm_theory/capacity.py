@@ -8,15 +8,17 @@ import math
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import exp1, hyperu, lambertw, ndtri
 
+from cuhlm_theory import _special as special
 from cuhlm_theory._checks import Floats, as_floats, as_nonnegative, as_positive
 from cuhlm_theory.errors import DivergentError, MissingInputError
 from cuhlm_theory.parameters import Link
 
 _LN2 = math.log(2.0)
 _MAX_DB = 3000.0  # 10 ** 300: beyond it float64 overflows
-_EXP1_SAFE = 100.0  # exp(x) * exp1(x) is good to 1e-15 up to 700, hyperu(1, 1, x) from 50 on; between, both
+_EXP1_SAFE = (
+    100.0  # exp(x) * exp1(x) is good to 1e-15 up to 700, hyperu(1, 1, x) from 50 on; between, both
+)
 
 
 def snr_from_db(snr_db: ArrayLike) -> Floats:
@@ -245,7 +247,7 @@ def rayleigh_ergodic_capacity_bit_per_s(bandwidth_hz: ArrayLike, mean_snr: Array
         x = 1.0 / ratio
     small = np.minimum(x, _EXP1_SAFE)
     large = np.clip(x, _EXP1_SAFE, 1e300)
-    scaled = np.where(x <= _EXP1_SAFE, np.exp(small) * exp1(small), hyperu(1.0, 1.0, large))
+    scaled = np.where(x <= _EXP1_SAFE, np.exp(small) * special.exp1(small), special.hyperu(1.0, 1.0, large))
     nats = np.where(x > 1e300, ratio, scaled)  # the limit e^x E_1(x) -> 1/x, which is 0 on a dead link
     return np.asarray(as_positive("bandwidth_hz", bandwidth_hz) * nats / _LN2)
 
@@ -359,7 +361,7 @@ def arq_spectral_efficiency(mean_snr: ArrayLike) -> Floats:
     >>> round(float(arq_spectral_efficiency(np.e)), 6)
     1.442695
     """
-    return np.asarray(lambertw(as_nonnegative("mean_snr", mean_snr)).real / _LN2)
+    return np.asarray(special.lambertw(as_nonnegative("mean_snr", mean_snr)).real / _LN2)
 
 
 def arq_mean_latency_s(
@@ -511,7 +513,7 @@ def short_packet_blocklength(bits: ArrayLike, snr: ArrayLike, block_error: Array
     """
     payload = as_nonnegative("bits", bits)
     ratio = as_nonnegative("snr", snr)
-    quantile = -ndtri(_open_interval("block_error", block_error, 0.5))  # Q^-1(eps) = -Phi^-1(eps) > 0
+    quantile = -special.ndtri(_open_interval("block_error", block_error, 0.5))  # Q^-1(eps) = -Phi^-1(eps) > 0
     per_use = np.log1p(ratio) / _LN2
     # 1 - (1 + s)^-2 = s (2 + s) / (1 + s)^2 without cancellation at small s
     dispersion = (ratio / (1.0 + ratio)) * ((2.0 + ratio) / (1.0 + ratio)) / _LN2**2

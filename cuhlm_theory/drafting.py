@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import lambertw
 
+from cuhlm_theory import _special as special
 from cuhlm_theory._checks import Floats, as_count, as_nonnegative, as_positive, as_probability
 from cuhlm_theory.capacity import packet_latency_s
 from cuhlm_theory.errors import DivergentError, InfeasibleError
@@ -296,7 +296,7 @@ def continuous_num_drafts(acceptance: ArrayLike, latency_ratio: ArrayLike) -> Fl
             raise ValueError(f"{name} must lie in (0, 1); got {value[outside].flat[0]:g}")
     log_alpha = np.log(alpha)
     target = 1.0 - (1.0 / ratio - 1.0) * log_alpha  # c
-    root = -np.real(lambertw(-np.exp(-np.minimum(target, _LAMBERT_SAFE)), -1))
+    root = -np.real(special.lambertw(-np.exp(-np.minimum(target, _LAMBERT_SAFE)), -1))
     for _ in range(4):  # the start is off by less than ln(c) where Newton is needed, and it converges at once
         far = target > _LAMBERT_SAFE
         start = np.maximum(root, target)

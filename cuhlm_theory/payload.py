@@ -8,8 +8,8 @@ import math
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import gammaln
 
+from cuhlm_theory import _special as special
 from cuhlm_theory._checks import Floats, as_count
 from cuhlm_theory.parameters import Codec, CodecKind
 
@@ -309,8 +309,8 @@ def _kept(k: ArrayLike, codec: Codec) -> Bits:
 
 def _index_set_bit(kept: Bits, vocab_size: int) -> Bits:
     """ceil(log2 C(V, k)), exact."""
-    whole = gammaln(vocab_size + 1.0)
-    log2_sets = (whole - gammaln(kept + 1.0) - gammaln(vocab_size - kept + 1.0)) / _LN2
+    whole = special.gammaln(vocab_size + 1.0)
+    log2_sets = (whole - special.gammaln(kept + 1.0) - special.gammaln(vocab_size - kept + 1.0)) / _LN2
     bits = np.asarray(np.ceil(log2_sets), dtype=np.int64)
     margin = 1e-9 + 1e-14 * whole  # 25 times the largest error measured for V from 10^3 to 10^6
     doubtful = np.abs(log2_sets - np.rint(log2_sets)) <= margin

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import betainc
 
+from cuhlm_theory import _special as special
 from cuhlm_theory._checks import Floats, as_floats, as_nonnegative, as_positive, as_probability
 from cuhlm_theory.rejection import line, saturation, zero
 
@@ -320,9 +320,9 @@ def risk_beta(
     first, full = np.clip(zero(a, b), 0.0, 1.0), np.clip(saturation(a, b), 0.0, 1.0)
     middle = np.clip(t, first, full)
     mean = p / (p + q)
-    ramp = a * mean * (betainc(p + 1.0, q, middle) - betainc(p + 1.0, q, first))
-    ramp = ramp + b * (betainc(p, q, middle) - betainc(p, q, first))
-    flat = betainc(p, q, np.maximum(t, full)) - betainc(p, q, full)
+    ramp = a * mean * (special.betainc(p + 1.0, q, middle) - special.betainc(p + 1.0, q, first))
+    ramp = ramp + b * (special.betainc(p, q, middle) - special.betainc(p, q, first))
+    flat = special.betainc(p, q, np.maximum(t, full)) - special.betainc(p, q, full)
     return np.clip(ramp + flat, 0.0, 1.0)
 
 
@@ -374,7 +374,7 @@ def risk_budget_beta(slope: float, intercept: float, budget: float, alpha: float
         threshold=threshold,
         tie_probability=1.0,
         risk=float(risk_beta(threshold, a, b, law.alpha, law.beta)),
-        skip_rate=float(betainc(law.alpha, law.beta, threshold)),
+        skip_rate=float(special.betainc(law.alpha, law.beta, threshold)),
     )
 
 
@@ -736,7 +736,7 @@ def skip_rate(threshold: float, law: Law) -> float:
     if isinstance(law, EmpiricalLaw):
         ones = np.ones(np.size(law.uncertainty))
         return float(risk_empirical(threshold, law.uncertainty, ones, weight=law.weight))
-    return float(betainc(law.alpha, law.beta, np.clip(as_floats("threshold", threshold), 0.0, 1.0)))
+    return float(special.betainc(law.alpha, law.beta, np.clip(as_floats("threshold", threshold), 0.0, 1.0)))
 
 
 def risk_budget(slope: float, intercept: float, budget: float, law: Law) -> RiskBudget:
