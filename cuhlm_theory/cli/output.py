@@ -53,7 +53,9 @@ def table(title: str, columns: Iterable[str], rows: Iterable[Iterable[Any]], *, 
         title=title, box=box.SIMPLE_HEAD, title_justify="left", caption=note or None, caption_justify="left"
     )
     for index, column in enumerate(columns):
-        drawn.add_column(column, justify="left" if index == 0 else "right", overflow="fold")
+        drawn.add_column(
+            column, justify="left" if index == 0 else "right", overflow="fold", no_wrap=index == 0
+        )
     for row in rows:
         drawn.add_row(*(_cell(value) for value in row))
     Console(markup=False, highlight=False).print(drawn)  # "[bit]" is a unit, not markup
