@@ -34,7 +34,6 @@ _COLUMNS = {
     "skip_rate": "skip",
     "uplink_bit_per_token": "bit/token",
     "llm_calls_per_token": "calls",
-    "latency_s": "s/token",
     "throughput_token_per_s": "token/s",
     "speedup_over_hlm": "speed-up",
 }
@@ -86,7 +85,7 @@ def _render_schemes(result: output.Result) -> None:
         cells = [row[key] for key in _COLUMNS]
         cells[3] = round(bits) if bits >= 1000.0 else bits
         if row["bias"] is not None and row["bias_is_bound"]:
-            cells[1] = f"<= {row['bias']:.4g}"
+            cells[1] = f"≤\u202f{row['bias']:.4g}"
         rows.append(cells)
     reasons: dict[str, list[str]] = {}
     for name, why in result["missing"].items():

@@ -50,7 +50,13 @@ def table(title: str, columns: Iterable[str], rows: Iterable[Iterable[Any]], *, 
     from rich.table import Table
 
     drawn = Table(
-        title=title, box=box.SIMPLE_HEAD, title_justify="left", caption=note or None, caption_justify="left"
+        title=title,
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+        title_justify="left",
+        caption=note or None,
+        caption_justify="left",
     )
     for index, column in enumerate(columns):
         drawn.add_column(
@@ -67,7 +73,7 @@ def _cell(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int | np.integer):
-        return f"{value:,}".replace(",", " ")
+        return f"{value:,}".replace(",", "\u202f")
     if isinstance(value, float | np.floating):
         return f"{value:.4g}"
     if isinstance(value, list | tuple | np.ndarray):
