@@ -1,0 +1,281 @@
+"""What every figure has in common: what it is drawn from, the tables it computes, and the files it writes."""
+
+import csv
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calibration import estimate
+from calibration.estimate import Calibration
+from cuhlm_theory import presets
+from cuhlm_theory.errors import MissingInputError
+from cuhlm_theory.parameters import Budget, Codec, Latency, System, Tokens
+from cuhlm_theory.summary import Setting
+from figures import style
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Canvas
+
+Status = Literal["reproduced", "reconstructed", "new"]
+Table = dict[str, NDArray[Any]]
+Tables = dict[str, Table]
+
+SUFFIXES = (".pdf", ".png", ".csv")
+"""What `Figure.write` makes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """What a figure is drawn from: a calibration, its recorded tokens and the system they are put into."""
+
+    calibration: Calibration
+    """The fitted line, or a published one."""
+    tokens: Tokens | None
+    """The recorded tokens; None for a published line."""
+    columns: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    """The trace as recorded, for what `Tokens` does not carry (other estimators); empty without a trace."""
+    header: Any = None
+    """The trace's header, for its grids."""
+    system: System
+    """Link, codec and latencies."""
+    bias_budget: float = 0.05
+    """Mean per-token total variation that may be spent [-]."""
+    decoded: Path | None = None
+    """Folder of decoding that was really run on this pair (`python -m calibration.runs`), where there is one."""
+
+    def setting(self, *names: str, system: System | None = None) -> Setting:
+        """Return the question that the command `optimize` would answer, or say which columns it lacks."""
+        line = self.calibration
+        return Setting(
+            slope=line.slope,
+            intercept=line.intercept,
+            delta=line.delta,
+            tokens=self.need(*names),
+            system=system or self.system,
+            budget=Budget(bias=self.bias_budget),
+        )
+
+    def need(self, *names: str) -> Tokens:
+        """Return the tokens, or say which columns this figure lacks."""
+        if self.tokens is None:
+            raise MissingInputError(
+                f"calibration {self.calibration.name} has no recorded tokens; give a folder made by "
+                "`cuhlm calibrate`, or --calibration smollm2"
+            )
+        lacking = [name for name in names if getattr(self.tokens, name) is None]
+        if lacking:
+            raise MissingInputError(
+                f"the recorded tokens of calibration {self.calibration.name} have no {', '.join(lacking)}; "
+                "record the trace again with `cuhlm calibrate`"
+            )
+        return self.tokens
+
+    def column(self, *names: str) -> list[NDArray[Any]]:
+        """Return columns of the trace, or say which one it lacks."""
+        self.need()
+        lacking = [name for name in names if name not in self.columns]
+        if lacking:
+            raise MissingInputError(
+                f"the trace of calibration {self.calibration.name} has no column {', '.join(lacking)}; "
+                "record it again with `cuhlm calibrate`"
+            )
+        return [np.asarray(self.columns[name]) for name in names]
+
+
+def load(
+    calibration: str | Path = "smollm2",
+    *,
+    system: System | None = None,
+    bias_budget: float = 0.05,
+) -> Source:
+    """Read a calibration and everything recorded beside it.
+
+    Parameters
+    ----------
+    calibration : str or Path
+        Name or path as `calibration.estimate.load` takes it.
+    system : System, optional
+        Link, codec and latencies; the assumed default link and the calibration's own when not given.
+    bias_budget : float
+        Mean per-token total variation that may be spent [-].
+
+    Returns
+    -------
+    Source
+        What figures are drawn from.
+
+    Raises
+    ------
+    ValueError
+        If there is no such calibration.
+
+    Examples
+    --------
+    >>> load("cu-hlm").system.codec.vocab_size
+    32000
+    """
+    line, tokens = estimate.load(calibration)
+    folder = estimate.DATA / "smollm2" if str(calibration) == "smollm2" else Path(calibration)
+    columns: Mapping[str, NDArray[Any]] = {}
+    header = None
+    if tokens is not None:
+        from calibration import trace
+
+        folder = folder if folder.is_dir() else folder.parent
+        file = Path(calibration) if Path(calibration).suffix == ".parquet" else folder / estimate.TRACE_FILE
+        recorded = trace.read(file)
+        columns, header = recorded.columns, recorded.header
+    decoded = folder / "decoded"
+    return Source(
+        calibration=line,
+        tokens=tokens,
+        columns=columns,
+        header=header,
+        system=system or default_system(line),
+        bias_budget=bias_budget,
+        decoded=decoded if decoded.is_dir() else None,
+    )
+
+
+def default_system(line: Calibration) -> System:
+    """Return the assumed link with a calibration's vocabulary and latencies.
+
+    A published line has no latencies: those of the presets are assumed.
+    """
+    vocab_size = line.vocab_size or int(presets.SETTINGS["vocab_size"].value)
+    latency = Latency(
+        slm_s=line.slm_latency_s or presets.SETTINGS["slm_latency_s"].value,
+        llm_s=line.llm_latency_s or presets.SETTINGS["llm_latency_s"].value,
+    )
+    return System(link=presets.DEFAULT_LINK, codec=Codec(vocab_size=vocab_size), latency=latency)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figure:
+    """One figure: what it claims, how its tables are computed and how they are drawn."""
+
+    name: str
+    """Module in `figures`, and name on the command line."""
+    title: str
+    """What it shows, in a few words."""
+    answers: str
+    """The published figure or claim it answers."""
+    status: Status
+    """`reproduced` from printed formulas, `reconstructed` where a formula could not be read, or `new`."""
+    caption: str
+    """What to see in it, with the assumptions."""
+    compute: Callable[[Source], Tables]
+    """Make the tables; arrays only."""
+    draw: Callable[[Mapping[str, "Axes"], Tables], None]
+    """Draw the tables on one axes a panel; reads nothing but the tables."""
+    panels: tuple[str, ...]
+    """Tables that have a panel of their own, top to bottom; one that is missing gets no panel."""
+    panel_height_in: float = 2.1
+    """Height of a panel [in]."""
+
+    def canvas(self, tables: Tables) -> "Canvas":
+        """Return the drawn figure; call inside `style.applied`."""
+        from matplotlib.figure import Figure as Canvas
+
+        shown = [panel for panel in self.panels if panel in tables]
+        canvas = Canvas(figsize=(style.WIDTH_IN, self.panel_height_in * len(shown)), layout="constrained")
+        axes = np.atleast_1d(canvas.subplots(len(shown), 1, squeeze=True))
+        self.draw(dict(zip(shown, axes, strict=True)), tables)
+        canvas.draw_without_rendering()
+        canvas.set_layout_engine("none")  # laid out once, for every format
+        return canvas
+
+    def write(self, tables: Tables, out: Path) -> list[Path]:
+        """Write .pdf, .png and .csv; the same tables always give the same files.
+
+        Parameters
+        ----------
+        tables : Tables
+            What `compute` made.
+        out : Path
+            Folder to write into; made if it is not there.
+
+        Returns
+        -------
+        list of Path
+            The files, in the order of `SUFFIXES`.
+        """
+        out.mkdir(parents=True, exist_ok=True)
+        files = [out / f"{self.name}{suffix}" for suffix in SUFFIXES]
+        with style.applied(self.name):
+            canvas = self.canvas(tables)
+            canvas.savefig(files[0], metadata={"CreationDate": None, "Title": self.title})
+            canvas.savefig(files[1], metadata={"Software": None})
+        write_csv(tables, files[2])
+        return files
+
+    def main(self, arguments: list[str] | None = None) -> None:
+        """Run as a script: ``python -m figures.NAME --out DIR [--calibration DIR]``."""
+        import click
+
+        @click.command(self.name, help=f"{self.title}.")
+        @click.option(
+            "--out", type=click.Path(file_okay=False, path_type=Path), default=Path("build/figures")
+        )
+        @click.option("--calibration", default="smollm2", show_default=True)
+        def script(out: Path, calibration: str) -> None:
+            for file in self.write(self.compute(load(calibration)), out):
+                click.echo(file)
+
+        script(arguments)
+
+
+def write_csv(tables: Tables, path: Path) -> None:
+    """Write tables below each other in one file: a column that names the table, then the union of the columns.
+
+    Numbers have nine significant digits; a column that a table does not have is empty there.
+    """
+    names = list(dict.fromkeys(name for table in tables.values() for name in table))
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["table", *names])
+        for title, table in tables.items():
+            columns = [np.atleast_1d(table[name]) if name in table else None for name in names]
+            length = len(next(column for column in columns if column is not None))
+            for row in range(length):
+                writer.writerow([title, *("" if c is None else _cell(c[row]) for c in columns)])
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    number = float(value)
+    if math.isnan(number):
+        return ""
+    return format(number + 0.0, ".9g")
+
+
+def read_csv(path: Path) -> Tables:
+    """Read what `write_csv` wrote; a column is numbers where every entry is one, else text."""
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.reader(file))
+    names = rows[0][1:]
+    grouped: dict[str, list[list[str]]] = {}
+    for row in rows[1:]:
+        grouped.setdefault(row[0], []).append(row[1:])
+    tables: Tables = {}
+    for title, body in grouped.items():
+        tables[title] = {}
+        for place, name in enumerate(names):
+            entries = [row[place] for row in body]
+            if any(entries):
+                tables[title][name] = _parsed(entries)
+    return tables
+
+
+def _parsed(entries: list[str]) -> NDArray[Any]:
+    try:
+        return np.array([math.nan if entry == "" else float(entry) for entry in entries])
+    except ValueError:
+        return np.array(entries)

@@ -1,0 +1,170 @@
+"""All figures: their names in order, the command that makes them, and the README's table of what they answer."""
+
+import difflib
+import importlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from cuhlm_theory.errors import CuhlmError, MissingInputError
+from figures.frame import Figure, load
+
+NAMES = (
+    "rejection_line",
+    "estimators",
+    "concentration",
+    "truncation_rules",
+    "bound_tightness",
+    "throughput",
+    "fronts",
+    "skip_rates",
+    "policy_map",
+    "channel",
+    "headline",
+    "bits_and_bias",
+    "attenuation",
+)
+"""Every figure, a module of the same name each."""
+
+BEGIN, END = "<!-- figures:begin -->", "<!-- figures:end -->"
+
+
+def figure(name: str) -> Figure:
+    """Return a figure by its name.
+
+    Parameters
+    ----------
+    name : str
+        One of `NAMES`; dashes may stand for underscores.
+
+    Returns
+    -------
+    Figure
+        Its claim, and how it is computed and drawn.
+
+    Raises
+    ------
+    ValueError
+        If there is no such figure.
+
+    Examples
+    --------
+    >>> figure("headline").status
+    'new'
+    """
+    module = name.replace("-", "_")
+    if module not in NAMES:
+        near = difflib.get_close_matches(module, NAMES, n=1, cutoff=0.0)[0]
+        raise ValueError(f"figure must be one of {', '.join(NAMES)}; got {name!r}, the nearest is {near!r}")
+    return importlib.import_module(f"figures.{module}").FIGURE
+
+
+def make(
+    names: Sequence[str] = (),
+    *,
+    out: Path,
+    calibration: str = "smollm2",
+    bias_budget: float = 0.05,
+    num_jobs: int | None = None,
+) -> tuple[list[Path], dict[str, str]]:
+    """Compute, draw and write figures, two at a time.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Which figures; all when empty.
+    out : Path
+        Folder to write into.
+    calibration : str
+        What to draw from, as `calibration.estimate.load` takes it.
+    bias_budget : float
+        Mean per-token total variation that may be spent [-].
+    num_jobs : int, optional
+        Processes; as many as cores, at most 4, when not given.
+
+    Returns
+    -------
+    files : list of Path
+        What was written, .pdf, .png and .csv of each figure.
+    refused : dict of str to str
+        Figures that this calibration has no data for, and what it lacks.
+
+    Raises
+    ------
+    ValueError
+        If there is no such figure or calibration.
+    MissingInputError
+        If a figure that was asked for by name, or every figure, lacks its data.
+    """
+    chosen = [figure(name).name for name in (names or NAMES)]
+    jobs = min(num_jobs or min(os.cpu_count() or 1, 4), len(chosen))
+    todo = [(name, out, calibration, bias_budget) for name in chosen]
+    load(calibration)  # a bad name fails here, once
+    if jobs == 1:
+        results = [_make_one(*item) for item in todo]
+    else:
+        import multiprocessing
+        from concurrent.futures import ProcessPoolExecutor
+
+        with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
+            results = [future.result() for future in [pool.submit(_make_one, *item) for item in todo]]
+    refused = {name: text for name, (_, text) in zip(chosen, results, strict=True) if text}
+    files = [file for written, _ in results for file in written]
+    if refused and (names or not files):
+        name, text = next(iter(refused.items()))
+        raise MissingInputError(f"figure {name}: {text}")
+    return files, refused
+
+
+def _make_one(name: str, out: Path, calibration: str, bias_budget: float) -> tuple[list[Path], str]:
+    drawn = figure(name)
+    try:
+        tables = drawn.compute(load(calibration, bias_budget=bias_budget))
+    except CuhlmError as error:
+        return [], str(error)
+    return drawn.write(tables, out), ""
+
+
+def table() -> str:
+    """Return the README's table: figure, claim it answers, status, command.
+
+    Returns
+    -------
+    str
+        Markdown, a row a figure.
+    """
+    rows = ["| figure | claim it answers | status | command |", "| --- | --- | --- | --- |"]
+    for name in NAMES:
+        one = figure(name)
+        rows.append(f"| {one.title} | {one.answers} | {one.status} | `cuhlm figures {name} --out DIR` |")
+    return "\n".join(rows)
+
+
+def with_table(text: str) -> str:
+    """Return a README's text with the table between its markers replaced by the present one.
+
+    Parameters
+    ----------
+    text : str
+        Text that holds `BEGIN` and `END`.
+
+    Returns
+    -------
+    str
+        The text, up to date.
+
+    Raises
+    ------
+    ValueError
+        If a marker is missing.
+    """
+    head, begin, rest = text.partition(BEGIN)
+    _, end, tail = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"README must hold the markers {BEGIN} and {END}")
+    return f"{head}{BEGIN}\n{table()}\n{END}{tail}"
+
+
+if __name__ == "__main__":
+    readme = Path(__file__).parent.parent / "README.md"
+    readme.write_text(with_table(readme.read_text(encoding="utf-8")), encoding="utf-8")

@@ -1,0 +1,249 @@
+"""How every figure looks: the only place for rcParams, colours, and the marks that mean something.
+
+Colours are Okabe and Ito's, safe for colour-blind readers; every curve also has its own line style or marker, so
+that nothing is told by colour alone. Measured values are open circles with intervals, theory is a line, the
+floor is the edge of a shaded region that no scheme reaches.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+WIDTH_IN = 3.5
+"""Column width of the papers [in]."""
+
+PAPER = "#ffffff"
+INK = "#1b1f24"
+MUTED = "#5f6773"
+GRID = "#dfe3e8"
+SHADE = "#e9ecf0"
+BLUE = "#0072b2"
+VERMILLION = "#d55e00"
+GREEN = "#009e73"
+PURPLE = "#aa4499"
+ORANGE = "#c98500"
+SKY = "#3aa0d8"
+
+THEME = MappingProxyType(
+    {
+        "paper": PAPER,
+        "ink": INK,
+        "muted": MUTED,
+        "grid": GRID,
+        "shade": SHADE,
+        "blue": BLUE,
+        "vermillion": VERMILLION,
+        "green": GREEN,
+        "purple": PURPLE,
+        "orange": ORANGE,
+        "sky": SKY,
+    }
+)
+"""Every colour by name; the report turns them into CSS variables, so that a page in the dark can change them."""
+
+THEORY: Mapping[str, Any] = MappingProxyType({"color": BLUE, "linestyle": "-", "linewidth": 1.4})
+"""A curve that a formula gives."""
+MEASURED: Mapping[str, Any] = MappingProxyType(
+    {
+        "color": VERMILLION,
+        "linestyle": "none",
+        "marker": "o",
+        "markersize": 3.4,
+        "markerfacecolor": PAPER,
+        "markeredgewidth": 0.9,
+        "elinewidth": 0.8,
+        "capsize": 1.6,
+    }
+)
+"""Values that were measured, with their intervals, for `Axes.errorbar`."""
+RUN: Mapping[str, Any] = MappingProxyType({**MEASURED, "color": GREEN, "marker": "D", "markersize": 3.2})
+"""Values of decoding that was really run, for `Axes.errorbar`."""
+REFERENCE: Mapping[str, Any] = MappingProxyType({"color": MUTED, "linestyle": (0, (4, 2)), "linewidth": 0.9})
+"""A published value or line, or a bound, to compare with."""
+
+SCHEMES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
+    {
+        "slm": {"color": MUTED, "linestyle": (0, (1, 1)), "marker": "v"},
+        "llm": {"color": INK, "linestyle": (0, (1, 1.4)), "marker": "^"},
+        "hlm": {"color": MUTED, "linestyle": "-", "marker": "s"},
+        "rand-hlm": {"color": MUTED, "linestyle": (0, (4, 1.5)), "marker": "x"},
+        "u-hlm": {"color": ORANGE, "linestyle": "-", "marker": "s"},
+        "cu-hlm-offline": {"color": SKY, "linestyle": (0, (5, 1.5)), "marker": "o"},
+        "cu-hlm-online": {"color": BLUE, "linestyle": (0, (3, 1, 1, 1)), "marker": "o"},
+        "cu-hlm-exact": {"color": BLUE, "linestyle": "-", "marker": "o"},
+        "floor": {"color": INK, "linestyle": "-", "marker": "_"},
+        "dsd": {"color": MUTED, "linestyle": "-", "marker": "P"},
+        "tk-slt": {"color": ORANGE, "linestyle": (0, (5, 1.5)), "marker": "<"},
+        "tslt": {"color": ORANGE, "linestyle": (0, (1, 1)), "marker": ">"},
+        "k-sqs": {"color": PURPLE, "linestyle": (0, (5, 1.5)), "marker": "p"},
+        "c-sqs": {"color": PURPLE, "linestyle": "-", "marker": "h"},
+        "dssd": {"color": VERMILLION, "linestyle": (0, (3, 1, 1, 1)), "marker": "d"},
+        "confidence-stop": {"color": VERMILLION, "linestyle": (0, (5, 1.5)), "marker": "X"},
+        "verify-on-sync": {"color": GREEN, "linestyle": "-", "marker": "*"},
+    }
+)
+"""Colour, line style and marker of each scheme, the same in every figure."""
+
+SCHEME_LABELS: Mapping[str, str] = MappingProxyType(
+    {
+        "slm": "SLM",
+        "llm": "LLM",
+        "hlm": "HLM",
+        "rand-hlm": "Rand-HLM",
+        "u-hlm": "U-HLM",
+        "cu-hlm-offline": "CU-HLM offline",
+        "cu-hlm-online": "CU-HLM online",
+        "cu-hlm-exact": "CU-HLM exact",
+        "floor": "floor",
+        "dsd": "DSD",
+        "tk-slt": "TK-SLT",
+        "tslt": "TSLT",
+        "k-sqs": "K-SQS",
+        "c-sqs": "C-SQS",
+        "dssd": "DSSD",
+        "confidence-stop": "confidence-stop",
+        "verify-on-sync": "verify-on-sync",
+    }
+)
+"""How the schemes are called in print."""
+
+_RC: dict[str, Any] = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": 7.5,
+    "mathtext.fontset": "dejavusans",
+    "axes.titlesize": 8.0,
+    "axes.titlelocation": "left",
+    "axes.titlepad": 5.0,
+    "axes.labelsize": 7.5,
+    "axes.labelpad": 2.5,
+    "xtick.labelsize": 7.0,
+    "ytick.labelsize": 7.0,
+    "legend.fontsize": 7.0,
+    "legend.frameon": True,
+    "legend.facecolor": PAPER,
+    "legend.edgecolor": "none",
+    "legend.framealpha": 0.85,
+    "legend.fancybox": False,
+    "legend.borderpad": 0.2,
+    "legend.handlelength": 2.2,
+    "legend.handletextpad": 0.5,
+    "legend.labelspacing": 0.3,
+    "legend.columnspacing": 1.2,
+    "legend.borderaxespad": 0.3,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": MUTED,
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "grid.color": GRID,
+    "grid.linewidth": 0.5,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "xtick.major.size": 2.5,
+    "ytick.major.size": 2.5,
+    "xtick.minor.size": 1.5,
+    "ytick.minor.size": 1.5,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "xtick.minor.width": 0.4,
+    "ytick.minor.width": 0.4,
+    "lines.linewidth": 1.3,
+    "lines.markersize": 3.5,
+    "lines.solid_capstyle": "round",
+    "patch.linewidth": 0.0,
+    "figure.dpi": 100.0,
+    "savefig.dpi": 300.0,
+    "figure.facecolor": PAPER,
+    "axes.facecolor": "none",
+    "figure.constrained_layout.h_pad": 0.05,
+    "figure.constrained_layout.w_pad": 0.03,
+    "pdf.fonttype": 42,
+    "ps.fonttype": 42,
+    "svg.fonttype": "path",
+    "path.simplify": True,
+}
+
+
+@contextmanager
+def applied(name: str) -> Iterator[None]:
+    """Set matplotlib's settings for one figure and restore them afterwards, on the backend without a screen.
+
+    Parameters
+    ----------
+    name : str
+        The figure; ids in its SVG are derived from it, so that the file is the same every time.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    with matplotlib.rc_context({**matplotlib.rcParamsDefault, **_RC, "svg.hashsalt": name, "backend": "agg"}):
+        yield
+
+
+def scheme_line(name: str, *, marked: bool = False) -> dict[str, Any]:
+    """Return the style of a scheme's curve for `Axes.plot`, with its marker when ``marked``."""
+    style = dict(SCHEMES[name])
+    if not marked:
+        del style["marker"]
+    style.setdefault("linewidth", 1.3)
+    return {**style, "label": SCHEME_LABELS[name]}
+
+
+def label(ax: "Axes", x: float, y: float, text: str, **kwargs: Any) -> None:
+    """Write next to a point of the data, a few points away from it, on a pale halo."""
+    from matplotlib.patheffects import withStroke
+
+    options: dict[str, Any] = {"xytext": (3, 3), "textcoords": "offset points", "fontsize": 7.0, **kwargs}
+    options.setdefault("path_effects", [withStroke(linewidth=1.8, foreground=PAPER)])
+    ax.annotate(text, (x, y), **options)
+
+
+def panel_title(ax: "Axes", index: int, text: str) -> None:
+    """Write a panel's letter and what it shows above it."""
+    ax.set_title(f"({'abcdefgh'[index]}) {text}")
+
+
+def band(ax: "Axes", x: Any, low: Any, high: Any, *, color: str, alpha: float = 0.18) -> None:
+    """Fill between two quantiles."""
+    ax.fill_between(x, low, high, color=color, alpha=alpha, linewidth=0)
+
+
+def unreachable(ax: "Axes", x: Any, edge: Any, *, above: bool = True) -> None:
+    """Shade what lies beyond the floor: no single-draft scheme gets there at the same skip rule."""
+    low, high = ax.get_ylim()
+    ax.fill_between(
+        x,
+        edge,
+        high if above else low,
+        facecolor=SHADE,
+        edgecolor=GRID,
+        hatch="////",
+        linewidth=0,
+        zorder=0.5,
+    )
+    ax.set_ylim(low, high)
+
+
+def legend_below(ax: "Axes", *, ncols: int = 2, **kwargs: Any) -> None:
+    """Put the legend under the axis label, where it covers nothing."""
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=ncols, **kwargs)
+
+
+def plain_log(ax: "Axes", *, axis: str = "y") -> None:
+    """Write the ticks of a short logarithmic axis as plain numbers, at 1, 2 and 5."""
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
+    of = ax.yaxis if axis == "y" else ax.xaxis
+    of.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    of.set_major_formatter(StrMethodFormatter("{x:g}"))
+    of.set_minor_formatter(NullFormatter())

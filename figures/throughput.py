@@ -1,0 +1,175 @@
+"""Throughput of every scheme against SNR and bandwidth, at one bias budget, with the floor.
+
+Answers the throughput curves of U-HLM (arXiv:2412.12687) and CU-HLM (arXiv:2505.11788v1) over the SNR.
+Reconstructed: bandwidth and latencies were not published. Equal bias, the floor and the schemes that draft several
+tokens are new.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cuhlm_theory import summary
+from cuhlm_theory.capacity import db_from_snr, snr_from_db
+from cuhlm_theory.errors import CuhlmError
+from cuhlm_theory.parameters import System, Tokens
+from cuhlm_theory.schemes import SCHEMES, floor_s, line_up
+from cuhlm_theory.schemes.lineup import at_bias
+from figures import style
+from figures.frame import Figure, Source, Table, Tables
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+SINGLE = ("hlm", "rand-hlm", "u-hlm", "cu-hlm-offline", "cu-hlm-online", "cu-hlm-exact", "llm")
+SEVERAL = ("dsd", "tk-slt", "tslt", "k-sqs", "c-sqs", "dssd", "confidence-stop", "verify-on-sync")
+_NEEDED = ("tv_profile", "skip_mass", "skip_risk", "k_grid", "draft_prob")
+
+
+def least_transmissions(tokens: Tokens, system: System, bias: float) -> float:
+    """Return the least share that a threshold on u must transmit when skipping may cost ``bias``.
+
+    Truncation is free here, so no single-draft scheme with a threshold transmits less at that bias. The larger of
+    two estimates of the skip rate is taken: over all drafts of each context, and over the recorded drafts.
+    """
+    order = np.argsort(tokens.uncertainty, kind="stable")
+    u, weight = tokens.uncertainty[order], tokens.weight[order]
+    last = np.append(u[1:] != u[:-1], True)
+    spent = np.cumsum(weight * tokens.rejection[order])[last]
+    skipped = np.cumsum(weight)[last]
+    recorded = float(np.interp(bias, np.append(0.0, spent), np.append(0.0, skipped)))
+    row = line_up(("u-hlm",), tokens, system, summary.Policy(), equal_bias=bias)[0]
+    return 1.0 - max([recorded, *(outcome.skip_rate for outcome in row)])
+
+
+def rates(source: Source, systems: Sequence[System], names: Sequence[str]) -> Table:
+    """Return the throughput of each scheme at the bias budget on each system, and the floor's [token/s]."""
+    columns: dict[str, list[float]] = {name: [] for name in names}
+    floor: list[float] = []
+    policies: dict[str, summary.Policy] = {}
+    for system in systems:
+        setting = source.setting(*_NEEDED, system=system)
+        tokens, budget = setting.tokens, source.bias_budget
+        try:
+            found = summary.answer(setting, bound=False)
+        except CuhlmError:  # nothing meets the budget on this link
+            found = None
+        for name in names:
+            columns[name].append(_rate(name, setting, found, policies, budget))
+        floor.append(1.0 / floor_s(system, least_transmissions(tokens, system, budget)))
+    return {f"{name} [token/s]": np.array(column) for name, column in columns.items()} | {
+        "floor [token/s]": np.array(floor)
+    }
+
+
+def _rate(
+    name: str,
+    setting: summary.Setting,
+    found: summary.Answer | None,
+    policies: dict[str, summary.Policy],
+    budget: float,
+) -> float:
+    if found is None:
+        return np.nan
+    if name == "cu-hlm-exact":
+        return found.row.throughput_token_per_s
+    scheme, tokens, system = SCHEMES[name], setting.tokens, setting.system
+    try:
+        policy = found.policy
+        if scheme.knob in ("threshold", "skip_rate") and not scheme.drafts_several:
+            if name not in policies:  # the bias does not depend on the link: tune once
+                policies[name] = at_bias(scheme, tokens, system, policy, budget)
+            policy = policies[name]
+        outcome = summary.evaluate(scheme, tokens, system, policy)
+    except CuhlmError:
+        return np.nan
+    return outcome.throughput_token_per_s
+
+
+def compute(source: Source, *, num_points: int = 9) -> Tables:
+    """Tune every scheme to the bias budget at each SNR and at each bandwidth with the same transmit power."""
+    link = source.system.link
+    snr_db = np.linspace(-10.0, 30.0, num_points)
+    systems = [replace(source.system, link=replace(link, snr=float(s))) for s in snr_from_db(snr_db)]
+    table = rates(source, systems, (*SINGLE, *SEVERAL))
+    x = {"snr [dB]": snr_db}
+    floor = {"floor [token/s]": table["floor [token/s]"]}
+    bandwidth = np.geomspace(2e4, 2e7, num_points)
+    spread = link.bandwidth_hz / bandwidth * link.snr  # one power over more hertz
+    systems = [
+        replace(source.system, link=replace(link, bandwidth_hz=float(w), snr=float(s)))
+        for w, s in zip(bandwidth, spread, strict=True)
+    ]
+    wide = rates(source, systems, ("hlm", "u-hlm", "cu-hlm-exact", "verify-on-sync", "llm"))
+    return {
+        "single": x | {f"{n} [token/s]": table[f"{n} [token/s]"] for n in SINGLE} | floor,
+        "several": x | {f"{n} [token/s]": table[f"{n} [token/s]"] for n in (*SEVERAL, "llm")},
+        "bandwidth": {"bandwidth [Hz]": bandwidth, "snr [dB]": db_from_snr(spread)} | wide,
+        "inputs": {
+            "bias budget [-]": np.array([source.bias_budget]),
+            "bandwidth [Hz]": np.array([link.bandwidth_hz]),
+            "snr [dB]": np.array([float(db_from_snr(link.snr))]),
+        },
+    }
+
+
+def draw(axes: Mapping[str, "Axes"], tables: Tables) -> None:
+    """Draw the single-draft schemes under the floor, those with several drafts, and both over bandwidth."""
+    inputs = tables["inputs"]
+    budget, width_hz = inputs["bias budget [-]"][0], inputs["bandwidth [Hz]"][0]
+    at = f"W = {width_hz / 1e3:g} kHz"
+    titles = {
+        "single": f"one draft a round, bias $\\leq$ {budget:g}, {at}",
+        "several": f"several drafts a round, bias 0, {at}",
+        "bandwidth": f"the same transmit power, bias $\\leq$ {budget:g}",
+    }
+    for index, (panel, title) in enumerate(titles.items()):
+        table, ax = tables[panel], axes[panel]
+        names = [name.removesuffix(" [token/s]") for name in table if name.endswith("[token/s]")]
+        x = table["bandwidth [Hz]" if panel == "bandwidth" else "snr [dB]"]
+        shown = np.concatenate([table[f"{name} [token/s]"] for name in names])
+        low, top = float(np.nanmin(shown)), float(np.nanmax(shown))
+        for name in names:
+            if name != "floor":
+                line = style.scheme_line(name, marked=True)
+                ax.plot(x, table[f"{name} [token/s]"], **line, markersize=3, markevery=2)
+        ax.set(yscale="log", ylabel="throughput [token/s]", ylim=(0.7 * low, 1.8 * top))
+        ax.set(xlabel="bandwidth [Hz]" if panel == "bandwidth" else "SNR [dB]")
+        if panel == "bandwidth":
+            ax.set_xscale("log")
+        if "floor" in names:
+            floor = table["floor [token/s]"]
+            ax.plot(x, floor, **style.scheme_line("floor"))
+            style.unreachable(ax, x, floor)
+            style.label(
+                ax,
+                x[len(x) // 2],
+                1.7 * top,
+                "unreachable with one draft",
+                xytext=(0, -2),
+                ha="center",
+                va="top",
+            )
+        style.plain_log(ax)
+        style.legend_below(ax, ncols=3)
+        style.panel_title(ax, index, title)
+
+
+FIGURE = Figure(
+    name="throughput",
+    title="Throughput against SNR and bandwidth at one bias budget",
+    answers="U-HLM and CU-HLM: token throughput over the SNR",
+    status="reconstructed",
+    caption="Every scheme tuned to the same mean bias; E[N]/E[D]. The floor sends one token index to a server that "
+    "draws from its own law; no scheme with one draft a round and a threshold on the uncertainty is faster at this "
+    "bias. Over bandwidth the transmit power is fixed, so the SNR falls as the bandwidth grows.",
+    compute=compute,
+    draw=draw,
+    panels=("single", "several", "bandwidth"),
+    panel_height_in=2.9,
+)
+
+if __name__ == "__main__":
+    FIGURE.main()
