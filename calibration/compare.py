@@ -35,6 +35,7 @@ Entry = tuple[str, Kind, str, str]  # quantity, kind, what the prediction rests 
 
 _ROUNDING = 2e-5  # columns are float32, and bounds are sums over the vocabulary
 _NORMAL_95 = 1.96
+_SKIP_RATES = (0.1, 0.3, 0.6)  # where the skip rule is tried
 _CHANCE = 3.5  # standard errors beyond which chance no longer explains a gap
 
 
@@ -147,8 +148,9 @@ class _Ratios:
             total = float(self.columns[4 * i + 1].sum())
             known = float(np.sqrt(self.noise[i].sum())) / total if total > 0.0 else 0.0
             gap = result.interval(2 * num + i)
-            if gap is not None and known > 0.0:
+            if known > 0.0:
                 centre, half = measured - predicted, _NORMAL_95 * known
+                gap = gap or (centre, centre)
                 gap = (min(gap[0], centre - half), max(gap[1], centre + half))
             error = max(known, float(np.std(result.replicates[:, 2 * num + i])))
             rows.append(_row(entry, predicted, measured, gap, error, self.table))
@@ -171,7 +173,7 @@ def _row(
         agrees = measured <= predicted + slack
         verdict = "" if agrees else failing
     elif gap is None:
-        agrees, verdict = None, "one prompt gives no interval"
+        agrees, verdict = None, "no interval: too few prompts, or too few tokens of this kind"
     else:
         agrees = gap[0] - slack <= 0.0 <= gap[1] + slack
         sigmas = abs(measured - predicted) / error if error > 0.0 else np.inf
@@ -255,12 +257,12 @@ def compare_trace(
 
 
 def _grid_thresholds(tokens: Tokens, calibration: Calibration) -> list[float]:
-    """Choose thresholds of the recorded grid: next to the risk-averse one, and three that spread."""
+    """Thresholds of the recorded grid: nearest to the risk-averse one and to three quantiles of u."""
     if tokens.threshold_grid is None:
         raise MissingInputError("the trace must hold skip profiles on a threshold grid")
-    wanted = [0.2, 0.4, 0.6]
+    wanted = [float(value) for value in np.quantile(tokens.uncertainty, _SKIP_RATES)]
     if calibration.risk_averse is not None and calibration.risk_averse > 0.0:
-        wanted.insert(0, calibration.risk_averse)
+        wanted.append(calibration.risk_averse)
     places = {int(np.argmin(np.abs(tokens.threshold_grid - value))) for value in wanted}
     return [float(tokens.threshold_grid[place]) for place in sorted(places)]
 
@@ -497,11 +499,12 @@ def _attenuation_rows(columns: Mapping[str, NDArray[Any]], *, seed: int, num_res
 
 
 def _promise_rows(tokens: Tokens, budgets: Sequence[float], *, seed: int, num_resamples: int) -> list[Row]:
-    """Choose thresholds on every other prompt and try them on the rest; both halves are resampled."""
+    """Choose thresholds on a random half of the prompts, try them on the rest; both halves are resampled."""
     index, num_prompts = bootstrap.cluster_index(_needed(tokens, "prompt"))
     if num_prompts < 4:
         return []
-    chooses = (index % 2 == 0).astype(np.float64)
+    first = np.random.default_rng([seed, 1]).permutation(num_prompts) < num_prompts // 2
+    chooses = first[index].astype(np.float64)
     u, beta = np.asarray(tokens.uncertainty), np.asarray(tokens.rejection)
     order, starts = estimators._ties(u)
     rows = []
@@ -534,7 +537,7 @@ def _promise_rows(tokens: Tokens, budgets: Sequence[float], *, seed: int, num_re
         entry: Entry = (
             f"risk on unseen prompts, threshold chosen for {budget:g}",
             "equal",
-            "empirical risk budget (THEORY 6.3): chosen on half of the prompts, tried on the other half",
+            "empirical risk budget (THEORY 6.3): chosen on a random half of the prompts, tried on the rest",
             "",
         )
         error = float(np.std(result.replicates[:, i]))
@@ -697,7 +700,8 @@ def read_decoded(path: str | Path) -> DecodedTable:
     if not file.is_file():
         raise ValueError(f"decoded must be an existing file; got {str(file)!r}")
     try:
-        table = pq.read_table(file)
+        with pq.ParquetFile(file) as opened:  # read_table would import pandas where it is installed
+            table = opened.read()
     except (pa.ArrowException, OSError) as error:
         raise ValueError(f"decoded {file} is not a whole parquet file: {error}") from None
     try:
@@ -707,7 +711,7 @@ def read_decoded(path: str | Path) -> DecodedTable:
         raise ValueError(f"decoded {file} must have a cuhlm header with its runs") from None
     if missing := [name for name in _DECODED if name not in table.column_names]:
         raise ValueError(f"decoded {file} must have the column {missing[0]!r}; it is missing")
-    columns = {name: table.column(name).to_numpy(zero_copy_only=False) for name in table.column_names}
+    columns = {name: np.from_dlpack(table.column(name).combine_chunks()) for name in table.column_names}
     if columns["run"].size and not 0 <= columns["run"].min() <= columns["run"].max() < len(runs):
         raise ValueError(f"decoded {file} has tokens of a run that its header does not list")
     return DecodedTable(header=header, columns=columns)

@@ -524,6 +524,42 @@ def load(name_or_path: str | Path) -> tuple[Calibration, Tokens | None]:
     return calibration, tokens
 
 
+def find_trace(name_or_path: str | Path) -> Path:
+    """Find the trace of a calibration.
+
+    Parameters
+    ----------
+    name_or_path : str or Path
+        As `load`.
+
+    Returns
+    -------
+    Path
+        Its trace file.
+
+    Raises
+    ------
+    MissingInputError
+        If the calibration has none: a published line, or a JSON file on its own.
+
+    Examples
+    --------
+    >>> find_trace("cu-hlm")
+    Traceback (most recent call last):
+    ...
+    cuhlm_theory.errors.MissingInputError: calibration cu-hlm has no recorded tokens; ...
+    """
+    text = str(name_or_path)
+    path = DATA / text if text == "smollm2" else Path(name_or_path)
+    if path.suffix != ".parquet":
+        path = (path if path.is_dir() else path.parent) / TRACE_FILE
+    if text in presets.PUBLISHED_LINES or not path.is_file():
+        raise MissingInputError(
+            f"calibration {text} has no recorded tokens; give a folder written by `cuhlm calibrate`"
+        )
+    return path
+
+
 def fit_trace(recorded: "Trace", *, name: str, seed: int = 0, num_resamples: int = 2000) -> Calibration:
     """Fit a recorded trace; its header supplies what the tokens do not say.
 

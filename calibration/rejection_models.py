@@ -945,6 +945,50 @@ def _within_budget(z: Floats, epsilon: float, delta: float, method: str) -> bool
     return bool(capital.max() >= np.log(1.0 / delta))
 
 
+def by_group(tokens: Tokens, group: Sequence[str]) -> dict[str, Tokens]:
+    """Split tokens by a label of their prompt, such as the set it comes from, to try transfer between sets.
+
+    Parameters
+    ----------
+    tokens : Tokens
+        Recorded tokens with ``prompt``, an index into ``group``.
+    group : sequence of str
+        Label of each prompt.
+
+    Returns
+    -------
+    dict of str to Tokens
+        Uncertainty, rejection and prompt of the tokens of each label, in the order of the labels' names.
+
+    Raises
+    ------
+    ValueError
+        If ``prompt`` is missing or points beyond ``group``.
+
+    Examples
+    --------
+    >>> tokens = Tokens(
+    ...     uncertainty=np.array([0.1, 0.2]), rejection=np.array([0.0, 0.1]), prompt=np.array([0, 1])
+    ... )
+    >>> {name: len(part) for name, part in by_group(tokens, ["code", "text"]).items()}
+    {'code': 1, 'text': 1}
+    """
+    if tokens.prompt is None:
+        raise ValueError("tokens must say which prompt each belongs to; prompt is missing")
+    if tokens.prompt.max() >= len(group):
+        raise ValueError(f"group must label every prompt; got {len(group)} for prompt {tokens.prompt.max()}")
+    labels = np.asarray(group)[tokens.prompt]
+    parts = {}
+    for name in sorted(set(labels.tolist())):
+        chosen = labels == name
+        parts[name] = Tokens(
+            uncertainty=tokens.uncertainty[chosen],
+            rejection=tokens.rejection[chosen],
+            prompt=tokens.prompt[chosen],
+        )
+    return parts
+
+
 def transfer(
     fitted_on: Tokens,
     used_on: Tokens,

@@ -8,72 +8,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from calibration import collect, compare, estimate
-from calibration.trace import Trace, TraceHeader
+from calibration import compare, estimate
+from calibration.trace import Trace
 from cuhlm_theory.errors import MissingInputError
 from cuhlm_theory.parameters import Codec, Latency, Link, System
 from cuhlm_theory.payload import printed_bit
 from cuhlm_theory.schemes.table import Policy
-from cuhlm_theory.uncertainty import mean_uncertainty
-
-VOCAB, TEMPERATURE = 48, 0.7
-
-
-def _laws(rng, num_prompts, length):
-    """Logits of a small and a large model whose disagreement differs between prompts."""
-    shape = (num_prompts, length, VOCAB)
-    sharp = rng.uniform(0.4, 1.0, size=(num_prompts, 1, 1)) * rng.uniform(0.5, 6.0, (num_prompts, length, 1))
-    small = sharp * rng.normal(size=shape)
-    large = small + rng.uniform(0.4, 1.2, size=(num_prompts, 1, 1)) * rng.normal(size=shape)
-    return small.reshape(-1, VOCAB), large.reshape(-1, VOCAB)
-
-
-def _softmax(logits):
-    x = np.exp((logits - logits.max(axis=1, keepdims=True)) / TEMPERATURE)
-    return x / x.sum(axis=1, keepdims=True)
-
-
-def _draw(law, rng):
-    return (rng.uniform(size=(len(law), 1)) > np.cumsum(law, axis=1)).sum(axis=1).clip(max=VOCAB - 1)
-
-
-def record(seed, num_prompts=60, length=20):
-    """Make a trace with the collector's own columns, from random models."""
-    rng = np.random.default_rng(seed)
-    small, large = _laws(rng, num_prompts, length)
-    draft = _draw(_softmax(small), rng)
-    columns = collect.describe(small, large, draft, collect.Settings(temperature=TEMPERATURE), rng)
-    prompt = np.repeat(np.arange(num_prompts), length).astype(np.int32)
-    columns |= {
-        "prompt": prompt,
-        "position": np.tile(np.arange(length), num_prompts).astype(np.int32),
-        "slm_latency_s": rng.uniform(0.009, 0.011, num_prompts)[prompt],
-        "llm_latency_s": rng.uniform(0.04, 0.06, num_prompts)[prompt],
-    }
-    sizes = collect.k_grid(VOCAB)
-    header = TraceHeader(
-        slm="small",
-        llm="large",
-        slm_sha256="",
-        llm_sha256="",
-        vocab_size=VOCAB,
-        temperature=TEMPERATURE,
-        max_temperature=2.0,
-        seed=seed,
-        dtype="float64",
-        device="cpu",
-        max_new_tokens=length,
-        prompt_names=tuple(str(i) for i in range(num_prompts)),
-        k_grid=sizes,
-        coarse_k_grid=collect._coarse_k(VOCAB),
-        threshold_grid=collect._THRESHOLDS,
-        budgets=collect._BUDGETS,
-        printed_line=collect._printed_line(),
-        versions={},
-        date="",
-        command="",
-    )
-    return Trace(header, {name: np.asarray(value) for name, value in columns.items()})
+from tests.recording import VOCAB, record, run_u_hlm
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +25,11 @@ def recorded():
 @pytest.fixture(scope="module")
 def calibration(recorded):
     return estimate.fit_trace(recorded, name="simulated", num_resamples=200)
+
+
+@pytest.fixture(scope="module")
+def grid(recorded, calibration):
+    return compare._grid_thresholds(recorded.tokens(), calibration)
 
 
 @pytest.fixture(scope="module")
@@ -131,21 +77,27 @@ def test_theory_agrees_with_a_recording_that_obeys_it(rows):
             assert row.agrees == inside
 
 
-def test_rows_hold_the_quantities_that_they_name(rows, recorded, system, calibration):
+def test_rows_hold_the_quantities_that_they_name(rows, recorded, calibration, grid):
     column = {name: values.astype(float) for name, values in recorded.columns.items()}
     row = rows["mean rejection of a draft"]
     assert row.predicted == pytest.approx(column["tv"].mean())
     assert row.measured == pytest.approx(column["rejection"].mean())
-    place = recorded.header.threshold_grid.index(0.4)
-    skipped = column["uncertainty"] <= 0.4
-    assert rows["skip rate at u_th = 0.4"].predicted == pytest.approx(column["skip_mass"][:, place].mean())
-    assert rows["skip rate at u_th = 0.4"].measured == pytest.approx(skipped.mean())
-    assert rows["risk at u_th = 0.4"].predicted == pytest.approx(column["skip_risk"][:, place].mean())
-    assert rows["risk at u_th = 0.4"].measured == pytest.approx((column["rejection"] * skipped).mean())
-    assert rows["true skip rate at u_th = 0.4"].measured == pytest.approx(
+    place = recorded.header.threshold_grid.index(grid[1])
+    skipped = column["uncertainty"] <= grid[1]
+    assert rows[f"skip rate at u_th = {grid[1]:g}"].predicted == pytest.approx(
+        column["skip_mass"][:, place].mean()
+    )
+    assert rows[f"skip rate at u_th = {grid[1]:g}"].measured == pytest.approx(skipped.mean())
+    assert rows[f"risk at u_th = {grid[1]:g}"].predicted == pytest.approx(
+        column["skip_risk"][:, place].mean()
+    )
+    assert rows[f"risk at u_th = {grid[1]:g}"].measured == pytest.approx(
+        (column["rejection"] * skipped).mean()
+    )
+    assert rows[f"true skip rate at u_th = {grid[1]:g}"].measured == pytest.approx(
         1.0 - column["rejection"][skipped].mean()
     )
-    assert rows["true skip rate at u_th = 0.4"].predicted == pytest.approx(
+    assert rows[f"true skip rate at u_th = {grid[1]:g}"].predicted == pytest.approx(
         1.0 - column["skip_risk"][:, place].sum() / column["skip_mass"][:, place].sum()
     )
     mean = column["uncertainty"]
@@ -190,6 +142,14 @@ def test_the_latency_rows_replay_the_drafts_on_the_link(rows, recorded, system):
     assert rows[name].predicted == pytest.approx(predicted.mean())
 
 
+def test_thresholds_are_tried_where_tokens_are_skipped(recorded, calibration, grid):
+    rates = [np.mean(recorded.columns["uncertainty"] <= value) for value in grid]
+    assert len(grid) == 3
+    np.testing.assert_allclose(rates, [0.1, 0.3, 0.6], atol=0.05)
+    averse = dataclasses.replace(calibration, risk_averse=0.012)
+    assert compare._grid_thresholds(recorded.tokens(), averse) == [0.01, *grid]
+
+
 def test_models_are_told_apart_from_what_theory_claims(rows):
     models = [row.quantity for row in rows.values() if not row.claimed]
     assert any("by the line" in quantity for quantity in models)
@@ -208,14 +168,15 @@ def test_models_are_told_apart_from_what_theory_claims(rows):
         ("sampled_uncertainty_100", lambda c: 0.9 * c, "mean u at M = 100"),
         ("sampled_uncertainty_5", lambda c: np.round(c), "variance of u around u-bar at M = 5"),
         ("sampled_uncertainty_5", lambda c: np.clip(2 * c - 0.5, 0, 1), "slope on u at M = 5"),
-        ("skip_mass", lambda c: 0.9 * c, "skip rate at u_th = 0.4"),
-        ("skip_risk", lambda c: 0.5 * c, "risk at u_th = 0.6"),
+        ("skip_mass", lambda c: 0.9 * c, "skip rate at u_th = {high}"),
+        ("skip_risk", lambda c: 0.5 * c, "risk at u_th = {high}"),
         ("llm_latency_s", lambda c: 1.5 * c, "hlm: latency [s/token]"),
         ("truncated_acceptance", lambda c: 0.9 * c, "rejection of drafts from the top V"),
     ],
 )
-def test_a_tampered_column_is_caught(name, change, quantity, recorded, calibration, system):
-    row = _again(_tampered(recorded, **{name: change(recorded.columns[name])}), calibration, system)[quantity]
+def test_a_tampered_column_is_caught(name, change, quantity, recorded, calibration, system, grid):
+    rows = _again(_tampered(recorded, **{name: change(recorded.columns[name])}), calibration, system)
+    row = rows[quantity.format(high=f"{grid[-1]:g}")]
     assert row.agrees is False
     assert "standard errors" in row.reason
 
@@ -249,7 +210,7 @@ def test_reasons_say_whether_chance_explains_a_gap():
     assert inside.reason == "basis"
     alone = compare._row(entry, 1.0, 1.1, None, 0.0, "t")
     assert alone.agrees is None
-    assert "one prompt" in alone.reason
+    assert "no interval" in alone.reason
     undefined = compare._row(entry, np.nan, 1.1, None, 0.0, "t")
     assert undefined.agrees is None
     assert "no such token" in undefined.reason
@@ -262,10 +223,13 @@ def test_reasons_say_whether_chance_explains_a_gap():
     assert compare.agreement([model, inside]) == (1, 1)
 
 
-def test_a_single_prompt_is_compared_without_intervals(calibration, system):
+def test_a_single_prompt_is_compared_where_theory_knows_its_own_noise(calibration, system):
     rows = compare.compare_trace(record(2, num_prompts=1, length=60), calibration, system, num_resamples=20)
-    assert all(row.ci95 is None for row in rows)
-    assert all(row.agrees is None for row in rows if row.kind == "equal")
+    unknown = [row for row in rows if row.kind == "equal" and row.agrees is None]
+    assert any("hlm: throughput" in row.quantity for row in unknown)
+    assert all("no interval" in row.reason or "no such token" in row.reason for row in unknown)
+    known = {row.quantity: row for row in rows if row.agrees is not None}
+    assert known["mean u at M = 20"].agrees is True  # the binomial law tells its own noise
     assert not any("unseen prompts" in row.quantity for row in rows)
 
 
@@ -273,40 +237,6 @@ def test_a_trace_without_profiles_is_refused(recorded, calibration, system):
     without = {name: values for name, values in recorded.columns.items() if name != "output_bias"}
     with pytest.raises(MissingInputError, match="must hold the column output_bias"):
         compare.compare_trace(Trace(recorded.header, without), calibration, system, num_resamples=20)
-
-
-def run_u_hlm(seed, threshold, num_prompts=50, length=15, bias=1.0):
-    """Simulate U-HLM decoding over random models and keep what a decoder would."""
-    rng = np.random.default_rng(seed)
-    small, large = _laws(rng, num_prompts, length)
-    x, y = _softmax(small), _softmax(large)
-    u = mean_uncertainty(small)
-    row = np.arange(len(x))
-    draft = _draw(x, rng)
-    beta = np.maximum(0.0, 1.0 - y / x)
-    skip = u <= threshold
-    rejected = rng.uniform(size=len(x)) < beta[row, draft]
-    skipped = skip[row, draft]
-    risk = (x * skip * beta).sum(axis=1)
-    bit = float(printed_bit(VOCAB, VOCAB))
-    air = bit / (1e4 * np.log2(4.0))
-    return {
-        "prompt": np.repeat(np.arange(num_prompts), length),
-        "draft": draft,
-        "action": np.where(skipped, 0, np.where(rejected, 2, 1)),
-        "draft_prob": x[row, draft],
-        "rejection": beta[row, draft],
-        "uncertainty": u[row, draft],
-        "tv": bias * risk,
-        "skip_mass": (x * skip).sum(axis=1),
-        "risk": risk,
-        "truncation_tv": np.zeros(len(x)),
-        "k": np.where(skipped, 0, VOCAB),
-        "uplink_bit": np.where(skipped, 0.0, bit),
-        "llm_calls": np.where(skipped, 0, 1),
-        "latency_s": 0.01 + np.where(skipped, 0.0, air + 0.05),
-        "round": row,
-    }
 
 
 def _decoded(*runs):

@@ -434,3 +434,18 @@ def test_transfer_to_a_worse_pair_shows_the_broken_promise():
 def test_a_falling_line_transfers_no_risk_averse_threshold():
     tokens = simulate(np.random.default_rng(26), curve=lambda u: 0.7 - 0.5 * u)
     assert "risk_averse" not in [row.rule for row in models.transfer(tokens, tokens, budgets=[0.1])]
+
+
+def test_groups_split_by_prompt_and_keep_every_token():
+    tokens = simulate(np.random.default_rng(27), num_prompts=6, length=4)
+    parts = models.by_group(tokens, ["b", "a", "b", "b", "a", "b"])
+    assert list(parts) == ["a", "b"]
+    assert set(parts["a"].prompt) == {1, 4}
+    assert set(parts["b"].prompt) == {0, 2, 3, 5}
+    chosen = np.isin(tokens.prompt, [1, 4])
+    np.testing.assert_array_equal(parts["a"].uncertainty, tokens.uncertainty[chosen])
+    np.testing.assert_array_equal(parts["a"].rejection, tokens.rejection[chosen])
+    with pytest.raises(ValueError, match="group must label every prompt; got 2 for prompt 5"):
+        models.by_group(tokens, ["a", "b"])
+    with pytest.raises(ValueError, match="prompt is missing"):
+        models.by_group(Tokens(uncertainty=np.array([0.1]), rejection=np.array([0.1])), ["a"])

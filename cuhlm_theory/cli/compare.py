@@ -1,0 +1,320 @@
+"""`cuhlm compare`: theory against the recorded tokens and against decoding that was really run."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cuhlm_theory.cli import options, output
+from cuhlm_theory.errors import MissingInputError
+from cuhlm_theory.parameters import Codec, Latency, Link, System
+from cuhlm_theory.schemes.table import Policy
+
+if TYPE_CHECKING:
+    from calibration.compare import Row
+    from calibration.estimate import Calibration
+    from calibration.trace import Trace
+
+_SETS = "sets"
+_DECODED = ("decoded.parquet", "decoded/decoded.parquet")
+_SECTIONS = {
+    "estimators": (
+        "Measures of uncertainty on the same tokens",
+        ("name", "pearson", "spearman", "r_squared", "risk_coverage_area", "softmax_evaluations", "seconds"),
+    ),
+    "rejection_models": (
+        "Rejection models on prompts they have not seen",
+        ("name", "brier", "brier_over_line", "budget", "threshold", "risk", "violation_rate", "skip_rate"),
+    ),
+    "thresholds": ("Thresholds", ("name", "threshold")),
+    "guarantees": (
+        "Thresholds with a promise",
+        ("method", "budget", "failure_probability", "threshold", "risk", "skip_rate"),
+    ),
+    "transfer": (
+        "Thresholds used elsewhere",
+        ("fitted_on", "used_on", "rule", "budget", "threshold", "risk_promised", "risk_had", "kept"),
+    ),
+}
+_BUDGETS = (0.02, 0.05, 0.1)
+_COST_RATIOS = (0.2, 0.4)  # rejections at which waiting for the server breaks even
+
+
+def _render(result: output.Result) -> None:
+    for name in dict.fromkeys(row["table"] for row in result["rows"]):
+        output.table(
+            f"Theory against {name}",
+            ["quantity", "predicted", "measured", "95 %", "agrees"],
+            [
+                (
+                    row["quantity"].removeprefix(f"{name}: "),
+                    row["predicted"],
+                    row["measured"],
+                    _interval(row["ci95"]),
+                    _verdict(row),
+                )
+                for row in result["rows"]
+                if row["table"] == name
+            ],
+        )
+    failing = [row for row in result["rows"] if row["agrees"] is False]
+    if failing:
+        output.table(
+            "Where it fails", ["quantity", "reason"], [(row["quantity"], row["reason"]) for row in failing]
+        )
+    for key, (title, columns) in _SECTIONS.items():
+        if result.get(key):
+            rows = [[_with_interval(row, name) for name in columns] for row in result[key]]
+            output.table(title, [name.replace("_", " ") for name in columns], rows)
+    if "monotonicity" in result:
+        click.echo(
+            f"E[beta | u] is non-decreasing: p = {result['monotonicity']['p_value']:.3g} "
+            "(small values speak against it).\n"
+        )
+    click.echo(
+        f"{result['agreeing']} of the {result['claimed']} rows that theory claims agree. Rows marked (model) "
+        "rest on a fitted line or an assumed law. Intervals: bootstrap over prompts."
+    )
+
+
+def _interval(ends: list[float] | tuple[float, float] | None) -> str | None:
+    return None if ends is None else f"{ends[0]:.4g} to {ends[1]:.4g}"
+
+
+def _verdict(row: dict[str, Any]) -> str:
+    said = {True: "yes", False: "no", None: "-"}[row["agrees"]]
+    return said if row["claimed"] else f"{said} (model)"
+
+
+def _with_interval(row: dict[str, Any], name: str) -> Any:
+    """Return a cell, with its interval on a second line where there is one."""
+    ends = row.get(f"{name}_ci95")
+    return row[name] if ends is None else f"{row[name]:.4g}\n[{ends[0]:.3g}, {ends[1]:.3g}]"
+
+
+@click.command("compare", epilog="\b\nExample: cuhlm compare --calibration smollm2 --snr-db 10")
+@options.scenario
+@click.option(
+    "--calibration", default="smollm2", show_default=True, help="DIR of `cuhlm calibrate`, or smollm2."
+)
+@click.option(
+    "--decoded",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="decoded.parquet of `python -m calibration.runs` [default: beside the calibration, if there].",
+)
+@options.link
+@options.codec
+@options.latency
+@click.option(
+    "--truncation-budget", type=float, default=0.02, show_default=True, help="TV_k of cu-hlm-exact [-]."
+)
+@click.option("--k", "offline_k", type=int, default=30, show_default=True, help="k of cu-hlm-offline.")
+@click.option("--estimators", is_flag=True, help="Also judge every measure of uncertainty.")
+@click.option("--models", is_flag=True, help="Also judge rejection models, thresholds and promises.")
+@click.option(
+    "--transfer",
+    default=None,
+    help="Use this trace's thresholds on another calibration or trace; `sets`: between its own prompt sets.",
+)
+@click.option("--resamples", type=int, default=2000, show_default=True, help="Bootstrap resamples.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the bootstrap.")
+@output.reports(_render)
+def command(
+    *,
+    calibration: str,
+    decoded: Path | None,
+    bandwidth_hz: float,
+    snr_db: float,
+    fading: str,
+    outage: float,
+    block_error: float,
+    vocab_size: int | None,
+    prob_bits: int,
+    index_bits: int | None,
+    slm_latency_s: float | None,
+    llm_latency_s: float | None,
+    round_trip_s: float,
+    truncation_budget: float,
+    offline_k: int,
+    estimators: bool,
+    models: bool,
+    transfer: str | None,
+    resamples: int,
+    seed: int,
+) -> output.Result:
+    """Set theory beside the recorded tokens and beside decoding that was really run."""
+    if resamples < 100:
+        raise ValueError(f"resamples must be at least 100; got {resamples}")
+    from calibration import compare, estimate, trace
+
+    fitted, _ = estimate.load(calibration)
+    place = estimate.find_trace(calibration)
+    other = trace.read(estimate.find_trace(transfer)) if transfer not in (None, _SETS) else None
+    recorded = trace.read(place)
+    link = options.build_link(
+        bandwidth_hz=bandwidth_hz, snr_db=snr_db, fading=fading, outage=outage, block_error=block_error
+    )
+    system = System(
+        link=link,
+        codec=Codec(
+            vocab_size=vocab_size or recorded.header.vocab_size, prob_bits=prob_bits, index_bits=index_bits
+        ),
+        latency=Latency(
+            slm_s=_known("slm_latency_s", slm_latency_s, fitted.slm_latency_s),
+            llm_s=_known("llm_latency_s", llm_latency_s, fitted.llm_latency_s),
+            round_trip_s=round_trip_s,
+        ),
+    )
+    policy = Policy(truncation_budget=truncation_budget, offline_k=offline_k)
+    rows = compare.compare_trace(recorded, fitted, system, policy=policy, seed=seed, num_resamples=resamples)
+    file = _find_decoded(decoded, place.parent)
+    if file is not None:
+        table = compare.read_decoded(file)
+        rows += compare.compare_decoded(
+            table,
+            recorded,
+            fitted,
+            _system_of(table.header, system),
+            seed=seed,
+            num_resamples=resamples,
+        )
+    agreeing, claimed = compare.agreement(rows)
+    result: output.Result = {
+        "rows": [_plain(row) for row in rows],
+        "agreeing": agreeing,
+        "claimed": claimed,
+        "inputs": {
+            "calibration": fitted.name,
+            "trace": str(place),
+            "decoded": None if file is None else str(file),
+            "system": asdict(system),
+            "truncation_budget": truncation_budget,
+            "offline_k": offline_k,
+            "resamples": resamples,
+            "seed": seed,
+        },
+    }
+    if estimators:
+        result |= _judge_estimators(recorded, resamples, seed)
+    if models:
+        result |= _judge_models(recorded, fitted, resamples, seed)
+    if transfer is not None:
+        result["transfer"] = _judge_transfer(recorded, other, resamples, seed)
+    return result
+
+
+def _known(name: str, given: float | None, recorded: float | None) -> float:
+    value = recorded if given is None else given
+    if value is None:
+        raise MissingInputError(f"the calibration has no {name}; give --{name.replace('_', '-')}")
+    return value
+
+
+def _find_decoded(given: Path | None, folder: Path) -> Path | None:
+    if given is not None:
+        return given
+    return next((folder / name for name in _DECODED if (folder / name).is_file()), None)
+
+
+def _system_of(header: dict[str, Any], default: System) -> System:
+    """Return the system that the runs simulated, as their header tells it, else the one of the options."""
+    told = header.get("system")
+    if not isinstance(told, dict):
+        return default
+    try:
+        rest = {key: value for key, value in told.items() if key not in ("link", "codec", "latency")}
+        latency = {
+            key: float("inf") if value is None and key == "downlink_bit_per_s" else value
+            for key, value in told["latency"].items()
+        }
+        return System(
+            link=Link(**told["link"]), codec=Codec(**told["codec"]), latency=Latency(**latency), **rest
+        )
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"decoded has a header whose system cannot be read: {error}") from None
+
+
+def _plain(row: "Row") -> dict[str, Any]:
+    return {**asdict(row), "claimed": row.claimed}
+
+
+def _judge_estimators(recorded: "Trace", resamples: int, seed: int) -> output.Result:
+    import numpy as np
+
+    from calibration import estimators
+
+    columns, size = recorded.columns, recorded.header.vocab_size
+    scores = estimators.measures(columns, size)
+    rows = estimators.side_by_side(
+        scores, columns["rejection"], columns["prompt"], num_resamples=min(resamples, 1000), seed=seed
+    )
+    costs = estimators.costs(size, rng=np.random.default_rng(seed))
+    found = []
+    for row in rows:
+        cost = costs.get(row.name)
+        found.append(
+            {**asdict(row), **(asdict(cost) if cost else {"softmax_evaluations": None, "seconds": None})}
+        )
+    return {"estimators": found}
+
+
+def _judge_transfer(
+    recorded: "Trace", other: "Trace | None", resamples: int, seed: int
+) -> list[dict[str, Any]]:
+    from calibration import rejection_models
+
+    if other is not None:
+        ways = [("this trace", "the other", recorded.tokens(), other.tokens())]
+    else:
+        sets = [name.rpartition("/")[0] or name for name in recorded.header.prompt_names]
+        parts = rejection_models.by_group(recorded.tokens(), sets)
+        if len(parts) < 2:
+            raise MissingInputError(
+                "the trace has one set of prompts (names before the last /); give --transfer another trace"
+            )
+        ways = [(a, b, parts[a], parts[b]) for a in parts for b in parts if a != b]
+    return [
+        {"fitted_on": fitted_on, "used_on": used_on, **asdict(row)}
+        for fitted_on, used_on, first, second in ways
+        for row in rejection_models.transfer(
+            first, second, budgets=_BUDGETS, num_resamples=resamples, seed=seed
+        )
+    ]
+
+
+def _judge_models(recorded: "Trace", fitted: "Calibration", resamples: int, seed: int) -> output.Result:
+    from calibration import rejection_models
+
+    tokens = recorded.tokens()
+    sampled = recorded.columns["sampled_uncertainty"]
+    num_prompts = fitted.num_prompts
+    models = (
+        rejection_models.cross_validate(
+            tokens, budgets=_BUDGETS, sampled=(sampled, 20), num_resamples=resamples, seed=seed
+        )
+        if num_prompts >= 5
+        else []
+    )
+    test = rejection_models.monotonicity(tokens, num_resamples=min(resamples, 1000), seed=seed)
+    thresholds = rejection_models.threshold_intervals(
+        tokens,
+        budgets=(0.01, *_BUDGETS),
+        cost_ratios=_COST_RATIOS,
+        num_resamples=resamples,
+        seed=seed,
+    )
+    promises = [
+        rejection_models.guaranteed_threshold(
+            tokens, budget, method=method, max_tokens=recorded.header.max_new_tokens
+        )
+        for budget in _BUDGETS
+        for method in ("betting", "hoeffding", "conformal")
+    ]
+    return {
+        "rejection_models": [asdict(row) for row in models],
+        "monotonicity": asdict(test),
+        "thresholds": [asdict(row) for row in thresholds],
+        "guarantees": [asdict(row) for row in promises],
+    }

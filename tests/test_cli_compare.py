@@ -1,0 +1,240 @@
+"""`cuhlm compare` on a simulated recording: keys of the contract, decoded runs, refusals in one line."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from calibration import estimate, trace
+from cuhlm_theory.cli import main
+from tests.recording import record, run_u_hlm
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder as `cuhlm calibrate` leaves it."""
+    place = tmp_path_factory.mktemp("pair")
+    recorded = record(3, num_prompts=24, length=12)
+    trace.write(place / "trace.parquet", recorded.header, recorded.columns)
+    fitted = estimate.fit_trace(trace.read(place / "trace.parquet"), name="simulated", num_resamples=200)
+    estimate.save(fitted, place / "calibration.json")
+    return place
+
+
+def _run(capsys, *arguments):
+    main(["compare", "--resamples", "200", *map(str, arguments)])
+    return capsys.readouterr().out
+
+
+def _json(capsys, *arguments):
+    return json.loads(_run(capsys, *arguments, "--json"))
+
+
+def _decode(path, system=None, **columns):
+    made = run_u_hlm(5, 0.4, num_prompts=20) | {"run": np.zeros(300, dtype=np.int16)} | columns
+    header = {"runs": [{"name": "u-hlm 0.4", "scheme": "u-hlm", "threshold": 0.4}]}
+    if system is not None:
+        header["system"] = system
+    table = pa.table({name: pa.array(values) for name, values in made.items()})
+    pq.write_table(table.replace_schema_metadata({b"cuhlm": json.dumps(header).encode()}), path)
+
+
+def test_rows_have_the_keys_of_the_contract(folder, capsys):
+    found = _json(capsys, "--calibration", folder)
+    assert set(found) == {"rows", "agreeing", "claimed", "inputs"}
+    for row in found["rows"]:
+        assert {"quantity", "predicted", "measured", "ci95", "agrees", "reason"} <= set(row)
+        assert row["table"] == "trace"
+    claimed = [row for row in found["rows"] if row["claimed"] and row["agrees"] is not None]
+    assert found["claimed"] == len(claimed)
+    assert found["agreeing"] == sum(row["agrees"] for row in claimed)
+    assert found["agreeing"] >= 0.85 * found["claimed"]
+    assert found["inputs"]["trace"] == str(folder / "trace.parquet")
+    assert found["inputs"]["decoded"] is None
+
+
+def test_the_trace_itself_can_be_named(folder, capsys):
+    by_file = _json(capsys, "--calibration", folder / "trace.parquet")
+    by_folder = _json(capsys, "--calibration", folder)
+    assert [row["quantity"] for row in by_file["rows"]] == [row["quantity"] for row in by_folder["rows"]]
+
+
+def test_the_link_moves_the_latency_and_nothing_before_it(folder, capsys):
+    slow = _json(capsys, "--calibration", folder, "--bandwidth-hz", 1e3)
+    fast = _json(capsys, "--calibration", folder, "--bandwidth-hz", 1e6, "--round-trip-s", 0.0)
+
+    def find(found, quantity):
+        return next(row for row in found["rows"] if row["quantity"] == quantity)
+
+    key = "hlm: latency [s/token]"
+    assert find(slow, key)["predicted"] > 5 * find(fast, key)["predicted"]
+    assert find(slow, "mean rejection of a draft") == find(fast, "mean rejection of a draft")
+    given = _json(capsys, "--calibration", folder, "--slm-latency-s", 0.5, "--llm-latency-s", 2.0)
+    assert given["inputs"]["system"]["latency"]["slm_s"] == 0.5
+    assert find(given, key)["predicted"] > 2.5
+    assert find(given, key)["agrees"] is False
+
+
+def test_decoding_beside_the_calibration_is_found(folder, capsys, tmp_path):
+    copy = tmp_path / "pair"
+    copy.mkdir()
+    for name in ("trace.parquet", "calibration.json"):
+        (copy / name).write_bytes((folder / name).read_bytes())
+    _decode(copy / "decoded.parquet")
+    found = _json(capsys, "--calibration", copy)
+    tables = {row["table"] for row in found["rows"]}
+    assert tables == {"trace", "u-hlm 0.4"}
+    assert found["inputs"]["decoded"] == str(copy / "decoded.parquet")
+    text = _run(capsys, "--calibration", copy)
+    assert "Theory against u-hlm 0.4" in text
+    assert "rows that theory claims agree" in text
+
+
+def test_the_system_that_the_runs_simulated_is_used(folder, capsys, tmp_path):
+    file = tmp_path / "decoded.parquet"
+    simulated = {
+        "link": {"bandwidth_hz": 1e4, "snr": 3.0},
+        "codec": {"vocab_size": 48},
+        "latency": {"slm_s": 0.01, "llm_s": 0.05, "downlink_bit_per_s": None},
+        "tx_power_w": 0.1,
+    }
+    _decode(file, simulated)
+    found = _json(capsys, "--calibration", folder, "--decoded", file, "--bandwidth-hz", 1e9)
+    row = next(r for r in found["rows"] if r["quantity"] == "u-hlm 0.4: latency [s/token], from the trace")
+    assert 0.5 < row["predicted"] / row["measured"] < 2.0
+    _decode(file, {"link": {}})
+    with pytest.raises(SystemExit) as stop:
+        main(["compare", "--calibration", str(folder), "--decoded", str(file), "--resamples", "100"])
+    assert stop.value.code == 2
+    assert "a header whose system cannot be read" in capsys.readouterr().err
+
+
+def test_estimators_models_and_transfer_come_on_request(folder, capsys):
+    found = _json(capsys, "--calibration", folder, "--estimators", "--models", "--transfer", folder)
+    names = [row["name"] for row in found["estimators"]]
+    assert names[0] == "mean_uncertainty"
+    assert names[-1] == "genie"
+    assert len(names) == 10
+    genie = found["estimators"][-1]
+    assert genie["excess_area"] == 0.0
+    assert genie["seconds"] is None
+    assert found["estimators"][0]["softmax_evaluations"] > 5
+    assert {"line", "isotonic", "corrected_line", "empirical"} <= {
+        row["name"] for row in found["rejection_models"]
+    }
+    assert found["rejection_models"][-1]["brier"] is None
+    assert {row["name"] for row in found["thresholds"]} >= {"risk_averse", "risk_prone", "cost_optimal 0.2"}
+    assert {row["method"] for row in found["guarantees"]} == {"betting", "hoeffding", "conformal"}
+    assert 0.0 < found["monotonicity"]["p_value"] <= 1.0
+    assert {row["rule"] for row in found["transfer"]} >= {"line", "empirical", "guaranteed"}
+    assert found["transfer"][0]["fitted_on"] == "this trace"
+    text = _run(capsys, "--calibration", folder, "--estimators", "--models", "--transfer", folder)
+    for title in (
+        "Measures of uncertainty",
+        "Rejection models",
+        "Thresholds with a promise",
+        "used elsewhere",
+    ):
+        assert title in text
+
+
+def test_thresholds_transfer_between_the_prompt_sets_of_one_trace(folder, capsys, tmp_path):
+    recorded = trace.read(folder / "trace.parquet")
+    names = tuple(f"{'code' if i % 3 else 'text'}/{i}" for i in range(24))
+    header = dataclasses.replace(recorded.header, prompt_names=names)
+    trace.write(tmp_path / "trace.parquet", header, recorded.columns)
+    (tmp_path / "calibration.json").write_bytes((folder / "calibration.json").read_bytes())
+    found = _json(capsys, "--calibration", tmp_path, "--transfer", "sets")
+    assert {(row["fitted_on"], row["used_on"]) for row in found["transfer"]} == {
+        ("code", "text"),
+        ("text", "code"),
+    }
+    used = np.isin(recorded.columns["prompt"], [i for i in range(24) if i % 3])
+    row = next(r for r in found["transfer"] if r["used_on"] == "code" and r["rule"] == "empirical")
+    skipped = recorded.columns["uncertainty"][used] <= row["threshold"]
+    assert row["skip_rate_had"] == pytest.approx(skipped.mean())
+    same = tuple(f"text/{i}" for i in range(24))
+    trace.write(tmp_path / "trace.parquet", dataclasses.replace(header, prompt_names=same), recorded.columns)
+    with pytest.raises(SystemExit) as stop:
+        main(["compare", "--calibration", str(tmp_path), "--transfer", "sets", "--resamples", "100"])
+    assert stop.value.code == 1
+    assert "one set of prompts" in capsys.readouterr().err
+
+
+def test_rows_that_fail_are_listed_with_their_reason(folder, capsys):
+    text = _run(capsys, "--calibration", folder, "--llm-latency-s", 9.0)
+    assert "Where it fails" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message", "code"),
+    [
+        (["--calibration", "cu-hlm"], "calibration cu-hlm has no recorded tokens", 1),
+        (["--calibration", "nowhere"], "existing file or folder; got 'nowhere'", 2),
+        (["--resamples", "10"], "resamples must be at least 100; got 10", 2),
+        (["--decoded", "nowhere.parquet"], "decoded must be an existing file; got 'nowhere.parquet'", 2),
+        (["--truncation-budget", "1.5"], "truncation_budget must lie in [0, 1]; got 1.5", 2),
+        (["--transfer", "u-hlm"], "calibration u-hlm has no recorded tokens", 1),
+        (["--bandwidth-hz", "-1"], "bandwidth_hz must be positive; got -1", 2),
+    ],
+)
+def test_refusals_are_one_line(folder, capsys, arguments, message, code):
+    with pytest.raises(SystemExit) as stop:
+        main(["compare", "--calibration", str(folder), *arguments])
+    assert stop.value.code == code
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1
+    assert message in lines[0]
+
+
+def test_a_calibration_without_latencies_names_the_option(folder, capsys, tmp_path):
+    for name in ("trace.parquet", "calibration.json"):
+        (tmp_path / name).write_bytes((folder / name).read_bytes())
+    fitted, _ = estimate.load(tmp_path)
+    estimate.save(dataclasses.replace(fitted, llm_latency_s=None), tmp_path / "calibration.json")
+    with pytest.raises(SystemExit) as stop:
+        main(["compare", "--calibration", str(tmp_path), "--resamples", "100"])
+    assert stop.value.code == 1
+    assert "the calibration has no llm_latency_s; give --llm-latency-s" in capsys.readouterr().err
+
+
+def test_a_trace_that_its_calibration_was_not_fitted_on_is_refused(folder, tmp_path):
+    (tmp_path / "calibration.json").write_bytes((folder / "calibration.json").read_bytes())
+    other = record(4, num_prompts=4, length=5)
+    trace.write(tmp_path / "trace.parquet", other.header, other.columns)
+    with pytest.raises(ValueError, match=r"was fitted on 288 tokens; .* holds 20"):
+        estimate.load(tmp_path)
+
+
+def test_a_folder_gives_its_tokens_and_a_trace_is_fitted(folder):
+    fitted, tokens = estimate.load(folder)
+    assert tokens is not None
+    assert len(tokens) == fitted.num_tokens == 288
+    again, same = estimate.load(folder / "trace.parquet")
+    assert again.slope == fitted.slope
+    assert again.name == "trace"
+    assert same is not None
+    np.testing.assert_array_equal(same.uncertainty, tokens.uncertainty)
+    latency = trace.read(folder / "trace.parquet").columns["llm_latency_s"].astype(float)
+    assert fitted.llm_latency_s == pytest.approx(latency.mean())
+    assert fitted.vocab_size == 48
+    assert fitted.temperature == 0.7
+    assert fitted.source["slm"] == "small"
+    assert estimate.find_trace(folder / "calibration.json") == folder / "trace.parquet"
+
+
+def test_nothing_heavy_is_imported(folder):
+    code = (
+        "import sys; from cuhlm_theory.cli import main\n"
+        f"main(['compare', '--calibration', {str(folder)!r}, '--resamples', '100', '--json'])\n"
+        "heavy = ('torch', 'pandas', 'sklearn', 'sympy', 'cvxpy', 'matplotlib', 'transformers')\n"
+        "print([name for name in heavy if name in sys.modules], file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr.strip() == "[]"
+    json.loads(done.stdout)
