@@ -16,7 +16,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from cuhlm_theory._checks import Floats, as_count, as_distribution, as_probability
+from cuhlm_theory._checks import Floats, as_count, as_distribution, as_nonnegative, as_probability
 from cuhlm_theory.errors import InfeasibleError
 
 __all__ = [
@@ -519,7 +519,8 @@ def printed_k_offline(
         raise ValueError(f"k_grid must increase; got {sizes.tolist()}")
     denominator = np.broadcast_to(_denominator(draft_prob, rejection), profile.shape[:1])
     allowed = float(as_probability("budget", budget))
-    mean = np.average(2.0 * profile / denominator[:, None], axis=0, weights=weight)  # [K]
+    mass = np.ones(len(profile)) if weight is None else as_nonnegative("weight", weight)
+    mean = np.average(2.0 * profile / denominator[:, None], axis=0, weights=mass)  # [K]
     meets = np.flatnonzero(mean <= allowed + _ROUNDING)
     if meets.size == 0:
         raise InfeasibleError(
