@@ -1,7 +1,7 @@
 """Decode prompts with many schemes, keep every token, and set the schemes side by side.
 
 ``python -m calibration.runs --out DIR`` decodes the shipped prompts with the built-in pair. It writes a file
-per run and prompt as it goes, so an interrupted call goes on where it stopped and ends with the same result:
+per run as it goes, so an interrupted call goes on where it stopped and ends with the same result:
 
 ``decoded.parquet``
     one row a committed token: the columns of `calibration.decoding.records`, with ``run`` and ``prompt``
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 DECODED_FILE, ANSWERS_FILE, FRONT_FILE = "decoded.parquet", "answers.parquet", "front.csv"
 METADATA_KEY = b"cuhlm"
-"""Where a parquet file keeps its header, a JSON object."""
+"""Where a parquet file keeps its header, a JSON object; `calibration.compare.read_decoded` reads it."""
 
 _SKIPPING = ("u-hlm", "rand-hlm", "cu-hlm-offline", "cu-hlm-online", "cu-hlm-exact", "verify-on-sync")
 
@@ -98,13 +98,6 @@ def default_runs(
 # ---------------------------------------------------------------------------------------------------- running
 
 
-@dataclass(frozen=True, slots=True)
-class _Job:
-    run: int
-    prompt: int
-    part: Path
-
-
 def execute(
     load: Callable[[], "Pair"],
     prompts: Sequence["Prompt"],
@@ -153,13 +146,8 @@ def execute(
     header = _header(pair, prompts, runs, system, seed, note)
     store = out / "parts"
     _open_store(store, header)
-    todo = [
-        job
-        for number in range(len(prompts))
-        for run in range(len(runs))
-        if not (job := _Job(run, number, store / f"{run:03d}-{number:04d}.json")).part.is_file()
-    ]
-    work = _Work(prompts=tuple(prompts), runs=tuple(runs), system=system, seed=seed)
+    work = _Work(prompts=tuple(prompts), runs=tuple(runs), system=system, seed=seed, store=store)
+    todo = [run for run in range(len(runs)) if not work.part(run).is_file()]
     _work_off(todo, load, pair, work, jobs)
     return _join(pair, prompts, runs, header, out)
 
@@ -170,21 +158,39 @@ class _Work:
     runs: tuple[Run, ...]
     system: System
     seed: int
+    store: Path
 
-    def do(self, pair: "Pair", job: _Job) -> None:
+    def part(self, run: int) -> Path:
+        return self.store / f"{run:03d}.json"
+
+    def do(self, pair: "Pair", run: int) -> None:
+        """Decode all prompts with one run, in step, and store the rows."""
         from calibration.collect import _context, _stop_tokens
+        from calibration.decoding.batch import in_step
 
-        settings = self.runs[job.run].settings
-        decoded = decode(
-            pair.slm,
-            pair.llm,
-            _context(pair, self.prompts[job.prompt], settings),  # type: ignore[arg-type]
-            settings,
-            Clock(system=self.system),
-            rng=np.random.default_rng([self.seed, job.prompt, job.run]),
-            stop_tokens=_stop_tokens(pair),
-        )
-        _write_whole(job.part, json.dumps({name: c.tolist() for name, c in decoded.columns.items()}).encode())
+        settings = self.runs[run].settings
+        contexts = [_context(pair, prompt, settings) for prompt in self.prompts]  # type: ignore[arg-type]
+        found: dict[int, Decoded] = {}
+
+        def answer(number: int, sessions: Sequence[Any]) -> None:
+            found[number] = decode(
+                pair.slm,
+                pair.llm,
+                contexts[number],
+                settings,
+                Clock(system=self.system),
+                rng=np.random.default_rng([self.seed, number, run]),
+                stop_tokens=_stop_tokens(pair),
+                sessions=sessions,
+            )
+
+        room = max(map(len, contexts)) + settings.max_new_tokens
+        in_step((pair.slm, pair.llm), len(contexts), room, self.system.codec.vocab_size, answer)
+        rows = [
+            {name: column.tolist() for name, column in found[number].columns.items()}
+            for number in range(len(contexts))
+        ]
+        _write_whole(self.part(run), json.dumps(rows).encode())
 
 
 _PROCESS: dict[str, Any] = {}
@@ -197,19 +203,19 @@ def _start(load: Callable[[], "Pair"], work: _Work) -> None:
     _PROCESS.update(pair=load(), work=work)
 
 
-def _step(job: _Job) -> None:
-    _PROCESS["work"].do(_PROCESS["pair"], job)
+def _step(run: int) -> None:
+    _PROCESS["work"].do(_PROCESS["pair"], run)
 
 
-def _work_off(todo: list[_Job], load: Callable[[], "Pair"], pair: "Pair", work: _Work, jobs: int) -> None:
+def _work_off(todo: list[int], load: Callable[[], "Pair"], pair: "Pair", work: _Work, jobs: int) -> None:
     from tqdm import tqdm
 
     def bar(steps: Iterator[None]) -> None:
-        for _ in tqdm(steps, total=len(todo), desc="answers", file=sys.stderr, mininterval=5):
+        for _ in tqdm(steps, total=len(todo), desc="runs", file=sys.stderr, mininterval=5):
             pass
 
     if jobs <= 1:
-        bar(work.do(pair, job) for job in todo)
+        bar(work.do(pair, run) for run in todo)
         return
     import multiprocessing
 
@@ -237,11 +243,25 @@ def _header(
         "prompts": [prompt.name for prompt in prompts],
         "prompts_sha256": hashlib.sha256("\0".join(p.text for p in prompts).encode()).hexdigest(),
         "system": asdict(system),
-        "runs": [{"name": run.name, **asdict(run.settings)} for run in runs],
+        "runs": [_described(run) for run in runs],
         "versions": {
             "python": platform.python_version(),
             **{name: version(name) for name in ("torch", "transformers", "numpy", "scipy")},
         },
+    }
+
+
+def _described(run: Run) -> dict[str, Any]:
+    """Return the settings of a run; the numbers that its scheme reads stand at the top as well."""
+    policy = run.settings.policy
+    return {
+        "name": run.name,
+        **asdict(run.settings),
+        "threshold": policy.threshold if run.settings.rules.skip == "threshold" else None,
+        "k": policy.offline_k if run.settings.rules.payload == "offline" else None,
+        "truncation_budget": policy.truncation_budget,
+        "skip_probability": policy.skip_rate if run.settings.rules.skip == "random" else None,
+        "num_drafts": run.settings.num_drafts if run.settings.rules.drafts_several else None,
     }
 
 
@@ -273,9 +293,9 @@ def _join(
     from calibration.collect import _context
 
     tables, answers = [], []
-    for number, prompt in enumerate(prompts):
-        for run, chosen in enumerate(runs):
-            rows = json.loads((out / "parts" / f"{run:03d}-{number:04d}.json").read_text(encoding="utf-8"))
+    for run, chosen in enumerate(runs):
+        part = json.loads((out / "parts" / f"{run:03d}.json").read_text(encoding="utf-8"))
+        for number, (prompt, rows) in enumerate(zip(prompts, part, strict=True)):
             length = len(rows["token"])
             typed = columns([{name: rows[name][i] for name in rows} for i in range(length)])
             tables.append(
@@ -419,39 +439,6 @@ def _write_front(path: Path, rows: list[dict[str, Any]], header: dict[str, Any])
             }
         )
     _write_whole(path, text.getvalue().encode())
-
-
-def read_decoded(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-    """Read ``decoded.parquet``.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-
-    Returns
-    -------
-    header : dict
-        Pair, seed, settings of each run, system, versions.
-    columns : dict of ndarray
-        One entry a token.
-
-    Raises
-    ------
-    ValueError
-        If the file is missing or is not one that `execute` wrote.
-    """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        table = pq.read_table(path)
-        header = json.loads((table.schema.metadata or {})[METADATA_KEY])
-    except FileNotFoundError:
-        raise ValueError(f"decoded tokens must be in {path}; the file is missing") from None
-    except (KeyError, json.JSONDecodeError, pa.ArrowInvalid, OSError) as error:
-        raise ValueError(f"{path} must be written by calibration.runs; got {type(error).__name__}") from None
-    return header, {name: table.column(name).to_numpy() for name in table.column_names}
 
 
 # ---------------------------------------------------------------------------------------------------- command

@@ -18,6 +18,7 @@ from calibration.decoding import (
     Clock,
     Convention,
     Settings,
+    batch,
     decode,
     laws,
     multi,
@@ -165,6 +166,56 @@ def test_every_pass_of_every_scheme_equals_one_without_a_cache(pair, scheme, bon
         stage = run(sessions, chosen, laws.Draws(np.random.default_rng(seed)), measure=True)
         assert len(stage.text) == len(PROMPT) + 12
         assert not np.isnan([row["tv"] for row in stage.rows]).any()
+
+
+@pytest.mark.parametrize("scheme", ["cu-hlm-exact", "verify-on-sync"])
+def test_decodings_in_step_say_what_each_says_alone(pair, scheme):
+    found = {}
+    prompts = [PROMPT, [4, 5], [6, 7, 8, 9, 10, 11]]
+
+    def options(row: int) -> dict[str, Any]:
+        return {"rng": np.random.default_rng(row), "stop_tokens": [2]}
+
+    def work(row: int, sessions: Any) -> None:
+        clock = Clock(system=system(12))
+        found[row] = decode(*pair, prompts[row], setting(scheme), clock, sessions=sessions, **options(row))
+
+    batch.in_step(pair, 3, 24, 12, work)
+    for row, prompt in enumerate(prompts):
+        alone = decode(*pair, prompt, setting(scheme), Clock(system=system(12)), **options(row))
+        assert found[row].tokens == alone.tokens
+        np.testing.assert_allclose(found[row].columns["tv"], alone.columns["tv"], atol=1e-5)
+
+
+@budget(max_examples=15)
+@given(st.integers(0, 10**6))
+def test_a_shared_batch_gives_each_row_the_logits_of_a_full_pass(pair, seed):
+    rng = np.random.default_rng(seed)
+    model = batch.RowModel(pair[1], 4, 30, 12)
+    texts: list[list[int]] = [[] for _ in range(4)]
+    for _ in range(5):
+        rows = [row for row in range(4) if rng.random() < 0.7] or [0]
+        for row in rows:  # roll some back
+            cut = int(rng.integers(0, 3))
+            texts[row] = texts[row][: max(len(texts[row]) - cut, 0)]
+            model.length[row] = len(texts[row])
+        new = [rng.integers(0, 12, rng.integers(1, 5)).tolist() for _ in rows]
+        keep = min(map(len, new))
+        logits = model.feed(rows, new, keep)
+        for row, more, found in zip(rows, new, logits, strict=True):
+            texts[row] += more
+            np.testing.assert_allclose(found, full_logits(pair[1], texts[row])[-keep:], atol=2e-5)
+
+
+def test_an_error_in_one_row_is_raised_and_leaves_no_row_waiting(pair):
+    def work(row: int, sessions: Any) -> None:
+        sessions[0].catch_up([1, 2])
+        if row == 1:
+            raise RuntimeError("row 1 gave up")
+        sessions[1].catch_up([1, 2])
+
+    with pytest.raises(RuntimeError, match="row 1 gave up"):
+        batch.in_step(pair, 3, 24, 12, work)
 
 
 def test_a_text_longer_than_the_context_is_refused(pair):

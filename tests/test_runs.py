@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from calibration import runs
+from calibration.compare import read_decoded
 from calibration.decoding import Settings
 from calibration.pairs import Pair
 from calibration.prompts import Prompt
@@ -87,7 +88,7 @@ def test_an_interrupted_call_resumes_to_the_same_tokens(pair, chosen, made, tmp_
 
     def breaks(*arguments, **options):
         calls.append(1)
-        if len(calls) == 4:
+        if len(calls) == 5:
             raise KeyboardInterrupt
         return decode(*arguments, **options)
 
@@ -95,10 +96,10 @@ def test_an_interrupted_call_resumes_to_the_same_tokens(pair, chosen, made, tmp_
     with pytest.raises(KeyboardInterrupt):
         runs.execute(lambda: pair, PROMPTS, chosen, SYSTEM, tmp_path, seed=3, note="tiny")
     assert not (tmp_path / runs.DECODED_FILE).exists()
-    assert len(list((tmp_path / "parts").glob("0*.json"))) == 3
+    assert len(list((tmp_path / "parts").glob("0*.json"))) == 2
     runs.execute(lambda: pair, PROMPTS, chosen, SYSTEM, tmp_path, seed=3, note="tiny")
-    assert len(calls) == 4 + 7
-    first, again = (runs.read_decoded(folder / runs.DECODED_FILE)[1] for folder in (made, tmp_path))
+    assert len(calls) == 6 + 6
+    first, again = (read_decoded(folder / runs.DECODED_FILE).columns for folder in (made, tmp_path))
     for name in first:
         if not name.endswith("measured_s"):
             np.testing.assert_array_equal(first[name], again[name], err_msg=name)
@@ -107,15 +108,16 @@ def test_an_interrupted_call_resumes_to_the_same_tokens(pair, chosen, made, tmp_
 def test_parts_of_other_inputs_are_not_used(pair, chosen, tmp_path):
     few = chosen[:2]
     runs.execute(lambda: pair, PROMPTS[:1], few, SYSTEM, tmp_path, seed=3)
-    before = runs.read_decoded(tmp_path / runs.DECODED_FILE)[1]["token"]
+    before = read_decoded(tmp_path / runs.DECODED_FILE).columns["token"]
     runs.execute(lambda: pair, PROMPTS[:1], few, SYSTEM, tmp_path, seed=4)
-    header, table = runs.read_decoded(tmp_path / runs.DECODED_FILE)
-    assert header["seed"] == 4
-    assert before.tolist() != table["token"].tolist()
+    found = read_decoded(tmp_path / runs.DECODED_FILE)
+    assert found.header["seed"] == 4
+    assert before.tolist() != found.columns["token"].tolist()
 
 
 def test_the_header_names_pair_seed_and_settings(made, chosen):
-    header, table = runs.read_decoded(made / runs.DECODED_FILE)
+    found = read_decoded(made / runs.DECODED_FILE)
+    header, table = found.header, found.columns
     assert header["slm"] == "tiny"
     assert header["seed"] == 3
     assert [run["scheme"] for run in header["runs"]] == [run.settings.scheme for run in chosen]
@@ -133,7 +135,7 @@ def test_the_front_says_what_the_tokens_say(made):
     comments = [line for line in lines if line.startswith("#")]
     assert any("tiny" in line for line in comments)
     rows = {row["run"]: row for row in csv.DictReader(line for line in lines if not line.startswith("#"))}
-    table = runs.read_decoded(made / runs.DECODED_FILE)[1]
+    table = read_decoded(made / runs.DECODED_FILE).columns
     assert float(rows["slm"]["skip_rate"]) == 1.0
     assert float(rows["slm"]["uplink_bit_per_token"]) == 0.0
     assert float(rows["llm"]["cosine_to_llm"]) == 1.0
@@ -182,16 +184,11 @@ def test_refusals(pair, chosen, tmp_path):
         runs.execute(lambda: pair, [], chosen, SYSTEM, tmp_path)
     with pytest.raises(ValueError, match="prompt long must have at most 26 tokens; got 27"):
         runs.execute(lambda: pair, [Prompt("long", "a" * 27)], chosen, SYSTEM, tmp_path)
-    with pytest.raises(ValueError, match="the file is missing"):
-        runs.read_decoded(tmp_path / "none.parquet")
-    (tmp_path / "bad.parquet").write_text("no table")
-    with pytest.raises(ValueError, match="must be written by calibration"):
-        runs.read_decoded(tmp_path / "bad.parquet")
 
 
 def test_a_greedy_run_is_judged_at_temperature_one(pair, chosen, tmp_path):
     greedy = [replace(run, settings=replace(run.settings, temperature=0.0)) for run in chosen[1:3]]
     runs.execute(lambda: pair, PROMPTS[:1], greedy, SYSTEM, tmp_path)
-    table = runs.read_decoded(tmp_path / runs.DECODED_FILE)[1]
+    table = read_decoded(tmp_path / runs.DECODED_FILE).columns
     assert table["token"][table["run"] == 0].tolist() == table["token"][table["run"] == 1].tolist()
     assert json.loads((tmp_path / "parts" / "header.json").read_text())["runs"][0]["temperature"] == 0.0

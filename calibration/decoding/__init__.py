@@ -37,6 +37,7 @@ def decode(
     stop_tokens: Collection[int] = (),
     measure: bool = True,
     on_rows: Callable[[list[Row]], None] | None = None,
+    sessions: Sequence[Any] | None = None,
 ) -> Decoded:
     """Decode one prompt with one scheme.
 
@@ -58,6 +59,8 @@ def decode(
         Whether to compute the exact bias of every context (the large model's laws come with its catch-up).
     on_rows : callable, optional
         Told of the rows of each round when they are committed; rows of skipped tokens are measured later.
+    sessions : pair of sessions, optional
+        Fresh sessions of both models that share their passes with other decodings (`batch.in_step`).
 
     Returns
     -------
@@ -73,7 +76,7 @@ def decode(
     stage = Stage(prompt, settings.max_new_tokens, stop_tokens, measure=measure, on_rows=on_rows)
     draws = rng if isinstance(rng, Draws) else Draws(rng)
     size = clock.system.codec.vocab_size
-    device, server = CachedModel(slm, size), CachedModel(llm, size)
+    device, server = sessions or (CachedModel(slm, size), CachedModel(llm, size))
     if settings.rules.drafts_several:
         _multi.run(device, server, settings, clock, draws, stage)
     else:
