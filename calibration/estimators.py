@@ -479,7 +479,7 @@ def attenuation(
 
 
 def _sampling_noise(mean: Floats, beta: Floats, num_samples: int, rng: np.random.Generator) -> Floats:
-    """Simulate the standard errors of the line and correlation on u from the binomial draws alone, shape [3]."""
+    """Simulate how the binomial draws alone move slope, intercept and correlation, standard errors [3]."""
     rows = max(1, _CHUNK_FLOATS // mean.size)
     found = []
     for start in range(0, _NUM_SIMULATIONS, rows):
