@@ -1,0 +1,626 @@
+"""The channel: what rate a link carries, and how long a packet takes on it."""
+
+import sympy as sp
+
+from derivations.rules import (
+    ChangeVariable,
+    Coefficients,
+    Combine,
+    Concave,
+    Evaluate,
+    Fundamental,
+    Linear,
+    Monotone,
+    OnlyRoot,
+    PositiveRoot,
+    Solve,
+)
+from derivations.statement import Builder, Statement, Step, at, eq, le, lt
+
+bandwidth, snr, mean_snr = sp.symbols("W gamma gammabar", positive=True)
+power, noise_psd, gain = sp.symbols("P N_0 g", positive=True)
+signal, noise = sp.symbols("S N", positive=True)
+radius, time, delta = sp.symbols("r t delta", positive=True)
+bits = sp.Symbol("B", positive=True)
+rate = sp.Symbol("R", positive=True)
+outage = sp.Symbol("epsilon", positive=True)
+
+SOURCE_CU = "CU eq. (6), arXiv:2505.11788v1"
+
+
+def _gaussian_entropy(variance: sp.Symbol) -> sp.Expr:
+    """Differential entropy of a circular complex Gaussian in nat, as an integral over the squared radius."""
+    density = sp.exp(-radius / variance) / (sp.pi * variance)
+    # the area element is pi d(r) for r the squared radius
+    return sp.Integral(-sp.log(density) * density * sp.pi, (radius, 0, sp.oo))
+
+
+def awgn_capacity() -> Statement:
+    """Derive C = W log2(1 + SNR) as the difference of two Gaussian entropies.
+
+    Returns
+    -------
+    Statement
+        The rate of W complex channel uses a second.
+    """
+    total = _gaussian_entropy(signal).subs(signal, signal + noise)
+    alone = _gaussian_entropy(noise)
+    received = eq(total, sp.log(sp.pi * sp.E * (signal + noise)))
+    floor = eq(alone, sp.log(sp.pi * sp.E * noise))
+    nats = sp.Symbol("I", positive=True)
+    difference = eq(nats, total - alone)
+    per_use = eq(nats, sp.log(1 + signal / noise))
+    capacity = sp.Symbol("C", positive=True)
+    definition = eq(capacity, bandwidth * nats / sp.log(2))
+    claim = eq(capacity, bandwidth * sp.log(1 + signal / noise, 2))
+    return Statement(
+        name="capacity.awgn_capacity",
+        title="Capacity of the Gaussian channel",
+        section="§1.1",
+        source=SOURCE_CU,
+        status="printed",
+        functions=("capacity.awgn_capacity_bit_per_s",),
+        assumptions=(
+            "W complex channel uses a second; circular Gaussian noise of power N; input power S.",
+            "A Gaussian input is optimal (Shannon), so the mutual information I is h(S + N) - h(N).",
+        ),
+        assumed=(difference, definition),
+        claims=(claim,),
+        steps=(
+            Step(
+                text="Entropy of the received signal, integrating over the squared radius r.",
+                claim=received,
+                rule=Evaluate(),
+            ),
+            Step(text="Entropy of the noise, likewise.", claim=floor, rule=Evaluate()),
+            Step(text="Subtract.", claim=per_use, rule=Evaluate(), uses=(difference, received, floor)),
+            Step(
+                text="W uses a second, and ln 2 nat a bit.",
+                claim=claim,
+                rule=Evaluate(),
+                uses=(definition, per_use),
+            ),
+        ),
+    )
+
+
+def rayleigh_ergodic_capacity() -> Statement:
+    """Derive the ergodic capacity over Rayleigh fading.
+
+    Returns
+    -------
+    Statement
+        The capacity through the exponential integral.
+    """
+    density = sp.exp(-snr / mean_snr) / mean_snr
+    spread = sp.log(1 + snr) * density
+    tail = sp.exp(-snr / mean_snr) / (1 + snr)
+    whole = (snr, 0, sp.oo)
+    parts = -sp.log(1 + snr) * sp.exp(-snr / mean_snr)
+    slope = eq(sp.Derivative(parts, snr), spread - tail)
+    upper = eq(sp.Limit(parts, snr, sp.oo, "-"), 0)
+    lower = eq(sp.Limit(parts, snr, 0), 0)
+    nothing = eq(sp.Integral(spread - tail, whole), 0)
+    swap = eq(sp.Integral(spread, whole), sp.Integral(tail, whole))
+    exponential = sp.Integral(sp.exp(-time) / time, (time, 1 / mean_snr, sp.oo))
+    shifted = eq(sp.Integral(tail, whole), sp.exp(1 / mean_snr) * exponential)
+    definition = eq(exponential, sp.expint(1, 1 / mean_snr))
+    capacity = sp.Symbol("Cbar", positive=True)
+    start = eq(capacity, bandwidth * sp.Integral(spread, whole) / sp.log(2))
+    claim = eq(capacity, bandwidth * sp.exp(1 / mean_snr) * sp.expint(1, 1 / mean_snr) / sp.log(2))
+    return Statement(
+        name="capacity.rayleigh_ergodic_capacity",
+        title="Ergodic capacity over Rayleigh fading",
+        section="§1.2",
+        source="textbook",
+        status="printed",
+        functions=("capacity.rayleigh_ergodic_capacity_bit_per_s",),
+        assumptions=(
+            "The SNR is exponential with mean gammabar (Rayleigh amplitude) and known at the receiver; "
+            "a packet spans many coherence blocks.",
+            "E_1(z) is by definition the integral of exp(-t)/t from z to infinity.",
+        ),
+        assumed=(start, definition),
+        claims=(claim,),
+        steps=(
+            Step(text="Product rule, to integrate by parts.", claim=slope, rule=Evaluate()),
+            Step(text="The boundary term vanishes at infinity,", claim=upper, rule=Evaluate()),
+            Step(text="and at 0.", claim=lower, rule=Evaluate()),
+            Step(
+                text="So the integral of the right side is 0.",
+                claim=nothing,
+                rule=Fundamental(),
+                uses=(slope, upper, lower),
+            ),
+            Step(text="The logarithm is gone.", claim=swap, rule=Linear(), uses=(nothing,)),
+            Step(
+                text="Change to t = (1 + gamma) / gammabar.",
+                claim=shifted,
+                rule=ChangeVariable(snr, mean_snr * time - 1, time),
+            ),
+            Step(
+                text="Name the integral.",
+                claim=claim,
+                rule=Combine(
+                    (
+                        1,
+                        bandwidth / sp.log(2),
+                        bandwidth / sp.log(2),
+                        bandwidth / sp.log(2) * sp.exp(1 / mean_snr),
+                    )
+                ),
+                uses=(start, swap, shifted, definition),
+            ),
+        ),
+    )
+
+
+def rayleigh_outage_capacity() -> Statement:
+    """Derive the rate that a Rayleigh link falls short of with probability epsilon.
+
+    Returns
+    -------
+    Statement
+        The outage capacity.
+    """
+    density = sp.exp(-time / mean_snr) / mean_snr
+    threshold = sp.Symbol("gamma_epsilon", real=True)
+    level = sp.Symbol("epsilon", positive=True)
+    falls = eq(sp.Integral(density, (time, 0, threshold)), 1 - sp.exp(-threshold / mean_snr))
+    asked = eq(1 - sp.exp(-threshold / mean_snr), level)
+    rises = lt(0, sp.Derivative(1 - sp.exp(-threshold / mean_snr) - level, threshold))
+    root = eq(threshold, -mean_snr * sp.log(1 - level))
+    capacity = sp.Symbol("C_epsilon", positive=True)
+    definition = eq(capacity, bandwidth * sp.log(1 + threshold, 2))
+    claim = eq(capacity, bandwidth * sp.log(1 - mean_snr * sp.log(1 - level), 2))
+    return Statement(
+        name="capacity.rayleigh_outage_capacity",
+        title="Outage capacity over Rayleigh fading",
+        section="§1.2",
+        source="textbook",
+        status="printed",
+        functions=("capacity.rayleigh_outage_capacity_bit_per_s",),
+        assumptions=(
+            "The SNR is exponential with mean gammabar and constant over a packet.",
+            "C_epsilon is the rate at the SNR gamma_epsilon that the link misses with probability epsilon < "
+            "1.",
+        ),
+        assumed=(asked, definition),
+        claims=(claim,),
+        steps=(
+            Step(text="Probability that the SNR is below gamma_epsilon.", claim=falls, rule=Evaluate()),
+            Step(text="It rises with gamma_epsilon,", claim=rises, rule=Evaluate()),
+            Step(
+                text="so it is epsilon at one point only.",
+                claim=root,
+                rule=OnlyRoot(threshold),
+                uses=(asked, rises),
+            ),
+            Step(text="Insert into the rate.", claim=claim, rule=Evaluate(), uses=(definition, root)),
+        ),
+    )
+
+
+def rate_adaptive_divergence() -> Statement:
+    """Show that the mean latency of a rate-adaptive link over Rayleigh fading is infinite.
+
+    Returns
+    -------
+    Statement
+        A lower bound on the mean that grows without limit.
+    """
+    latency = bits * sp.log(2) / (bandwidth * sp.log(1 + snr))
+    gap = snr - sp.log(1 + snr)
+    rises = lt(0, sp.Derivative(gap, snr))
+    slope = eq(sp.Derivative(gap, snr), snr / (1 + snr))
+    start = eq(sp.Limit(gap, snr, 0), 0)
+    below = lt(sp.log(1 + snr), snr)
+    floor = bits * sp.log(2) / bandwidth
+    slower = lt(floor / snr, latency)
+    density = sp.exp(-snr / mean_snr) / mean_snr
+    least = sp.exp(-1 / mean_snr) / mean_snr
+    shortfall = sp.Symbol("s", positive=True)
+    left = density.subs(snr, 1 - shortfall)
+    grows = lt(0, sp.Derivative(left, shortfall))
+    from_one = eq(sp.Limit(left, shortfall, 0), least)
+    dense_below = lt(least, left)
+    bound = floor * least * sp.Integral(1 / snr, (snr, delta, 1))
+    value = eq(bound, -floor * least * sp.log(delta))
+    claim = eq(sp.Limit(-floor * least * sp.log(delta), delta, 0), sp.oo)
+    return Statement(
+        name="capacity.rate_adaptive_divergence",
+        title="The mean latency of a rate-adaptive Rayleigh link is infinite",
+        section="§1.3",
+        source="here",
+        status="new",
+        functions=("capacity.rate_adaptive_mean_latency_s",),
+        assumptions=("The SNR is exponential; a packet of B > 0 bits takes B / C(gamma).",),
+        claims=(claim,),
+        steps=(
+            Step(text="Compare ln(1 + gamma) with gamma.", claim=slope, rule=Evaluate()),
+            Step(text="The difference rises,", claim=rises, rule=Evaluate()),
+            Step(text="from 0.", claim=start, rule=Evaluate()),
+            Step(
+                text="So the rate is below its linear bound.",
+                claim=below,
+                rule=Monotone(snr),
+                uses=(rises, start),
+            ),
+            Step(
+                text="So a packet takes longer than a multiple of 1/gamma "
+                "(multiply the line before by B ln 2 / (W gamma ln(1 + gamma)) > 0).",
+                claim=slower,
+                rule=Combine((floor / (snr * sp.log(1 + snr)),)),
+                uses=(below,),
+            ),
+            Step(text="The density of the SNR at 1 - s grows with s,", claim=grows, rule=Evaluate()),
+            Step(text="from its value at 1,", claim=from_one, rule=Evaluate()),
+            Step(
+                text="so left of 1 it is above that value.",
+                claim=dense_below,
+                rule=Monotone(shortfall),
+                uses=(grows, from_one),
+            ),
+            Step(
+                text="Hence the part of the mean with gamma between delta and 1 is at least",
+                claim=value,
+                rule=Evaluate(),
+            ),
+            Step(text="which has no bound as delta falls to 0.", claim=claim, rule=Evaluate()),
+        ),
+        glue="The mean is at least its part over [delta, 1], for every delta.",
+    )
+
+
+def arq_success_probability() -> Statement:
+    """Derive the chance that one packet gets through at a fixed rate.
+
+    Returns
+    -------
+    Statement
+        The success probability.
+    """
+    density = sp.exp(-time / mean_snr) / mean_snr
+    needed = sp.Symbol("gamma_R", positive=True)
+    asked = eq(sp.log(1 + needed, 2), rate)
+    root = eq(needed, 2**rate - 1)
+    passes = eq(sp.Integral(density, (time, needed, sp.oo)), sp.exp(-needed / mean_snr))
+    chance = sp.Symbol("p", positive=True)
+    definition = eq(chance, sp.Integral(density, (time, needed, sp.oo)))
+    claim = eq(chance, sp.exp(-(2**rate - 1) / mean_snr))
+    return Statement(
+        name="capacity.arq_success_probability",
+        title="Chance that a packet gets through at a fixed rate",
+        section="§1.4",
+        source="textbook",
+        status="printed",
+        functions=("capacity.arq_success_probability",),
+        assumptions=(
+            "The SNR is exponential and drawn afresh for each packet; R bit/s/Hz need log2(1 + gamma) >= R.",
+        ),
+        assumed=(asked, definition),
+        claims=(claim,),
+        steps=(
+            Step(text="The SNR that carries R.", claim=root, rule=Solve(needed), uses=(asked,)),
+            Step(text="Probability of at least that SNR.", claim=passes, rule=Evaluate()),
+            Step(text="Insert.", claim=claim, rule=Evaluate(), uses=(definition, passes, root)),
+        ),
+    )
+
+
+def arq_mean_latency() -> Statement:
+    """Derive the mean time of retransmission until success.
+
+    Returns
+    -------
+    Statement
+        The mean latency at a fixed rate.
+    """
+    lost = sp.Symbol("ell", positive=True)
+    count = sp.Symbol("n", integer=True, positive=True)
+    attempts = sp.Symbol("A", positive=True)
+    chance = sp.exp(-(2**rate - 1) / mean_snr)
+    geometric = sp.Symbol("p", positive=True)
+    partial = sp.Symbol("m", integer=True, positive=True)
+    many = sp.Sum(lost ** (count - 1), (count, 1, partial))
+    finite = eq(many * (1 - lost), 1 - lost**partial)
+    ratio = sp.Symbol("rho", positive=True)
+    vanishes = eq(sp.Limit(sp.exp(-ratio * partial), partial, sp.oo, "-"), 0)
+    limit = eq(attempts * geometric, 1)
+    definition = eq(geometric, chance)
+    latency = sp.Symbol("T", positive=True)
+    spent = eq(latency, bits * attempts / (bandwidth * rate))
+    inverse = eq(attempts, 1 / geometric)
+    claim = eq(latency, bits / (bandwidth * rate * chance))
+    return Statement(
+        name="capacity.arq_mean_latency",
+        title="Mean latency with retransmission",
+        section="§1.4",
+        source="here",
+        status="new",
+        functions=("capacity.arq_mean_latency_s", "capacity.packet_latency_s"),
+        assumptions=(
+            "Attempts are independent; each takes B / (W R); feedback is free.",
+            "A is the sum of ell^(n-1) over n >= 1, the chances ell^(n-1) = (1-p)^(n-1) that attempt n is "
+            "needed.",
+        ),
+        assumed=(limit, definition, spent),
+        claims=(finite, claim),
+        steps=(
+            Step(
+                text="Chances that attempts 1 to m are needed, summed and multiplied by p = 1 - ell.",
+                claim=finite,
+                rule=Evaluate(),
+            ),
+            Step(
+                text="What is missing vanishes as m grows (ell = exp(-rho)), so A p = 1.",
+                claim=vanishes,
+                rule=Evaluate(),
+            ),
+            Step(
+                text="Solve for the mean number of attempts.",
+                claim=inverse,
+                rule=Solve(attempts),
+                uses=(limit,),
+            ),
+            Step(
+                text="Insert the chance of success.",
+                claim=claim,
+                rule=Evaluate(),
+                uses=(spent, inverse, definition),
+            ),
+        ),
+    )
+
+
+def arq_spectral_efficiency() -> Statement:
+    """Derive the rate that minimises the mean latency of retransmission.
+
+    Returns
+    -------
+    Statement
+        The Lambert-W rate, with the second-order condition.
+    """
+    x = rate
+    goodput = sp.log(x) - (2**x - 1) / mean_snr
+    first = sp.Derivative(goodput, x)
+    slope = eq(first, 1 / x - sp.log(2) * 2**x / mean_snr)
+    second = sp.Derivative(goodput, x, x)
+    curved = eq(second, -1 / x**2 - sp.log(2) ** 2 * 2**x / mean_snr)
+    concave = lt(second, 0)
+    condition = eq(1 / x - sp.log(2) * 2**x / mean_snr, 0)
+    root = sp.LambertW(mean_snr) / sp.log(2)
+    best = sp.Symbol("R", positive=True)
+    solved = eq(best, root)
+    stationary = eq(sp.Subs(slope.rhs, x, root), 0)
+    claim = le(goodput, goodput.subs(x, root))
+    return Statement(
+        name="capacity.arq_spectral_efficiency",
+        title="Best rate with retransmission",
+        section="§1.4",
+        source="here",
+        status="new",
+        functions=("capacity.arq_spectral_efficiency",),
+        assumptions=(
+            "As for the mean latency; minimising B / (W R p) is maximising ln(R p), the logarithm of the "
+            "goodput.",
+        ),
+        assumed=(condition,),
+        claims=(solved, claim),
+        steps=(
+            Step(text="Differentiate ln(R p).", claim=slope, rule=Evaluate()),
+            Step(
+                text="Set the slope to 0 and solve; W is Lambert's function.",
+                claim=solved,
+                rule=Solve(x),
+                uses=(condition,),
+            ),
+            Step(text="Differentiate again.", claim=curved, rule=Evaluate()),
+            Step(
+                text="Both terms are negative: strictly concave.",
+                claim=concave,
+                rule=Combine((-1,), label="the two terms are negative"),
+                uses=(curved,),
+            ),
+            Step(text="The slope vanishes at the root.", claim=stationary, rule=Evaluate()),
+            Step(
+                text="So no other rate is as good.",
+                claim=claim,
+                rule=Concave(x),
+                uses=(concave, stationary),
+            ),
+        ),
+    )
+
+
+def short_packet_blocklength() -> Statement:
+    """Derive the number of channel uses a short packet needs.
+
+    Returns
+    -------
+    Statement
+        The positive root of the normal approximation.
+    """
+    nats_capacity, dispersion = sp.symbols("C D", positive=True)
+    quantile = sp.Symbol("q", positive=True)
+    root = sp.Symbol("y", positive=True)
+    normal = eq(nats_capacity * root**2 - quantile * sp.sqrt(dispersion) * root - bits, 0)
+    value = (
+        quantile * sp.sqrt(dispersion) + sp.sqrt(quantile**2 * dispersion + 4 * nats_capacity * bits)
+    ) / (2 * nats_capacity)
+    solved = eq(root, value)
+    uses = sp.Symbol("n", positive=True)
+    definition = eq(uses, root**2)
+    claim = eq(uses, value**2)
+    first_order = eq(sp.Limit(value**2 * nats_capacity / bits, bits, sp.oo, "-"), 1)
+    longer = lt(bits / nats_capacity, value**2)
+    variance = eq(1 - (1 + snr) ** (-2), snr * (snr + 2) / (1 + snr) ** 2)
+    return Statement(
+        name="capacity.short_packet_blocklength",
+        title="Channel uses of a short packet",
+        section="§1.5",
+        source="PPV, IEEE Trans. IT 2010, normal approximation",
+        status="printed",
+        functions=("capacity.short_packet_blocklength", "capacity.short_packet_latency_s"),
+        assumptions=(
+            "B = n C - sqrt(n D) q with q = Q^-1(epsilon) > 0, that is epsilon < 1/2; C and D in bit and "
+            "bit^2 "
+            "a complex channel use; the term of order log n is dropped.",
+            "y = sqrt(n).",
+        ),
+        assumed=(normal, definition),
+        claims=(claim, first_order, longer),
+        steps=(
+            Step(
+                text="The dispersion of a complex channel use over log2(e)^2, in both of its usual forms.",
+                claim=variance,
+                rule=Evaluate(),
+            ),
+            Step(
+                text="A quadratic in y = sqrt(n); only one root is positive.",
+                claim=solved,
+                rule=PositiveRoot(root),
+                uses=(normal,),
+            ),
+            Step(text="Square it.", claim=claim, rule=Evaluate(), uses=(definition, solved)),
+            Step(text="Long packets reach Shannon's count.", claim=first_order, rule=Evaluate()),
+            Step(
+                text="Short ones need strictly more, so Shannon's latency is optimistic.",
+                claim=longer,
+                rule=Coefficients(),
+            ),
+        ),
+    )
+
+
+def received_snr() -> Statement:
+    """State the link budget and how the SNR falls with bandwidth.
+
+    Returns
+    -------
+    Statement
+        The SNR, its decibels, and the capacity's rise to a limit as the band widens.
+    """
+    ratio = sp.Symbol("SNR", positive=True)
+    definition = eq(ratio, power * gain / (noise_psd * bandwidth))
+    decibel = eq(
+        10 * sp.log(power * gain / (noise_psd * bandwidth), 10),
+        10 * sp.log(power, 10)
+        + 10 * sp.log(gain, 10)
+        - 10 * sp.log(noise_psd, 10)
+        - 10 * sp.log(bandwidth, 10),
+    )
+    wide = eq(
+        sp.Limit(bandwidth * sp.log(1 + power * gain / (noise_psd * bandwidth), 2), bandwidth, sp.oo, "-"),
+        power * gain / (noise_psd * sp.log(2)),
+    )
+    return Statement(
+        name="capacity.received_snr",
+        title="Link budget",
+        section="§1.6",
+        source="textbook",
+        status="printed",
+        functions=("capacity.received_snr", "capacity.snr_from_db", "capacity.db_from_snr"),
+        assumptions=("Noise of density N_0 over the band W; SNR = P g / (N_0 W).",),
+        assumed=(definition,),
+        claims=(decibel, wide),
+        steps=(
+            Step(text="A product of powers is a sum of decibels.", claim=decibel, rule=Evaluate()),
+            Step(
+                text="A wider band spreads the power: the capacity has a limit.", claim=wide, rule=Evaluate()
+            ),
+        ),
+    )
+
+
+def log_distance_path_gain() -> Statement:
+    """Derive the log-distance path gain from a power law.
+
+    Returns
+    -------
+    Statement
+        The gain in linear scale and decibels.
+    """
+    distance, reference, exponent, gain_0 = sp.symbols("d d_0 n g_0", positive=True)
+    law = eq(
+        sp.Derivative(sp.log(gain_0 * (distance / reference) ** (-exponent)), distance), -exponent / distance
+    )
+    start = eq(at(gain_0 * (distance / reference) ** (-exponent), {distance: reference}), gain_0)
+    claim = eq(
+        10 * sp.log(gain_0 * (distance / reference) ** (-exponent), 10),
+        10 * sp.log(gain_0, 10)
+        - 10 * exponent * sp.log(distance, 10)
+        + 10 * exponent * sp.log(reference, 10),
+    )
+    return Statement(
+        name="capacity.log_distance_path_gain",
+        title="Log-distance path gain",
+        section="§1.6",
+        source="textbook",
+        status="printed",
+        functions=("capacity.log_distance_path_gain",),
+        assumptions=("The gain falls by the power n of the distance beyond d_0, where it is g_0.",),
+        claims=(law, start, claim),
+        steps=(
+            Step(text="The relative slope of the gain is -n / d,", claim=law, rule=Evaluate()),
+            Step(text="it starts at g_0,", claim=start, rule=Evaluate()),
+            Step(
+                text="and it is a line in decibels over the logarithm of distance.",
+                claim=claim,
+                rule=Evaluate(),
+            ),
+        ),
+    )
+
+
+def mean_packet_latency() -> Statement:
+    """Show which way the mean of 1/rate differs from 1/mean rate, and that latency falls with SNR.
+
+    Returns
+    -------
+    Statement
+        Jensen's inequality by its tangent, and two derivatives.
+    """
+    value, mean = sp.symbols("c m", positive=True)
+    tangent = le(2 / mean - value / mean**2, 1 / value)
+    square = eq(1 / value - (2 / mean - value / mean**2), (value - mean) ** 2 / (value * mean**2))
+    latency = bits / (bandwidth * sp.log(1 + snr, 2))
+    falls = lt(sp.Derivative(latency, snr), 0)
+    wider = lt(sp.Derivative(latency, bandwidth), 0)
+    return Statement(
+        name="capacity.mean_packet_latency",
+        title="A mean rate gives a latency that is too short",
+        section="§1.3",
+        source="here",
+        status="new",
+        functions=("capacity.mean_packet_latency_s", "capacity.rate_bit_per_s"),
+        assumptions=("Rates c > 0 with mean m; latency is B / c.",),
+        claims=(tangent, falls, wider),
+        steps=(
+            Step(text="Difference of 1/c and its tangent at m.", claim=square, rule=Evaluate()),
+            Step(
+                text="A square is not negative, so 1/c lies above the tangent, whose mean is 1/m: "
+                "E[B/c] >= B/E[c].",
+                claim=tangent,
+                rule=Coefficients(label="a square over a positive number"),
+            ),
+            Step(text="Latency falls with SNR", claim=falls, rule=Evaluate()),
+            Step(text="and with bandwidth.", claim=wider, rule=Evaluate()),
+        ),
+        glue="Expectation is linear and keeps order.",
+    )
+
+
+BUILDERS: tuple[Builder, ...] = (
+    awgn_capacity,
+    rayleigh_ergodic_capacity,
+    rayleigh_outage_capacity,
+    rate_adaptive_divergence,
+    mean_packet_latency,
+    arq_success_probability,
+    arq_mean_latency,
+    arq_spectral_efficiency,
+    short_packet_blocklength,
+    received_snr,
+    log_distance_path_gain,
+)

@@ -1,0 +1,529 @@
+"""Several drafts a round: how many tokens a round makes, and how many drafts are best."""
+
+import sympy as sp
+
+from derivations.rules import Coefficients, Combine, Evaluate, Numeric, OnlyRoot, Solve, SumOver
+from derivations.statement import Builder, Statement, at, eq, le, lt, rounds_to, step
+
+acceptance = sp.Symbol("alpha", positive=True)
+drafts = sp.Symbol("gamma", integer=True, positive=True)
+length = sp.Symbol("g", positive=True)
+"""Number of drafts as a real number."""
+ratio = sp.Symbol("L", positive=True)
+index = sp.Symbol("i", integer=True, nonnegative=True)
+power = sp.Symbol("q", positive=True)
+"""alpha to the power gamma + 1, between 0 and 1."""
+
+EXPECTED = (1 - acceptance ** (drafts + 1)) / (1 - acceptance)
+SOURCE_SD = "SD eq. (1), arXiv:2211.17192v2"
+SOURCE_TK = "TK, arXiv:2509.04576"
+
+
+def expected_tokens() -> Statement:
+    """Derive the tokens of a round as a sum over drafts, with its branch at acceptance 1."""
+    tail = sp.Sum(acceptance**index, (index, 0, drafts))
+    times = eq(tail * (1 - acceptance), 1 - acceptance ** (drafts + 1))
+    mean = sp.Symbol("E_N", positive=True)
+    definition = eq(mean * (1 - acceptance), 1 - acceptance ** (drafts + 1))
+    below = lt(acceptance, 1)
+    claim = eq(mean, EXPECTED)
+    certain = eq(sp.Sum(sp.Integer(1) ** index, (index, 0, drafts)), drafts + 1)
+    limit = eq(sp.Limit((1 - acceptance ** (length + 1)) / (1 - acceptance), acceptance, 1, "-"), length + 1)
+    return Statement(
+        name="drafting.expected_tokens",
+        title="Tokens of a round",
+        section="§10.1",
+        source=SOURCE_SD,
+        status="printed",
+        functions=("drafting.expected_tokens_per_round",),
+        assumptions=(
+            "gamma drafts, each kept with chance alpha, independently, up to the first that is not; the LLM "
+            "adds one token. "
+            "More than i tokens come if the first i drafts were kept: chance alpha^i for i <= gamma.",
+            "E_N is the sum of these chances; the line for E_N (1 - alpha) repeats the first step.",
+        ),
+        assumed=(definition, below),
+        claims=(times, claim, certain, limit),
+        steps=(
+            step("Sum the chances; times 1 - alpha the sum telescopes.", times, Evaluate()),
+            step("Divide, for alpha < 1: the printed form.", claim, Solve(mean), definition),
+            step("At alpha = 1, which the printed form leaves out, the sum is", certain, Evaluate()),
+            step("and that is also its limit.", limit, Evaluate()),
+        ),
+    )
+
+
+def draft_bound() -> Statement:
+    """Bound the tokens of a round whatever the number of drafts."""
+    below = lt(acceptance, 1)
+    gap = eq(1 / (1 - acceptance) - EXPECTED, acceptance ** (drafts + 1) / (1 - acceptance))
+    claim = lt((1 - power) / (1 - acceptance), 1 / (1 - acceptance))
+    limit = eq(
+        sp.Limit((1 - sp.exp(-ratio * length)) / (1 - acceptance), length, sp.oo, "-"), 1 / (1 - acceptance)
+    )
+    return Statement(
+        name="drafting.draft_bound",
+        title="A round never makes more than 1/(1 - alpha) tokens",
+        section="§10.1",
+        source="here",
+        status="new",
+        functions=("drafting.best_drafts_on_link",),
+        assumptions=("alpha < 1; q = alpha^(gamma + 1) > 0.",),
+        assumed=(below,),
+        claims=(gap, claim),
+        steps=(
+            step("What is missing,", gap, Evaluate()),
+            step("is positive,", claim, Coefficients(), below),
+            step("and vanishes as drafts are added (alpha^g = exp(-L g)).", limit, Evaluate()),
+        ),
+    )
+
+
+def latency_ratio() -> Statement:
+    """Normalise the round time by the LLM's pass."""
+    slm, llm, up = sp.symbols("tau_SLM tau_LLM tau_up", positive=True)
+    claim = eq((length * (slm + up) + llm) / llm, 1 + length * (slm + up) / llm)
+    bits, speed, one_pass = sp.symbols("B C tau_LLM", positive=True)
+    published = {bits: 32000 * 16, speed: 50_000_000, one_pass: sp.Rational("0.0445")}
+    slope = rounds_to(at(bits / (speed * one_pass), published), "0.23")
+    return Statement(
+        name="drafting.latency_ratio",
+        title="Latency ratio",
+        section="§10.1",
+        source=SOURCE_TK,
+        status="printed",
+        functions=("drafting.latency_ratio",),
+        assumptions=("Every draft takes tau_SLM and a packet of tau_up; one LLM pass a round.",),
+        claims=(claim, slope),
+        steps=(
+            step("A round in units of an LLM pass is 1 + g L.", claim, Evaluate()),
+            step(
+                "16 bit for each of 32000 tokens at 50 Mbit/s are 0.23 passes of 44.5 ms, as TK prints.",
+                slope,
+                Numeric(),
+            ),
+        ),
+    )
+
+
+def speculation_speedup() -> Statement:
+    """Derive the speed-up over the LLM alone and check the published examples."""
+    round_time = 1 + drafts * ratio
+    mean = sp.Symbol("E_N", positive=True)
+    time, alone = sp.symbols("D D_LLM", positive=True)
+    claim = eq(at((mean / time) / (1 / alone), {time: alone * round_time}), mean / (1 + drafts * ratio))
+
+    def value(alpha: sp.Rational, count: int, cost: sp.Rational) -> sp.Expr:
+        return at(EXPECTED / round_time, {acceptance: alpha, drafts: count, ratio: cost})
+
+    sd = rounds_to(value(sp.Rational(4, 5), 5, sp.Rational("0.1417")), "2.159")
+    tk = rounds_to(value(sp.Rational(3, 5), 7, sp.Rational("0.01")), "2.2972")
+    return Statement(
+        name="drafting.speculation_speedup",
+        title="Speed-up of speculation",
+        section="§10.1",
+        source="SD Theorem 3.8, arXiv:2211.17192v2; TK, arXiv:2509.04576",
+        status="printed",
+        functions=("drafting.speculation_speedup",),
+        assumptions=(
+            "A round takes 1 + gamma L passes of the LLM and makes E_N tokens; the LLM alone makes one a "
+            "pass.",
+        ),
+        claims=(claim, sd, tk),
+        steps=(
+            step("Tokens over time, relative to one token a pass.", claim, Evaluate()),
+            step("alpha = 0.8, L = 0.1417, five drafts:", sd, Numeric()),
+            step("alpha = 0.6, L = 0.01, seven drafts:", tk, Numeric()),
+        ),
+    )
+
+
+def operations_ratio() -> Statement:
+    """Count operations per token."""
+    cost = sp.Symbol("chat", nonnegative=True)
+    mean, missing = sp.symbols("E_N m", nonnegative=True)
+    work = drafts * cost + drafts + 1
+    tokens = sp.Symbol("N", positive=True)
+    claim = eq(
+        at(work / tokens, {tokens: EXPECTED}),
+        (1 - acceptance) * (drafts * cost + drafts + 1) / (1 - acceptance ** (drafts + 1)),
+    )
+    mean_is = eq(mean, drafts + 1 - missing)
+    least = le(mean, drafts + 1)
+    number = rounds_to(at((drafts + 1) / EXPECTED, {acceptance: sp.Rational(3, 5), drafts: 2}), "1.53")
+    return Statement(
+        name="drafting.operations_ratio",
+        title="Operations a token",
+        section="§10.1",
+        source="SD Theorem 3.11, arXiv:2211.17192v2",
+        status="printed",
+        functions=("drafting.operations_ratio",),
+        assumptions=(
+            "A draft costs chat LLM tokens; the LLM processes gamma + 1 positions; E_N tokens result. Each "
+            "of the gamma + 1 "
+            "chances in E_N is at most 1: E_N = gamma + 1 - m with m >= 0.",
+        ),
+        assumed=(mean_is,),
+        claims=(claim, least, number),
+        steps=(
+            step("Operations over tokens.", claim, Evaluate()),
+            step(
+                "A round never makes more tokens than the LLM processes, so a free draft model saves no "
+                "operations.",
+                least,
+                Combine(),
+                mean_is,
+            ),
+            step("alpha = 0.6, two drafts:", number, Numeric()),
+        ),
+    )
+
+
+def speculation_never_pays() -> Statement:
+    """Show that no number of drafts beats the LLM alone where alpha is at most L."""
+    unit, smaller = le(power, 1), le(acceptance, ratio)
+    powers = sp.IndexedBase("q")
+    mean = sp.Symbol("E_N", positive=True)
+    count = sp.Symbol("i", integer=True, positive=True)
+    term = le(acceptance * power, acceptance)
+    chances = sp.Sum(acceptance * powers[count], (count, 1, drafts))
+    summed = le(chances, acceptance * drafts)
+    mean_is = eq(mean, 1 + chances)
+    claim = le(mean, 1 + drafts * ratio)
+    return Statement(
+        name="drafting.speculation_never_pays",
+        title="Drafting does not pay where alpha is at most L",
+        section="§10.1",
+        source="here",
+        status="new",
+        functions=("drafting.speculate",),
+        assumptions=(
+            "alpha <= L. E_N is 1 plus the chances alpha^i = alpha q_i, i from 1 to gamma, with q_i = "
+            "alpha^(i-1) <= 1.",
+        ),
+        assumed=(unit, smaller, mean_is),
+        claims=(claim,),
+        steps=(
+            step("Each chance is at most alpha;", term, Coefficients(), unit),
+            step("sum them.", summed, SumOver(count, drafts, ((power, powers[count]),)), term),
+            step(
+                "So no number of drafts makes up for its time.",
+                claim,
+                Combine((1, 1, drafts)),
+                mean_is,
+                summed,
+                smaller,
+            ),
+        ),
+    )
+
+
+def speculate() -> Statement:
+    """Show that one draft is enough where the acceptance exceeds the latency ratio."""
+    pays = lt(ratio, acceptance)
+    one = eq(EXPECTED.subs(drafts, 1), 1 + acceptance)
+    gain = lt(1, (1 + acceptance) / (1 + ratio))
+    return Statement(
+        name="drafting.speculate",
+        title="Drafting pays where alpha exceeds L",
+        section="§10.1",
+        source="TK, arXiv:2509.04576 (asks for a speed-up above 1; the condition is made explicit here)",
+        status="new",
+        functions=("drafting.speculate",),
+        assumptions=("L < alpha.",),
+        assumed=(pays,),
+        claims=(one, gain),
+        steps=(
+            step("One draft makes this many tokens,", one, Evaluate()),
+            step("so one draft is faster than none.", gain, Coefficients(), pays),
+        ),
+    )
+
+
+def best_num_drafts() -> Statement:
+    """Show that the speed-up has one peak, and where the search may stop."""
+    mean = sp.Symbol("E", positive=True)
+    here, there = mean / (1 + length * ratio), (mean + power) / (1 + (length + 1) * ratio)
+    change = eq(
+        (there - here) * (1 + length * ratio) * (1 + (length + 1) * ratio),
+        power * (1 + length * ratio) - ratio * mean,
+    )
+    gain = power * (1 + length * ratio) - ratio * mean
+    later = gain.subs({power: power * acceptance, length: length + 1, mean: mean + power}, simultaneous=True)
+    step_down = eq(later - gain, -power * (1 - acceptance) * (1 + (length + 1) * ratio))
+    below = lt(acceptance, 1)
+    falls = lt(later, gain)
+    return Statement(
+        name="drafting.best_num_drafts",
+        title="The speed-up has one peak",
+        section="§10.1",
+        source="here",
+        status="new",
+        functions=("drafting.best_num_drafts",),
+        assumptions=("alpha < 1; E = E_N at g drafts, q = alpha^(g+1) is what one more draft adds.",),
+        assumed=(below,),
+        claims=(change, falls),
+        steps=(
+            step("One more draft changes the speed-up by a multiple of", change, Evaluate()),
+            step("That bracket changes by", step_down, Evaluate()),
+            step(
+                "and so only falls: once the speed-up stops rising it never rises again.",
+                falls,
+                Coefficients(),
+                below,
+            ),
+        ),
+    )
+
+
+def continuous_num_drafts() -> Statement:
+    """Derive the Lambert form of the best draft count."""
+    log_alpha = sp.Symbol("kappa", positive=True)  # -ln alpha
+    decay = sp.exp(-log_alpha * (length + 1))
+    speed = (1 - decay) / (1 + length * ratio)
+    numerator = log_alpha * decay * (1 + length * ratio) - ratio * (1 - decay)
+    slope = eq(sp.Derivative(speed, length) * (1 + length * ratio) ** 2, numerator)
+    curve = lt(sp.Derivative(numerator, length), 0)
+    shifted = sp.Symbol("w", positive=True)
+    put = shifted / log_alpha - 1 / log_alpha - 1 / ratio
+    scaled = eq(
+        numerator.subs(length, put) * sp.exp(shifted) / ratio,
+        shifted * sp.exp(1 + log_alpha * (1 / ratio - 1)) - sp.exp(shifted),
+    )
+    lambert = sp.Symbol("W", real=True)
+    equation = eq(lambert * sp.exp(lambert), -sp.exp(-log_alpha * (1 / ratio - 1)) / sp.E)
+    as_w = eq(
+        (shifted * sp.exp(1 + log_alpha * (1 / ratio - 1)) - sp.exp(shifted))
+        * sp.exp(-shifted)
+        * sp.exp(-1 - log_alpha * (1 / ratio - 1)),
+        shifted * sp.exp(-shifted) - sp.exp(-log_alpha * (1 / ratio - 1)) / sp.E,
+    )
+    back = eq(put.subs(shifted, -lambert), (lambert + 1) / (-log_alpha) - 1 / ratio)
+    branch = eq((log_alpha * (length + 1 / ratio) + 1).subs(length, put), shifted)
+    less = lt(ratio, 1)
+    positive = lt(0, log_alpha * (1 / ratio - 1))
+    printed = at(
+        (sp.LambertW(-(acceptance ** (1 / ratio - 1)) / sp.E, -1) + 1) / sp.log(acceptance) - 1 / ratio,
+        {acceptance: sp.Rational(3, 5), ratio: sp.Rational(1, 100)},
+    )
+    number = rounds_to(printed, "6.8657")
+    return Statement(
+        name="drafting.continuous_num_drafts",
+        title="Best draft count in closed form",
+        section="§10.1",
+        source=SOURCE_TK,
+        status="printed",
+        functions=("drafting.continuous_num_drafts", "drafting.printed_num_drafts"),
+        assumptions=(
+            "kappa = -ln alpha > 0, 0 < L < 1, g real. w = 1 + kappa (g + 1/L) > 1, so g = (w - 1)/kappa - "
+            "1/L.",
+            "W(z) solves W exp(W) = z; the branch W_(-1) is the solution below -1.",
+        ),
+        assumed=(less, equation),
+        claims=(slope, curve, back, number),
+        steps=(
+            step(
+                "Slope of the speed-up, times the square of the round time (times 1 - alpha).",
+                slope,
+                Evaluate(),
+            ),
+            step(
+                "The bracket falls in g: the speed-up has one stationary point, its maximum.",
+                curve,
+                Evaluate(),
+            ),
+            step("Write it in w,", scaled, Evaluate()),
+            step("so that it vanishes where w exp(-w) has this value.", as_w, Evaluate()),
+            step(
+                "The exponent is positive, so the value lies in (0, 1/e) and both branches exist;",
+                positive,
+                Coefficients(),
+                less,
+            ),
+            step(
+                "w is 1 + kappa (g + 1/L) > 1, so W = -w lies below -1: the branch W_(-1).",
+                branch,
+                Evaluate(),
+            ),
+            step("Back in g: the printed form, with -kappa = ln alpha.", back, Evaluate()),
+            step("alpha = 0.6, L = 0.01 (the better neighbour is 7):", number, Numeric()),
+        ),
+    )
+
+
+def sync_tokens_per_round() -> Statement:
+    """Derive the tokens that one round of verify-on-sync commits, for geometric runs."""
+    trigger, keep_skip, keep_send = sp.symbols("p a_s a_t", positive=True)
+    skip = 1 - trigger
+    survive = sp.Symbol("r", positive=True)
+    last = sp.Symbol("m", integer=True, positive=True)
+    j = sp.Symbol("j", integer=True, positive=True)
+    survive_is = eq(survive, skip * keep_skip)
+    finite = eq(sp.Sum(survive ** (j - 1), (j, 1, last)) * (1 - survive), 1 - survive**last)
+    reach = sp.Symbol("A", positive=True)
+    reach_is = eq(reach * (1 - survive), 1)
+    reach_value = eq(reach, 1 / (1 - survive))
+    kept, whole, tokens, bonus, risk = sp.symbols("K F E_N E_bonus R", positive=True)
+    kept_is = eq(kept, (skip * keep_skip + trigger * keep_send) * reach)
+    whole_is = eq(whole, trigger * keep_send * reach)
+    tokens_are = eq(tokens, kept + 1 - whole)
+    bonus_is = eq(bonus, kept + 1)
+    plain = eq(tokens, 1 / (1 - skip * keep_skip))
+    with_bonus = eq(bonus, (1 + trigger * keep_send) / (1 - skip * keep_skip))
+    risk_is = eq(keep_skip, 1 - risk / skip)
+    claim = eq(tokens, 1 / (trigger + risk))
+    claim_bonus = eq(bonus, (1 + trigger * keep_send) / (trigger + risk))
+    rolled = eq(
+        1 / trigger - kept, 1 / trigger - (skip * keep_skip + trigger * keep_send) / (1 - skip * keep_skip)
+    )
+    none = eq(at(1 / (trigger + risk), {risk: 0}), 1 / trigger)
+    return Statement(
+        name="drafting.sync_tokens_per_round",
+        title="Verify on sync: tokens a round",
+        section="§10.3",
+        source="here",
+        status="new",
+        functions=("drafting.sync_tokens_per_round",),
+        assumptions=(
+            "Drafts are alike and independent: each triggers a transmission with chance p; skipped ones "
+            "survive verification "
+            "with chance a_s, the triggering one with a_t. R = (1 - p)(1 - a_s) is CU-HLM's risk at this "
+            "trigger.",
+            "Draft j is reached by the verification, alive, with chance r^(j-1), r = (1 - p) a_s; A is the "
+            "sum of these "
+            "chances. K: kept drafts; F: chance that the whole run is kept, the sum of r^(j-1) p a_t.",
+            "The first rejected draft is replaced by one token; the bonus is the LLM's own token after a run "
+            "kept whole.",
+        ),
+        assumed=(survive_is, reach_is, kept_is, whole_is, tokens_are, bonus_is, risk_is),
+        claims=(finite, plain, claim, claim_bonus, none),
+        steps=(
+            step(
+                "Chances that draft j is reached, summed up to m; the rest vanishes, so A (1 - r) = 1.",
+                finite,
+                Evaluate(),
+            ),
+            step("Drafts that are reached a round.", reach_value, Solve(reach), reach_is),
+            step(
+                "Kept drafts and one replacement unless the run was kept whole: the triggering draft's part "
+                "cancels.",
+                plain,
+                Evaluate(),
+                tokens_are,
+                kept_is,
+                whole_is,
+                reach_value,
+                survive_is,
+            ),
+            step(
+                "With the bonus every round adds one token.",
+                with_bonus,
+                Evaluate(),
+                bonus_is,
+                kept_is,
+                reach_value,
+                survive_is,
+            ),
+            step("In terms of the risk:", claim, Evaluate(), plain, risk_is),
+            step("and with the bonus:", claim_bonus, Evaluate(), with_bonus, risk_is),
+            step(
+                "Drafts rolled back: run length 1/p less those kept.",
+                rolled,
+                Evaluate(),
+                kept_is,
+                reach_value,
+                survive_is,
+            ),
+            step("Without risk the run is never cut short.", none, Evaluate()),
+        ),
+    )
+
+
+def sync_latency() -> Statement:
+    """Derive the latency of a token under verify-on-sync."""
+    trigger, risk = sp.symbols("p R", positive=True)
+    slm, llm, packet = sp.symbols("tau_SLM tau_LLM tau_b", positive=True)
+    run = sp.Symbol("n", positive=True)
+    j, last = sp.symbols("j m", integer=True, positive=True)
+    finite = eq(sp.Sum((1 - trigger) ** (j - 1), (j, 1, last)) * trigger, 1 - (1 - trigger) ** last)
+    run_is = eq(run * trigger, 1)
+    run_value = eq(run, 1 / trigger)
+    duration, tokens, mean = sp.symbols("D E_N T", positive=True)
+    lemma = sync_tokens_per_round()
+    tokens_are = lemma.claims[2]
+    duration_is = eq(duration, run * (slm + packet) + llm)
+    mean_is = eq(mean, duration / tokens)
+    claim = eq(mean, ((slm + packet) / trigger + llm) * (trigger + risk))
+    split = eq(
+        ((slm + packet) / trigger + llm) * (trigger + risk),
+        slm + packet + trigger * llm + risk * ((slm + packet) / trigger + llm),
+    )
+    return Statement(
+        name="drafting.sync_latency",
+        title="Verify on sync: latency of a token",
+        section="§10.3",
+        source="here",
+        status="new",
+        functions=("drafting.sync_latency_s",),
+        assumptions=(
+            "A round drafts a run of n drafts on average (n is the sum of the chances (1 - p)^(j-1) that "
+            "draft j is made), "
+            "sends tau_b for each and runs the LLM once.",
+        ),
+        assumed=(run_is, duration_is, mean_is),
+        lemmas=(lemma,),
+        claims=(finite, claim, split),
+        steps=(
+            step("Run length up to m; the rest vanishes, so n p = 1.", finite, Evaluate()),
+            step("Mean run.", run_value, Solve(run), run_is),
+            step("Duration over tokens.", claim, Evaluate(), mean_is, duration_is, run_value, tokens_are),
+            step(
+                "Without risk it is the floor with a scalar more; risk costs whole rounds.", split, Evaluate()
+            ),
+        ),
+    )
+
+
+def sync_break_even_risk() -> Statement:
+    """Solve for the risk at which verify-on-sync and CU-HLM are equally fast."""
+    trigger = sp.Symbol("p", positive=True)
+    risk = sp.Symbol("R", real=True)
+    slm, llm, packet, up = sp.symbols("tau_SLM tau_LLM tau_b tau_k", positive=True)
+    sync = ((slm + packet) / trigger + llm) * (trigger + risk)
+    plain = slm + trigger * (up + llm)
+    rises = lt(0, sp.Derivative(sync - plain, risk))
+    equal = eq(sync - plain, 0)
+    claim = eq(risk, trigger * (trigger * up - packet) / (slm + packet + trigger * llm))
+    return Statement(
+        name="drafting.sync_break_even_risk",
+        title="Verify on sync against CU-HLM",
+        section="§10.3",
+        source="here",
+        status="new",
+        functions=("drafting.sync_break_even_risk",),
+        assumptions=(
+            "Both at the same trigger, without the bonus token; CU-HLM sends tau_k a transmission.",
+        ),
+        assumed=(equal,),
+        claims=(rises, claim),
+        steps=(
+            step("Risk slows verify-on-sync (it biases CU-HLM instead).", rises, Evaluate()),
+            step("Equal latency at", claim, OnlyRoot(risk), equal, rises),
+        ),
+    )
+
+
+BUILDERS: tuple[Builder, ...] = (
+    expected_tokens,
+    draft_bound,
+    latency_ratio,
+    speculation_speedup,
+    operations_ratio,
+    speculate,
+    speculation_never_pays,
+    best_num_drafts,
+    continuous_num_drafts,
+    sync_tokens_per_round,
+    sync_latency,
+    sync_break_even_risk,
+)

@@ -1,0 +1,419 @@
+"""Thresholds: how uncertain a draft may be and still be kept without asking."""
+
+import sympy as sp
+
+from derivations.rules import (
+    Combine,
+    Evaluate,
+    Linear,
+    Numeric,
+    Orderings,
+    PositiveRoot,
+    Solve,
+    SumOver,
+)
+from derivations.statement import Builder, Statement, at, eq, le, lt, rounds_to, step
+from derivations.vocabulary import pos, size, token, total
+
+slope, budget = sp.symbols("a epsilon", positive=True)
+intercept = sp.Symbol("b", real=True)
+uncertainty = sp.Symbol("u", real=True)
+delta = sp.Symbol("Delta", positive=True)
+price, send = sp.symbols("lambda c", positive=True)
+
+CU_LINE = (sp.Rational(815, 1000), sp.Rational(-66, 1000))
+U_LINE = (sp.Rational(82, 100), sp.Rational(-6, 100))
+
+
+def risk_averse() -> Statement:
+    """Solve for the uncertainty up to which no draft is refused."""
+    equation = eq(slope * uncertainty + intercept, 0)
+    claim = eq(uncertainty, -intercept / slope)
+    numbers = [
+        rounds_to(at(-intercept / slope, {slope: a, intercept: b}), printed)
+        for (a, b), printed in ((CU_LINE, "0.0810"), (U_LINE, "0.0732"))
+    ]
+    return Statement(
+        name="threshold.risk_averse",
+        title="Risk-averse threshold",
+        section="§6.1",
+        source="CU, arXiv:2505.11788v1, Theorem 1",
+        status="printed",
+        functions=("threshold.risk_averse",),
+        assumptions=("Skip where the line predicts no rejection: a u + b <= 0, a > 0.",),
+        assumed=(equation,),
+        claims=(claim, *numbers),
+        steps=(
+            step("Solve for the edge.", claim, Solve(uncertainty), equation),
+            step("With the line of CU,", numbers[0], Numeric()),
+            step("with that of U.", numbers[1], Numeric()),
+        ),
+    )
+
+
+def risk_prone() -> Statement:
+    """Solve for the uncertainty at which the line reaches the share of drafts that can be refused."""
+    equation = eq(slope * uncertainty + intercept, delta)
+    claim = eq(uncertainty, (delta - intercept) / slope)
+    back = eq(delta, slope * uncertainty + intercept)
+    cu_line, u_line = ({slope: a, intercept: b} for a, b in (CU_LINE, U_LINE))
+    edge = slope * uncertainty + intercept
+    cu = rounds_to(at(edge, {**cu_line, uncertainty: sp.Rational("0.8117")}), "0.5955")
+    u = rounds_to(at(edge, {**u_line, uncertainty: sp.Rational("0.43")}), "0.2926")
+    forward = rounds_to(at((delta - intercept) / slope, {**cu_line, delta: sp.Rational("0.5955")}), "0.8117")
+    later = lt(-intercept / slope, (delta - intercept) / slope)
+    return Statement(
+        name="threshold.risk_prone",
+        title="Risk-prone threshold",
+        section="§6.2",
+        source="CU, arXiv:2505.11788v1; U, arXiv:2412.12687; the two values of Delta are read off the "
+        "thresholds",
+        status="reconstructed",
+        functions=("threshold.risk_prone",),
+        assumptions=(
+            "Delta = P(y_d < x_d), the share of drafts that can be refused at all; skip where a u + b <= "
+            "Delta.",
+        ),
+        assumed=(equation,),
+        claims=(claim, back, cu, u, forward),
+        steps=(
+            step("Solve for the edge.", claim, Solve(uncertainty), equation),
+            step("It lies above the risk-averse one.", later, Combine((), label="compare")),
+            step("Backwards, a printed threshold tells Delta.", back, Solve(delta), equation),
+            step("CU prints 0.8117,", cu, Numeric()),
+            step("U prints 0.43,", u, Numeric()),
+            step("and CU's is recovered.", forward, Numeric()),
+        ),
+    )
+
+
+def risk_uniform() -> Statement:
+    """Integrate the risk for a uniform uncertainty and invert it."""
+    zero, past, root = sp.symbols("u_0 y t", positive=True)
+    up = sp.Symbol("b", positive=True)
+    risk = sp.Integral(slope * uncertainty - slope * zero, (uncertainty, zero, zero + past))
+    value = eq(risk, slope * past**2 / 2)
+    meets = eq(slope * past**2 / 2 - budget, 0)
+    root_y = eq(past, sp.sqrt(2 * budget / slope))
+    threshold = sp.Symbol("ustar", positive=True)
+    threshold_is = eq(threshold, zero + past)
+    claim = eq(threshold, zero + sp.sqrt(2 * budget / slope))
+    risk_up = eq(
+        sp.Integral(slope * uncertainty + up, (uncertainty, 0, root)), slope * root**2 / 2 + up * root
+    )
+    meets_up = eq(slope * root**2 / 2 + up * root - budget, 0)
+    root_up_other = eq(root, 2 * budget / (up + sp.sqrt(up**2 + 2 * slope * budget)))
+    same = eq(
+        2 * budget / (up + sp.sqrt(up**2 + 2 * slope * budget)),
+        (-up + sp.sqrt(up**2 + 2 * slope * budget)) / slope,
+    )
+    full = eq(
+        sp.Integral(slope * uncertainty - slope * zero, (uncertainty, zero, zero + 1 / slope)),
+        1 / (2 * slope),
+    )
+    beyond = sp.Symbol("w", real=True)
+    flat = eq(
+        1 / (2 * slope) + sp.Integral(1, (uncertainty, zero + 1 / slope, beyond)),
+        1 / (2 * slope) + beyond - zero - 1 / slope,
+    )
+    meets_flat = eq(1 / (2 * slope) + beyond - zero - 1 / slope, budget)
+    root_flat = eq(beyond, zero + 1 / (2 * slope) + budget)
+    half = sp.Rational(1, 2)
+    case = lt(at(zero + sp.sqrt(2 * budget / slope), {zero: 0, slope: 2, budget: half}), sp.Rational(3, 4))
+    right = eq(at(zero + 1 / (2 * slope) + budget, {zero: 0, slope: 2, budget: half}), sp.Rational(3, 4))
+    return Statement(
+        name="threshold.risk_uniform",
+        title="Risk budget for a uniform uncertainty",
+        section="§6.3",
+        source="here",
+        status="departs",
+        functions=("threshold.risk_uniform", "threshold.risk_budget_uniform"),
+        assumptions=(
+            "u is uniform on [0, 1]; R(t) = E[beta 1{u <= t}] with the clipped line.",
+            "First b <= 0: the line leaves 0 at u_0 = -b/a >= 0, and t = u_0 + y. Then b > 0, where it "
+            "starts above 0.",
+            "Last, t beyond u_0 + 1/a, where the line has reached 1. A result above 1 means: skip "
+            "everything.",
+        ),
+        assumed=(meets, threshold_is, meets_up, meets_flat),
+        claims=(claim, root_up_other, root_flat, right),
+        steps=(
+            step("Integrate the line from its zero.", value, Evaluate()),
+            step("Spend the budget.", root_y, PositiveRoot(past), meets),
+            step("So the threshold is", claim, Evaluate(), threshold_is, root_y),
+            step("For b > 0 the risk starts at once.", risk_up, Evaluate()),
+            step("Its positive root is", root_up_other, PositiveRoot(root), meets_up),
+            step("which is, without the cancellation for small budgets,", same, Evaluate()),
+            step("Where the line reaches 1 the risk is", full, Evaluate()),
+            step("and grows by 1 a unit from there.", flat, Evaluate()),
+            step("So a budget above 1/(2a) buys", root_flat, Solve(beyond), meets_flat),
+            step("With a = 2, b = 0 and a budget of 1/2 this is", right, Evaluate()),
+            step("and not the root of the unclipped line.", case, Numeric()),
+        ),
+        departs="THEORY §6.3 gives u* = u_0 + sqrt(2 eps/a) for every budget. It holds while eps <= 1/(2a), "
+        "that is until "
+        "the line clips at 1. With a = 2, b = 0, eps = 1/2 it gives 0.7071 where the threshold is 3/4. Both "
+        "published "
+        "lines stay below 1 on [0, 1], so their thresholds are unaffected.",
+    )
+
+
+def risk_beta() -> Statement:
+    """Integrate the risk for a beta-distributed uncertainty."""
+    p, q, u, low, high = sp.symbols("alpha betaprime u u_0 t", positive=True)
+
+    def density(first: sp.Expr, second: sp.Expr) -> sp.Expr:
+        normal = sp.gamma(first) * sp.gamma(second) / sp.gamma(first + second)
+        return u ** (first - 1) * (1 - u) ** (second - 1) / normal
+
+    raised = eq(u * density(p, q) / density(p + 1, q), p / (p + q))
+    f, g = sp.Function("f"), sp.Function("f_1")
+    mu = sp.Symbol("mu", positive=True)
+    shift = eq(u * f(u), mu * g(u))
+    whole = sp.Integral((slope * u + intercept) * f(u), (u, low, high))
+    parted = eq(
+        whole, slope * sp.Integral(u * f(u), (u, low, high)) + intercept * sp.Integral(f(u), (u, low, high))
+    )
+    moved = eq(sp.Integral(u * f(u), (u, low, high)), mu * sp.Integral(g(u), (u, low, high)))
+    claim = eq(
+        whole, slope * mu * sp.Integral(g(u), (u, low, high)) + intercept * sp.Integral(f(u), (u, low, high))
+    )
+    cubic = 12 * u * (1 - u) ** 2
+    instance = eq(
+        sp.Integral(u * cubic, (u, low, high)),
+        sp.Rational(2, 5) * sp.Integral(30 * u**2 * (1 - u) ** 2, (u, low, high)),
+    )
+    return Statement(
+        name="threshold.risk_beta",
+        title="Risk budget for a beta-distributed uncertainty",
+        section="§6.3",
+        source="here",
+        status="new",
+        functions=("threshold.risk_beta", "threshold.risk_budget_beta"),
+        assumptions=(
+            "u ~ Beta(alpha, beta') with density f; f_1 is the density of Beta(alpha + 1, beta'); mu = "
+            "alpha/(alpha + beta').",
+            "Integrals of the densities are differences of the regularised incomplete beta function; where "
+            "the line reaches 1 "
+            "before t, the integral stops there and the rest of the mass is added.",
+        ),
+        assumed=(shift, moved),
+        claims=(raised, claim),
+        steps=(
+            step("A factor u raises the first parameter by one and leaves the mean.", raised, Evaluate()),
+            step("Split the risk.", parted, Linear()),
+            step("Insert the raised density.", claim, Combine((1, slope)), parted, moved),
+            step("For instance for Beta(2, 3), where all integrals are polynomials.", instance, Evaluate()),
+        ),
+    )
+
+
+def risk_empirical() -> Statement:
+    """Split the atom that does not fit into the risk budget."""
+    below, weight, rejection = sp.symbols("R_below w beta", positive=True)
+    share = sp.Symbol("pi", real=True)
+    spends = eq(below + share * weight * rejection, budget)
+    claim = eq(share, (budget - below) / (weight * rejection))
+    left = le(below, budget)
+    over = lt(budget, below + weight * rejection)
+    low = le(0, (budget - below) / (weight * rejection))
+    high = lt((budget - below) / (weight * rejection), 1)
+    return Statement(
+        name="threshold.risk_empirical",
+        title="Risk budget for recorded uncertainties",
+        section="§6.3",
+        source="here",
+        status="new",
+        functions=("threshold.risk_empirical", "threshold.risk_budget_empirical"),
+        assumptions=(
+            "Tokens in order of u: those below the atom cost R_below <= eps; the atom has mass w and "
+            "rejection beta, and does "
+            "not fit: eps < R_below + w beta.",
+        ),
+        assumed=(spends, left, over),
+        claims=(claim, low, high),
+        steps=(
+            step("Skip the atom with the probability that spends the budget.", claim, Solve(share), spends),
+            step("It is not negative", low, Combine((1 / (weight * rejection),)), left),
+            step("and below 1.", high, Combine((1 / (weight * rejection),)), over),
+        ),
+    )
+
+
+def risk_is_monotone() -> Statement:
+    """Show how risk and skip rate move with the threshold."""
+    t, u = sp.symbols("t u", positive=True)
+    density, rejection = sp.Function("f", positive=True), sp.Function("beta", nonnegative=True)
+    risk = sp.Integral(rejection(u) * density(u), (u, 0, t))
+    mass = sp.Integral(density(u), (u, 0, t))
+    risk_slope = eq(sp.Derivative(risk, t), rejection(t) * density(t))
+    mass_slope = eq(sp.Derivative(mass, t), density(t))
+    rises = le(0, sp.Derivative(risk, t))
+    marginal = eq(sp.Derivative(risk, t) / sp.Derivative(mass, t), rejection(t))
+    return Statement(
+        name="threshold.risk_is_monotone",
+        title="Risk rises with the threshold",
+        section="§6.3",
+        source="here",
+        status="new",
+        functions=("threshold.risk_empirical",),
+        assumptions=("u has a density f > 0; beta(u) >= 0 is the mean rejection at u.",),
+        claims=(risk_slope, rises, marginal),
+        steps=(
+            step("Differentiate the risk in its upper limit,", risk_slope, Evaluate()),
+            step("and the skip rate.", mass_slope, Evaluate()),
+            step("So the risk never falls,", rises, Combine((1,)), risk_slope),
+            step(
+                "and the price of one more skipped token is the rejection at the edge.", marginal, Evaluate()
+            ),
+        ),
+    )
+
+
+def neyman_pearson() -> Statement:
+    """Show that no rule on the uncertainty skips more at the same risk than a threshold on E[beta | u]."""
+    edge, rejection, weight = sp.symbols("c beta w", positive=True)
+    best, rule = sp.symbols("sstar s", nonnegative=True)
+    unit = le(rule, 1)
+    gain = pos(edge - rejection)
+    takes = eq(best * (edge - rejection), gain)
+    bounded = le(rule * (edge - rejection), gain)
+    line = le(
+        rejection * weight * best - rejection * weight * rule, edge * weight * best - edge * weight * rule
+    )
+    W, B, T, U = (sp.IndexedBase(name) for name in ("w", "beta", "sstar", "s"))
+    put = ((weight, W[token]), (rejection, B[token]), (best, T[token]), (rule, U[token]))
+    risk_best, risk_rule = total(B[token] * W[token] * T[token]), total(B[token] * W[token] * U[token])
+    skip_best, skip_rule = total(W[token] * T[token]), total(W[token] * U[token])
+    summed = le(risk_best - risk_rule, edge * skip_best - edge * skip_rule)
+    spends = eq(risk_best, budget)
+    within = le(risk_rule, budget)
+    claim = le(skip_rule, skip_best)
+    return Statement(
+        name="threshold.neyman_pearson",
+        title="A threshold on the mean rejection is the best rule",
+        section="§7.2",
+        source="here (Neyman and Pearson)",
+        status="new",
+        functions=(),
+        assumptions=(
+            "V values of u with masses w and mean rejections beta = E[beta | u]. The rule sstar skips where "
+            "beta < c, never "
+            "where beta > c, with some probability where beta = c, and spends the budget; s is any rule "
+            "within the budget.",
+            "In one line: sstar (c - beta) = max(0, c - beta).",
+        ),
+        assumed=(unit, takes, spends, within),
+        claims=(claim,),
+        steps=(
+            step("No rule gains more at one value of u.", bounded, Orderings((edge, rejection)), unit),
+            step("Multiply by w and compare.", line, Combine((weight, weight)), takes, bounded),
+            step("Sum over the values of u.", summed, SumOver(token, size, put), line),
+            step(
+                "The best rule spends the budget and the other does not exceed it, so it skips no more.",
+                claim,
+                Combine((1 / edge, 1 / edge, 1 / edge)),
+                summed,
+                spends,
+                within,
+            ),
+        ),
+        glue="A threshold on u is this rule if and only if E[beta | u] does not fall in u; data must show "
+        "that.",
+    )
+
+
+def cost_optimal() -> Statement:
+    """Derive the threshold that minimises latency plus a price on bias."""
+    t, u = sp.symbols("t u", positive=True)
+    density = sp.Function("f", positive=True)
+    cost = sp.Integral(price * (slope * u + intercept) * density(u), (u, 0, t)) + sp.Integral(
+        send * density(u), (u, t, 1)
+    )
+    slope_of_cost = eq(sp.Derivative(cost, t), (price * (slope * t + intercept) - send) * density(t))
+    edge = eq(price * (slope * uncertainty + intercept) - send, 0)
+    claim = eq(uncertainty, (send / price - intercept) / slope)
+    formula = (send / price - intercept) / slope
+    dearer = lt(0, sp.Derivative(formula, send))
+    stricter = lt(sp.Derivative(formula, price), 0)
+    change = eq(
+        (price * (slope * t + intercept) - send).subs(t, formula + uncertainty), price * slope * uncertainty
+    )
+    bits, bandwidth, snr, server = sp.symbols("B W gamma tau_LLM", positive=True)
+    over_snr = formula.subs(send, bits / (bandwidth * sp.log(1 + snr, 2)) + server)
+    falls = lt(sp.Derivative(over_snr, snr), 0)
+    falls_too = lt(sp.Derivative(over_snr, bandwidth), 0)
+    return Statement(
+        name="threshold.cost_optimal",
+        title="Channel-dependent threshold",
+        section="§6.4",
+        source="here",
+        status="new",
+        functions=("threshold.cost_optimal",),
+        assumptions=(
+            "Minimise E[latency] + lambda bias; a transmission costs c = tau_up(k) + tau_LLM, a skip lambda "
+            "(a u + b).",
+            "Between the two ends of [0, 1] and of the clipped line; outside, the threshold is clipped to "
+            "[0, 1].",
+        ),
+        assumed=(edge,),
+        claims=(slope_of_cost, claim, change, falls, falls_too),
+        steps=(
+            step("Differentiate the cost in the threshold.", slope_of_cost, Evaluate()),
+            step("The bracket vanishes at", claim, Solve(uncertainty), edge),
+            step("and changes from minus to plus there: the only minimum.", change, Evaluate()),
+            step("A dearer transmission raises the threshold,", dearer, Evaluate()),
+            step("a dearer bias lowers it.", stricter, Evaluate()),
+            step("So it falls with the SNR of a Gaussian channel", falls, Evaluate()),
+            step("and with bandwidth.", falls_too, Evaluate()),
+        ),
+    )
+
+
+def bias_price() -> Statement:
+    """Map a risk budget to the price of bias and back."""
+    t, zero = sp.symbols("t u_0", positive=True)
+    edge = eq(price * (slope * uncertainty + intercept) - send, 0)
+    claim = eq(price, send / (slope * uncertainty + intercept))
+    uniform = eq(
+        (send / (slope * t - slope * zero)).subs(t, zero + sp.sqrt(2 * budget / slope)),
+        send / sp.sqrt(2 * slope * budget),
+    )
+    latency = send * (1 - zero - sp.sqrt(2 * budget / slope))
+    envelope = eq(sp.Derivative(latency, budget), -send / sp.sqrt(2 * slope * budget))
+    square = eq(2 * slope * budget * price**2 - send**2, 0)
+    back = eq(budget, send**2 / (2 * slope * price**2))
+    return Statement(
+        name="threshold.bias_price",
+        title="Risk budget and price of bias",
+        section="§6.4",
+        source="here",
+        status="new",
+        functions=("threshold.bias_price_for_threshold",),
+        assumptions=("As before, with a threshold inside (u_0, 1); u uniform where a closed form is given.",),
+        assumed=(edge, square),
+        claims=(claim, uniform, envelope, back),
+        steps=(
+            step("The price at which a threshold is optimal.", claim, Solve(price), edge),
+            step("For uniform u the budget eps sets the threshold and so the price.", uniform, Evaluate()),
+            step(
+                "It is the latency that one more unit of budget saves: the multiplier of the budget.",
+                envelope,
+                Evaluate(),
+            ),
+            step("And back, from the square of that relation.", back, Solve(budget), square),
+        ),
+    )
+
+
+BUILDERS: tuple[Builder, ...] = (
+    risk_averse,
+    risk_prone,
+    risk_uniform,
+    risk_beta,
+    risk_empirical,
+    risk_is_monotone,
+    neyman_pearson,
+    cost_optimal,
+    bias_price,
+)

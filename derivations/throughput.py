@@ -1,0 +1,358 @@
+"""Latency and throughput: what a token costs in the long run, and what no scheme can beat."""
+
+import sympy as sp
+
+from derivations.capacity import mean_packet_latency
+from derivations.rules import Coefficients, Combine, Evaluate, Numeric, Solve, SumOver
+from derivations.statement import Builder, Statement, at, eq, le, lt, rounds_to, step
+from derivations.vocabulary import size, token, total
+
+slm, llm, up, full, chance = sp.symbols("tau_SLM tau_LLM tau_k tau_V p", positive=True)
+gain = sp.Symbol("G", positive=True)
+bits, full_bits, rate = sp.symbols("B_k B_V C", positive=True)
+
+SPEEDUP = (slm + full + llm) / (slm + chance * (up + llm))
+SOURCE_CU = "CU, arXiv:2505.11788v1: latency model and abstract"
+
+
+def transmission_latency() -> Statement:
+    """Add up what one transmission takes."""
+    trip, down, down_rate = sp.symbols("tau_rtt B_down R_down", positive=True)
+    added = trip + up + llm + down / down_rate
+    printed = eq(sp.Limit(added.subs(trip, 0), down_rate, sp.oo, "-"), up + llm)
+    return Statement(
+        name="throughput.transmission_latency",
+        title="What a transmission adds",
+        section="§11",
+        source=SOURCE_CU,
+        status="printed",
+        functions=("throughput.transmission_latency_s",),
+        assumptions=("Round trip, uplink, LLM pass and downlink follow one another.",),
+        claims=(printed,),
+        steps=(
+            step(
+                "Without round trip and with a free downlink the printed model is left.", printed, Evaluate()
+            ),
+        ),
+    )
+
+
+def round_latency() -> Statement:
+    """Average the latency of a single-draft round."""
+    later = sp.Symbol("tau_prefill", nonnegative=True)
+    mean = chance * (slm + up + llm) + (1 - chance) * (slm + later)
+    claim = eq(mean, slm + chance * (up + llm) + (1 - chance) * later)
+    hlm = eq(at(claim.rhs, {chance: 1}), slm + up + llm)
+    rises = lt(0, sp.Derivative(slm + chance * (up + llm), chance))
+    longer = lt(0, sp.Derivative(slm + chance * (up + llm), up))
+    return Statement(
+        name="throughput.round_latency",
+        title="Latency of a token with one draft a round",
+        section="§11",
+        source=SOURCE_CU,
+        status="printed",
+        functions=("throughput.round_latency_s",),
+        assumptions=(
+            "A draft is transmitted with probability p; otherwise it is kept. Each round makes one token.",
+        ),
+        claims=(claim, hlm, rises, longer),
+        steps=(
+            step("Average the two kinds of round.", claim, Evaluate()),
+            step("HLM transmits every token, in full.", hlm, Evaluate()),
+            step("Latency rises with the share transmitted", rises, Evaluate()),
+            step("and with the time of a packet.", longer, Evaluate()),
+        ),
+    )
+
+
+def renewal_throughput() -> Statement:
+    """Show that the long-run rate is mean tokens over mean duration."""
+    rounds = sp.Symbol("m", integer=True, positive=True)
+    tokens_mean, time_mean = sp.symbols("Nbar Dbar", positive=True)
+    N, D = sp.IndexedBase("N"), sp.IndexedBase("D")
+    tokens = sp.Sum(N[token], (token, 1, rounds))
+    time = sp.Sum(D[token], (token, 1, rounds))
+    tokens_are, time_is = eq(tokens, rounds * tokens_mean), eq(time, rounds * time_mean)
+    claim = eq(tokens / time, tokens_mean / time_mean)
+    half = sp.Rational(1, 2)
+    share, quick, slow = sp.symbols("w D_1 D_2", positive=True)
+    numbers = {share: half, quick: 1, slow: 3}
+    case = eq(at(1 / (share * quick + (1 - share) * slow), numbers), half)
+    other = eq(at(share / quick + (1 - share) / slow, numbers), sp.Rational(2, 3))
+    return Statement(
+        name="throughput.renewal_throughput",
+        title="Throughput is a ratio of means",
+        section="§11",
+        source="textbook (renewal-reward)",
+        status="printed",
+        functions=("throughput.renewal_throughput_token_per_s",),
+        assumptions=("m rounds with mean tokens Nbar and mean duration Dbar, over those rounds.",),
+        assumed=(tokens_are, time_is),
+        claims=(claim,),
+        steps=(
+            step(
+                "All tokens over all time, exactly, for any number of rounds.",
+                claim,
+                Evaluate(),
+                tokens_are,
+                time_is,
+            ),
+            step("Half the rounds take 1 s, half 3 s, a token each: the rate is", case, Numeric()),
+            step("and not the mean of the two rates.", other, Numeric()),
+        ),
+        glue="As m grows the two averages converge to E[N] and E[D] (law of large numbers).",
+    )
+
+
+def mean_rate() -> Statement:
+    """Show that the mean of the rates is never below the rate."""
+    lemma = mean_packet_latency()
+    value, mean = sp.symbols("c m", positive=True)
+    weight = sp.Symbol("w", positive=True)
+    tangent = lemma.claims[0]
+    weighted = le(weight * (2 / mean) - weight * value / mean**2, weight / value)
+    W, C = sp.IndexedBase("w"), sp.IndexedBase("c")
+    unit, centre = eq(total(W[token]), 1), eq(total(W[token] * C[token]), mean)
+    claim = le(1 / mean, total(W[token] / C[token]))
+
+    return Statement(
+        name="throughput.mean_rate",
+        title="The mean of the rates is never below the rate",
+        section="§11",
+        source="here (Jensen)",
+        status="new",
+        functions=("throughput.mean_rate_token_per_s",),
+        assumptions=("Rounds of duration c with chances w and mean duration m, a token each.",),
+        assumed=(unit, centre),
+        lemmas=(lemma,),
+        claims=(claim,),
+        steps=(
+            step("The tangent of 1/c at the mean, times a chance.", weighted, Combine((weight,)), tangent),
+            step(
+                "Sum over the kinds of round.",
+                claim,
+                SumOver(token, size, ((weight, W[token]), (value, C[token]))),
+                weighted,
+                unit,
+                centre,
+            ),
+        ),
+    )
+
+
+def mean_rate_speedup() -> Statement:
+    """Derive the speed-up when throughput is read as E[1/D]."""
+    ratio, skip = sp.symbols("r s", positive=True)
+    slow, quick = sp.symbols("D_tx D_skip", positive=True)
+    ratio_is = eq(slow, ratio * quick)
+    claim = eq(((1 - skip) / slow + skip / quick) * slow, 1 - skip + skip * slow / quick)
+    short = eq(((1 - skip) / slow + skip / quick) * slow, 1 - skip + skip * ratio)
+    target = eq(1 - skip + skip * ratio, gain)
+    back = eq(ratio, (gain - (1 - skip)) / skip)
+    number = rounds_to(
+        at((gain - (1 - skip)) / skip, {gain: sp.Rational("2.54"), skip: sp.Rational("0.4593")}), "4.35"
+    )
+    unbounded = eq(sp.Limit(1 - skip + skip * ratio, ratio, sp.oo, "-"), sp.oo)
+    return Statement(
+        name="throughput.mean_rate_speedup",
+        title="Speed-up of the mean rate",
+        section="§11",
+        source="here",
+        status="new",
+        functions=("throughput.mean_rate_speedup", "throughput.mean_rate_latency_ratio"),
+        assumptions=("A share s of the tokens is skipped and takes D_skip, the others D_tx = r D_skip.",),
+        assumed=(ratio_is, target),
+        claims=(short, back, number, unbounded),
+        steps=(
+            step("Mean rate over the rate of always transmitting.", claim, Evaluate()),
+            step("With the ratio of the two latencies:", short, Evaluate(), ratio_is),
+            step("Backwards:", back, Solve(ratio), target),
+            step("2.54 at 45.93 % skipped needs a ratio of", number, Numeric()),
+            step("Unlike the renewal rate it has no ceiling.", unbounded, Evaluate()),
+        ),
+    )
+
+
+def speedup_over_hlm() -> Statement:
+    """Derive the speed-up over HLM, its monotonicities and its limits."""
+    over_rate = SPEEDUP.subs({full: full_bits / rate, up: bits / rate})
+    slow = eq(sp.Limit(over_rate, rate, 0), full_bits / (chance * bits))
+    fast = eq(sp.Limit(over_rate, rate, sp.oo, "-"), (slm + llm) / (slm + chance * llm))
+    falls = lt(sp.Derivative(SPEEDUP, chance), 0)
+    falls_up = lt(sp.Derivative(SPEEDUP, up), 0)
+    gains = lt(0, sp.Derivative(SPEEDUP, full))
+    return Statement(
+        name="throughput.speedup_over_hlm",
+        title="Speed-up over HLM",
+        section="§11",
+        source=SOURCE_CU,
+        status="printed",
+        functions=("throughput.speedup_over_hlm",),
+        assumptions=(
+            "Throughput is 1/E[D]; HLM transmits every token with all V entries; the link carries C bit/s.",
+        ),
+        claims=(slow, fast, falls, falls_up, gains),
+        steps=(
+            step("A slow link: payloads decide.", slow, Evaluate()),
+            step("A fast link: computing decides.", fast, Evaluate()),
+            step("The speed-up falls with the share transmitted,", falls, Evaluate()),
+            step("and with the time of the short packet,", falls_up, Evaluate()),
+            step("and rises with that of the full one.", gains, Evaluate()),
+        ),
+    )
+
+
+def speedup_ceiling() -> Statement:
+    """Show that payload and skip rate cap the speed-up, and that the published figures break the cap."""
+    more = le(up, full)
+    cap = full / (chance * up)
+    claim = lt(SPEEDUP, cap)
+    skipped, saved = sp.symbols("s c", positive=True)
+    both = 1 / ((1 - skipped) * (1 - saved))
+    cu = {skipped: sp.Rational("0.748"), saved: sp.Rational("0.974")}
+    u = {skipped: sp.Rational("0.4593"), saved: 0}
+    number = rounds_to(at(both, cu), "152.6")
+    below = lt(at(both, cu), 206)
+    uhlm = rounds_to(at(both, u), "1.849")
+    below_u = lt(at(both, u), sp.Rational("2.54"))
+    strict_share = lt(chance, 1)
+    return Statement(
+        name="throughput.speedup_ceiling",
+        title="The three headline figures do not fit one operating point",
+        section="§11",
+        source=SOURCE_CU,
+        status="new",
+        functions=("throughput.speedup_ceiling",),
+        assumptions=("tau_k <= tau_V, p < 1; on one link tau_V/tau_k = B(V)/B(k). Throughput is 1/E[D].",),
+        assumed=(more, strict_share),
+        claims=(claim, number, below, uhlm, below_u),
+        steps=(
+            step(
+                "Compare the speed-up with (1/p) tau_V/tau_k; after clearing the denominators the difference "
+                "is "
+                "tau_SLM (tau_V - p tau_k) + p tau_LLM (tau_V - tau_k) > 0.",
+                claim,
+                Coefficients(),
+                strict_share,
+                more,
+            ),
+            step("74.8 % skipped and 97.4 % compressed cap the speed-up at", number, Numeric()),
+            step("below the published 206.", below, Numeric()),
+            step("45.93 % skipped, nothing compressed:", uhlm, Numeric()),
+            step("below the published 2.54.", below_u, Numeric()),
+        ),
+        departs="The abstract of CU-HLM prints 206 times, 74.8 % skipped and 97.4 % compressed. The latency "
+        "model of the "
+        "same paper caps the last two at 152.6 times.",
+    )
+
+
+def floor_latency() -> Statement:
+    """Show that no single-draft scheme at the same skip rule is faster than sending an index."""
+    extra, index = sp.symbols("d tau_i", nonnegative=True)
+    scheme = slm + chance * (llm + index + extra)
+    floor = slm + chance * (llm + index)
+    claim = le(floor, scheme)
+    alone = lt(llm, slm + full + llm)
+    ratio = le(1, scheme / floor)
+    return Statement(
+        name="throughput.floor_latency",
+        title="The floor",
+        section="§9",
+        source="here",
+        status="departs",
+        functions=("throughput.floor_latency_s",),
+        assumptions=(
+            "A single-draft scheme transmits with probability p, runs the LLM then, and tells the server its "
+            "draft: at least "
+            "an index of tau_i; d >= 0 is what else it sends.",
+        ),
+        claims=(claim, ratio, alone),
+        steps=(
+            step("What else is sent only takes time.", claim, Combine(())),
+            step("So the ratio to the floor is at least 1.", ratio, Coefficients()),
+            step("HLM with one draft is slower than the LLM alone, which is exact too.", alone, Combine(())),
+        ),
+        departs="THEORY §9 lets the server draw from y at bias 0. With a skip rule that looks at the draft "
+        "this is biased "
+        "(verification.server_sampling_law), so the floor is a bound on latency and not in general a scheme "
+        "of that bias; "
+        "and a server that draws for itself needs no index at all: the bits of the floor are a convention.",
+    )
+
+
+def transmit_probability_for_speedup() -> Statement:
+    """Solve the speed-up for the share transmitted."""
+    share = sp.Symbol("p", positive=True)
+    target = eq(gain * (slm + share * (up + llm)), slm + full + llm)
+    claim = eq(share, ((slm + full + llm) / gain - slm) / (up + llm))
+    return Statement(
+        name="throughput.transmit_probability_for_speedup",
+        title="Share transmitted at a given speed-up",
+        section="§11",
+        source="here",
+        status="new",
+        functions=("throughput.transmit_probability_for_speedup",),
+        assumptions=("As above; a result above 1 is cut to 1, one below 0 says that no share suffices.",),
+        assumed=(target,),
+        claims=(claim,),
+        steps=(step("Solve.", claim, Solve(share), target),),
+    )
+
+
+def rate_for_speedup() -> Statement:
+    """Show where on the axis of link rates a speed-up is reached."""
+    numerator = slm + llm + full_bits / rate
+    denominator = slm + chance * (llm + bits / rate)
+    claim = eq(
+        numerator - gain * denominator,
+        (full_bits - gain * chance * bits) / rate - (gain * (slm + chance * llm) - (slm + llm)),
+    )
+    edge = sp.Symbol("C", positive=True)
+    needed, spare = sp.symbols("n d", positive=True)
+    meets = eq(spare / edge - needed, 0)
+    most = eq(edge, spare / needed)
+    with_30 = {full_bits: 736000, gain: 206, chance: sp.Rational("0.252"), bits: 690}
+    published = eq(at(full_bits - gain * chance * bits, with_30), sp.Rational("700180.72"))
+    compressed = {**with_30, bits: 736000 * sp.Rational("0.026")}
+    negative = lt(at(full_bits - gain * chance * bits, compressed), 0)
+    return Statement(
+        name="throughput.rate_for_speedup",
+        title="Link rates at which a speed-up is reached",
+        section="§11",
+        source="here",
+        status="new",
+        functions=("throughput.rate_for_speedup_bit_per_s",),
+        assumptions=(
+            "As above; d = B(V) - G p B(k) and n = G (tau_SLM + p tau_LLM) - tau_SLM - tau_LLM, both "
+            "positive.",
+        ),
+        assumed=(meets,),
+        claims=(claim, most, negative),
+        steps=(
+            step(
+                "G is reached where this difference is not negative; it is linear in 1/C.", claim, Evaluate()
+            ),
+            step("With d and n positive: links no faster than", most, Solve(edge), meets),
+            step("At 206 and p = 0.252 with k = 30, d is (bit)", published, Numeric()),
+            step(
+                "while with the published compression it is negative: no link reaches 206.",
+                negative,
+                Numeric(),
+            ),
+        ),
+    )
+
+
+BUILDERS: tuple[Builder, ...] = (
+    transmission_latency,
+    round_latency,
+    renewal_throughput,
+    mean_rate,
+    mean_rate_speedup,
+    speedup_over_hlm,
+    speedup_ceiling,
+    floor_latency,
+    transmit_probability_for_speedup,
+    rate_for_speedup,
+)
