@@ -108,7 +108,7 @@ class Actions:
     """Place of its size in `Curves.sizes`, shape [N, A]."""
 
 
-def actions(given: Curves) -> Actions:
+def actions(given: Curves, *, prune: bool = True) -> Actions:
     r"""Return the (threshold, size) pairs that can be optimal in each context.
 
     .. math:: \tau_{jk} = P_j (\tau_\mathrm{up}(k) + \tau_\mathrm{LLM}), \qquad
@@ -124,6 +124,8 @@ def actions(given: Curves) -> Actions:
     ----------
     given : Curves
         Trade-offs of the contexts.
+    prune : bool
+        Whether to drop the pairs too that no multiplier chooses, which a solver is grateful for.
 
     Returns
     -------
@@ -150,7 +152,8 @@ def actions(given: Curves) -> Actions:
     bias = risk[:, :, None] + lost[:, None, :] * (transmit > 0.0)[:, :, None]
     pairs = (len(risk), -1)
     latency_s, bias = latency_s.reshape(pairs), bias.reshape(pairs)
-    best = lower_hull(bias, latency_s)  # [N, A]
+    every = np.broadcast_to(np.arange(bias.shape[1]), bias.shape)
+    best = lower_hull(bias, latency_s) if prune else every  # [N, A]
     return Actions(
         latency_s=np.take_along_axis(latency_s, best, axis=1),
         bias=np.take_along_axis(bias, best, axis=1),

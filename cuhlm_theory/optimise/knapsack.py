@@ -165,6 +165,14 @@ def _first_best(first: Floats, then: Floats) -> NDArray[np.int64]:
     return np.argmin(np.where(tied, then, np.inf), axis=1)
 
 
+def _all_convex(loss: Floats, cost: Floats) -> bool:
+    """Whether every row is already a chain of vertices from the least bias to the least latency."""
+    paid, saved = np.diff(loss, axis=1), -np.diff(cost, axis=1)
+    if not (np.all(paid > 0.0) and np.all(saved > 0.0)):
+        return False
+    return bool(np.all(saved[:, :-1] * paid[:, 1:] > saved[:, 1:] * paid[:, :-1]))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Certificate:
     """What a linear-programming solver says of the same problem."""
@@ -272,6 +280,8 @@ def lower_hull(bias: ArrayLike, latency_s: ArrayLike) -> NDArray[np.int64]:
     array([[0, 2]])
     """
     loss, cost = as_nonnegative("bias", bias), as_nonnegative("latency_s", latency_s)
+    if _all_convex(loss[:, ::-1], cost[:, ::-1]):  # a truncation profile, sizes ascending: nothing to drop
+        return np.broadcast_to(np.arange(loss.shape[1])[::-1], loss.shape)
     current = _first_best(loss, cost)
     vertices = [current]
     rows = np.arange(len(loss))

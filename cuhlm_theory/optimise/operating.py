@@ -242,7 +242,8 @@ def _between(rate_s: Floats, count: int) -> float:
 
 
 def _randomised(given: Curves, budget: Budget) -> Knapsack:
-    return solve_curves(given, budget.bias)[1]
+    table = actions(given, prune=False)
+    return solve(table.latency_s, table.bias, given.weight, budget.bias)
 
 
 def solve_curves(given: Curves, bias_budget: float) -> tuple[Actions, Knapsack]:
