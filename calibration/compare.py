@@ -27,7 +27,7 @@ from cuhlm_theory.errors import MissingInputError
 from cuhlm_theory.parameters import System, Tokens
 from cuhlm_theory.schemes.rounds import independent_rounds, recorded_rounds
 from cuhlm_theory.schemes.rules import PAYLOAD_RULES, SKIP_RULES, threshold_index
-from cuhlm_theory.schemes.table import SCHEMES, Policy
+from cuhlm_theory.schemes.table import SCHEMES, Policy, Scheme
 
 Floats = NDArray[np.float64]
 Kind = Literal["equal", "bound", "model"]
@@ -863,44 +863,11 @@ def _law_rows(
 ) -> list[Row]:
     """Predict from the trace: what `cuhlm optimize` does before anything is decoded."""
     scheme = SCHEMES[run["scheme"]]
-    if scheme.draft != "one" or scheme.payload not in PAYLOAD_RULES:
+    policy = _policy_of(run, calibration)
+    if scheme.draft == "none":
         return []
-    given = {
-        "threshold": run.get("threshold"),
-        "offline_k": run.get("k") or None,
-        "truncation_budget": run.get("truncation_budget"),
-        "skip_rate": run.get("skip_probability"),
-    }
-    policy = Policy(
-        slope=calibration.slope,
-        intercept=calibration.intercept,
-        **{key: item for key, item in given.items() if item is not None},
-    )
-    carried = PAYLOAD_RULES[scheme.payload](tokens, system, policy)
-    trigger = SKIP_RULES[scheme.skip](tokens, policy, carried.draft_dependent)
-    air = packet_latency_s(system.link, carried.bit)
-    each = system.latency.llm_s + system.latency.round_trip_s
-    alone = scheme.verification == "none"
-    transmit = np.zeros(len(tokens)) if alone else trigger.transmit
-    latency = system.latency.slm_s + transmit * np.where(transmit > 0.0, air + each, 0.0)
-    one = np.ones(len(tokens))
-    size = np.zeros(len(tokens)) if carried.size is None else carried.size
-    value = {key: np.asarray(column, dtype=np.float64) for key, column in part.items()}
-    skipped, ones = (part["action"] == 0).astype(np.float64), np.ones(len(part["action"]))
-    sent = (value["k"] > 0).astype(np.float64)
-    pairs: list[tuple[str, Floats, Floats, Floats, Floats]] = [
-        ("uplink [bit/token]", transmit * carried.bit, one, value["uplink_bit"], ones),
-        ("latency [s/token]", latency, one, value["latency_s"], ones),
-        ("throughput [token/s]", one, latency, ones, value["latency_s"]),
-    ]
-    if scheme.skip == "threshold":
-        pairs = [
-            ("skip rate", 1.0 - transmit, one, skipped, ones),
-            ("risk", trigger.risk, one, np.nan_to_num(value["risk"]), ones),
-            *pairs,
-        ]
-    if carried.size is not None and sent.any():
-        pairs.append(("entries a transmission", transmit * size, transmit, value["k"], sent))
+    sides = _single_sides if scheme.draft == "one" else _several_sides
+    pairs = sides(part, scheme, run, policy, tokens, system)
     both = _two_samples(
         [(a, b) for _, a, b, _, _ in pairs],
         _needed(tokens, "prompt"),
@@ -919,6 +886,106 @@ def _law_rows(
         )
         rows.append(_row(entry, predicted, measured, gap, error, name))
     return rows
+
+
+def _policy_of(run: Mapping[str, Any], calibration: Calibration) -> Policy:
+    """Return the free numbers of a run: its whole policy, or what its row tells."""
+    if isinstance(run.get("policy"), Mapping):
+        return Policy(**run["policy"])
+    told = {
+        "threshold": run.get("threshold"),
+        "offline_k": run.get("k") or None,
+        "truncation_budget": run.get("truncation_budget"),
+        "skip_rate": run.get("skip_probability"),
+        "num_drafts": run.get("num_drafts"),
+    }
+    return Policy(
+        slope=calibration.slope,
+        intercept=calibration.intercept,
+        **{key: item for key, item in told.items() if item is not None},
+    )
+
+
+Side = tuple[str, Floats, Floats, Floats, Floats]  # name, trace: sum over sum, run: sum over sum
+
+
+def _single_sides(
+    part: Mapping[str, NDArray[Any]],
+    scheme: Scheme,
+    run: Mapping[str, Any],
+    policy: Policy,
+    tokens: Tokens,
+    system: System,
+) -> list[Side]:
+    carried = PAYLOAD_RULES[scheme.payload](tokens, system, policy)
+    trigger = SKIP_RULES[scheme.skip](tokens, policy, carried.draft_dependent)
+    air = packet_latency_s(system.link, carried.bit)
+    each = system.latency.llm_s + system.latency.round_trip_s
+    alone = scheme.verification == "none"
+    transmit = np.zeros(len(tokens)) if alone else trigger.transmit
+    latency = system.latency.slm_s + transmit * np.where(transmit > 0.0, air + each, 0.0)
+    one = np.ones(len(tokens))
+    value = {key: np.asarray(column, dtype=np.float64) for key, column in part.items()}
+    skipped, ones = (part["action"] == 0).astype(np.float64), np.ones(len(part["action"]))
+    sent = (value["k"] > 0).astype(np.float64)
+    pairs: list[Side] = [
+        ("uplink [bit/token]", transmit * carried.bit, one, value["uplink_bit"], ones),
+        ("latency [s/token]", latency, one, value["latency_s"], ones),
+        ("throughput [token/s]", one, latency, ones, value["latency_s"]),
+    ]
+    if scheme.skip == "threshold":
+        pairs = [
+            ("skip rate", 1.0 - transmit, one, skipped, ones),
+            ("risk", trigger.risk, one, np.nan_to_num(value["risk"]), ones),
+            *pairs,
+        ]
+    if carried.size is not None and sent.any():
+        pairs.append(("entries a transmission", transmit * carried.size, transmit, value["k"], sent))
+    return pairs
+
+
+def _several_sides(
+    part: Mapping[str, NDArray[Any]],
+    scheme: Scheme,
+    run: Mapping[str, Any],
+    policy: Policy,
+    tokens: Tokens,
+    system: System,
+) -> list[Side]:
+    carried = PAYLOAD_RULES[scheme.payload](tokens, system, policy)
+    keep = 1.0 - tokens.rejection if carried.acceptance is None else carried.acceptance
+    ends, most, bonus = np.zeros(len(tokens)), policy.num_drafts or run.get("num_drafts"), True
+    if scheme.draft == "trigger":
+        ends, most, bonus = (tokens.uncertainty > policy.threshold).astype(np.float64), None, policy.bonus
+    elif scheme.draft == "confidence":
+        ends, most = (_needed(tokens, "max_prob") < policy.confidence).astype(np.float64), policy.max_drafts
+    told = (run.get("convention") or {}).get("bonus")
+    rounds = recorded_rounds(
+        keep,
+        ends,
+        _needed(tokens, "prompt"),
+        carried.bit,
+        max_drafts=most,
+        bonus=bonus if told is None else bool(told),
+    )
+    air = packet_latency_s(system.link, rounds.draft_bit)
+    seconds = rounds.num_drafts * system.latency.slm_s + air
+    seconds = seconds + system.latency.llm_s + system.latency.round_trip_s
+    weight, gained = rounds.weight, rounds.weight * rounds.num_tokens
+    value = {key: np.asarray(column, dtype=np.float64) for key, column in part.items()}
+    ones = np.ones(len(part["round"]))
+    prompt, number = np.asarray(part["prompt"]), np.asarray(part["round"])
+    opens = np.concatenate([[True], (number[1:] != number[:-1]) | (prompt[1:] != prompt[:-1])])
+    pairs: list[Side] = [
+        ("tokens per round", gained, weight, ones, opens.astype(np.float64)),
+        ("LLM calls [1/token]", weight, gained, value["llm_calls"], ones),
+        ("uplink [bit/token]", weight * rounds.draft_bit, gained, value["uplink_bit"], ones),
+        ("latency [s/token]", weight * seconds, gained, value["latency_s"], ones),
+        ("throughput [token/s]", gained, weight * seconds, ones, value["latency_s"]),
+    ]
+    if "drafted" in value:
+        pairs.insert(1, ("drafts per token", weight * rounds.num_drafts, gained, value["drafted"], ones))
+    return pairs
 
 
 def _two_samples(

@@ -69,6 +69,22 @@ class ModelRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EqualRiskRow:
+    """Skip rates at one risk: of a threshold on u, as any increasing line gives, and on the isotonic fit."""
+
+    risk: float
+    """Risk that both have [-]."""
+    skip_rate_line: float
+    """Largest skip rate of thresholds on u [-]."""
+    skip_rate_isotonic: float
+    """Largest skip rate of thresholds on the held-out isotonic fit, its flat parts split at random [-]."""
+    lost: float
+    """Isotonic minus line: what the line costs [-]."""
+    lost_ci95: Interval
+    """Its interval."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ThresholdRow:
     """A threshold and its 95 % interval over prompts."""
 
@@ -341,11 +357,12 @@ def fit_quadratic(uncertainty: ArrayLike, rejection: ArrayLike) -> RejectionMode
     if np.unique(u).size < 3:
         raise CuhlmError(f"a quadratic needs 3 values of u; got {np.unique(u).size}; record more tokens")
     c = np.polynomial.polynomial.polyfit(u, beta, 2)
-    return RejectionModel(
-        "quadratic",
-        {f"c{power}": float(c[power]) for power in range(3)},
-        lambda x: np.clip(np.polynomial.polynomial.polyval(np.asarray(x, dtype=np.float64), c), 0.0, 1.0),
-    )
+
+    def predict(x: ArrayLike) -> Floats:
+        raw = np.polynomial.polynomial.polyval(np.asarray(x, dtype=np.float64), c)
+        return np.clip(np.asarray(raw, dtype=np.float64), 0.0, 1.0)
+
+    return RejectionModel("quadratic", {f"c{power}": float(c[power]) for power in range(3)}, predict)
 
 
 def fit_logistic(uncertainty: ArrayLike, rejection: ArrayLike) -> RejectionModel:
@@ -566,10 +583,6 @@ def cross_validate(
     """
     if tokens.prompt is None:
         raise ValueError("tokens must say which prompt each belongs to; prompt is missing")
-    index, num_prompts = bootstrap.cluster_index(tokens.prompt)
-    folds_wanted = int(as_count("num_folds", num_folds, at_least=2))
-    if num_prompts < folds_wanted:
-        raise ValueError(f"num_folds must be at most the number of prompts, {num_prompts}; got {num_folds}")
     u, beta = np.asarray(tokens.uncertainty), np.asarray(tokens.rejection)
     rng = np.random.default_rng(seed)
     fitters: dict[str, Callable[[NDArray[np.bool_]], RejectionModel]] = {
@@ -581,10 +594,7 @@ def cross_validate(
     predicted = {name: np.zeros(u.size) for name in fitters}
     outcome: dict[tuple[str, float], list[tuple[float, float, float]]] = {}
     for _ in range(int(as_count("num_repeats", num_repeats))):
-        fold = np.empty(num_prompts, dtype=np.int64)
-        fold[rng.permutation(num_prompts)] = np.arange(num_prompts) % folds_wanted
-        for held in range(folds_wanted):
-            test = fold[index] == held  # [N]
+        for test in _folds(tokens.prompt, num_folds, rng):
             train = ~test
             promised = {"empirical": beta[train]}
             for name, fitter in fitters.items():
@@ -629,6 +639,134 @@ def cross_validate(
                 )
             )
     return rows
+
+
+def skip_rate_at_risk(
+    score: ArrayLike, rejection: ArrayLike, risk: float, weight: ArrayLike | None = None
+) -> NDArray[np.float64]:
+    r"""Largest skip rate at a risk, skipping small scores first and splitting the last tie at random.
+
+    Parameters
+    ----------
+    score : array_like, shape [N]
+        What is thresholded.
+    rejection : array_like, shape [N]
+        :math:`\beta` [-].
+    risk : float
+        :math:`E[\beta\, 1\{\text{skip}\}]` allowed [-].
+    weight : array_like, shape [..., N], optional
+        Token weights, any positive scale.
+
+    Returns
+    -------
+    ndarray of float64, shape [...]
+        Skip rate [-].
+
+    Raises
+    ------
+    ValueError
+        If a rejection or the risk is outside [0, 1].
+
+    Examples
+    --------
+    >>> float(skip_rate_at_risk([0.1, 0.2, 0.2, 0.3], [0.0, 0.4, 0.4, 1.0], 0.1).round(9))
+    0.5
+    """
+    beta = as_probability("rejection", rejection)
+    limit = float(as_probability("risk", risk)) * (1.0 + 1e-12)
+    order, starts = estimators._ties(np.asarray(score, dtype=np.float64))
+    weights = np.ones(beta.size) if weight is None else np.asarray(weight, dtype=np.float64)
+    total = weights.sum(axis=-1, keepdims=True)
+    mass = np.add.reduceat(weights[..., order], starts, axis=-1) / total  # [..., G]
+    loss = np.add.reduceat((weights * beta)[..., order], starts, axis=-1) / total
+    spent = np.cumsum(loss, axis=-1)
+    room = np.clip(limit - (spent - loss), 0.0, None)  # what is left when a tie's turn comes
+    share = np.divide(room, loss, out=np.ones_like(loss), where=loss > 0.0).clip(max=1.0)
+    reached = spent - loss <= limit
+    return np.sum(mass * share * reached, axis=-1)
+
+
+def line_against_isotonic(
+    tokens: Tokens,
+    *,
+    risks: Sequence[float] = (0.02, 0.05, 0.1),
+    num_folds: int = 5,
+    seed: int = 0,
+    num_resamples: int = 1000,
+) -> list[EqualRiskRow]:
+    """Measure what the line costs against the isotonic fit in skip rate at equal risk.
+
+    Every increasing line sorts tokens by u, so at equal risk all lines skip the same tokens; the isotonic fit
+    sorts alike but for its flat parts. Each prompt's isotonic curve is fitted on the other folds.
+
+    Parameters
+    ----------
+    tokens : Tokens
+        Recorded tokens with ``prompt``.
+    risks : sequence of float
+        Risks at which skip rates are compared [-].
+    num_folds : int
+        Folds of whole prompts.
+    seed : int
+        Seed of the folds and of the bootstrap.
+    num_resamples : int
+        Bootstrap resamples of the prompts, the curves kept.
+
+    Returns
+    -------
+    list of EqualRiskRow
+        One a risk.
+
+    Raises
+    ------
+    ValueError
+        If ``prompt`` is missing or there are fewer prompts than folds.
+
+    Examples
+    --------
+    >>> u = np.linspace(0.0, 1.0, 200)
+    >>> tokens = Tokens(uncertainty=u, rejection=0.5 * u, prompt=np.arange(200) % 20)
+    >>> row = line_against_isotonic(tokens, risks=[0.05], num_resamples=50)[0]
+    >>> abs(row.lost) < 0.01
+    True
+    """
+    if tokens.prompt is None:
+        raise ValueError("tokens must say which prompt each belongs to; prompt is missing")
+    u, beta = np.asarray(tokens.uncertainty), np.asarray(tokens.rejection)
+    score = np.empty(u.size)
+    for test in _folds(tokens.prompt, num_folds, np.random.default_rng(seed)):
+        score[test] = fit_isotonic(u[~test], beta[~test]).predict(u[test])
+
+    def statistic(weights: Floats) -> Floats:
+        line = [skip_rate_at_risk(u, beta, risk, weights) for risk in risks]
+        curve = [skip_rate_at_risk(score, beta, risk, weights) for risk in risks]
+        return np.stack([*line, *curve, *(b - a for a, b in zip(line, curve, strict=True))], axis=-1)
+
+    result = bootstrap.of_weights(
+        statistic, tokens.prompt, num_resamples=num_resamples, rng=np.random.default_rng(seed)
+    )
+    num = len(risks)
+    return [
+        EqualRiskRow(
+            risk=float(risk),
+            skip_rate_line=float(result.estimate[i]),
+            skip_rate_isotonic=float(result.estimate[num + i]),
+            lost=float(result.estimate[2 * num + i]),
+            lost_ci95=result.interval(2 * num + i),
+        )
+        for i, risk in enumerate(risks)
+    ]
+
+
+def _folds(prompt: ArrayLike, num_folds: int, rng: np.random.Generator) -> list[NDArray[np.bool_]]:
+    """Split whole prompts at random; each fold marks its held-out tokens, shape [N]."""
+    index, num_prompts = bootstrap.cluster_index(prompt)
+    wanted = int(as_count("num_folds", num_folds, at_least=2))
+    if num_prompts < wanted:
+        raise ValueError(f"num_folds must be at most the number of prompts, {num_prompts}; got {num_folds}")
+    fold = np.empty(num_prompts, dtype=np.int64)
+    fold[rng.permutation(num_prompts)] = np.arange(num_prompts) % wanted
+    return [fold[index] == held for held in range(wanted)]
 
 
 def monotonicity(

@@ -130,6 +130,7 @@ def test_estimators_models_and_transfer_come_on_request(folder, capsys):
     assert found["rejection_models"][-1]["brier"] is None
     assert {row["name"] for row in found["thresholds"]} >= {"risk_averse", "risk_prone", "cost_optimal 0.2"}
     assert {row["method"] for row in found["guarantees"]} == {"betting", "hoeffding", "conformal"}
+    assert [row["risk"] for row in found["line_against_isotonic"]] == [0.02, 0.05, 0.1]
     assert 0.0 < found["monotonicity"]["p_value"] <= 1.0
     assert {row["rule"] for row in found["transfer"]} >= {"line", "empirical", "guaranteed"}
     assert found["transfer"][0]["fitted_on"] == "this trace"

@@ -354,8 +354,98 @@ def test_schemes_without_a_trigger_and_with_several_drafts(recorded, calibration
     assert found["slm: LLM calls [1/token]"].predicted == 0.0
     assert found["slm: latency [s/token], from the trace"].predicted == pytest.approx(0.01)
     assert found["dssd: output bias"].agrees is True
+    assert found["dssd: tokens per round, from the trace"].measured == 1.0
     assert not any(row.table == "strange" for row in rows)
     assert tv.mean() > 0.0
+
+
+def _rounds(recorded, ends, most, bonus, rng):
+    """Play rounds of several drafts over the recorded texts, the rejected draft replaced by what follows."""
+    beta = recorded.columns["rejection"].astype(float)
+    prompt = recorded.columns["prompt"]
+    rows = {
+        name: [] for name in ("prompt", "round", "llm_calls", "uplink_bit", "latency_s", "drafted", "kept")
+    }
+    number = 0
+    for text in np.unique(prompt):
+        here = np.flatnonzero(prompt == text)
+        at = 0
+        while at < here.size:
+            last = at
+            while last + 1 < here.size and not ends[here[last]] and (most is None or last + 1 - at < most):
+                last += 1
+            drafts = last - at + 1
+            kept = 0
+            while kept < drafts and rng.uniform() >= beta[here[at + kept]]:
+                kept += 1
+            committed = min(kept + (kept < drafts or bonus), here.size - at)
+            seconds = 0.01 * drafts + drafts * 14 / (1e4 * np.log2(4.0)) + 0.05
+            for i in range(committed):
+                final = i == committed - 1
+                rows["prompt"].append(text)
+                rows["round"].append(number)
+                rows["llm_calls"].append(int(final))
+                rows["uplink_bit"].append(14.0 * drafts * final)
+                rows["latency_s"].append(seconds * final)
+                rows["drafted"].append(drafts * final)
+                rows["kept"].append(kept * final)
+            at += committed
+            number += 1
+    num = len(rows["prompt"])
+    blank = {"draft": 0, "action": 1, "draft_prob": 0.5, "rejection": 0.0, "uncertainty": 0.5, "tv": 0.0}
+    blank |= {"skip_mass": 0.0, "risk": 0.0, "truncation_tv": 0.0, "k": 0}
+    filled = {name: np.full(num, value) for name, value in blank.items()}
+    return filled | {name: np.array(values) for name, values in rows.items()}
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        {"scheme": "verify-on-sync", "policy": {"threshold": 0.8}},
+        {"scheme": "dssd", "num_drafts": 3},
+        {"scheme": "confidence-stop", "policy": {"confidence": 0.5, "max_drafts": 4}},
+        {"scheme": "dssd", "num_drafts": 2, "convention": {"bonus": False}},
+    ],
+)
+def test_rounds_of_several_drafts_are_predicted_from_the_trace(run, recorded, calibration, fixed):
+    rng = np.random.default_rng(44)
+    most, bonus = run.get("num_drafts"), True
+    ends = np.zeros(len(recorded))
+    if run["scheme"] == "verify-on-sync":
+        ends, bonus = recorded.columns["uncertainty"] > 0.8, False
+    elif run["scheme"] == "confidence-stop":
+        ends, most = recorded.columns["max_prob"] < 0.5, 4
+    if "convention" in run:
+        bonus = False
+    played = _rounds(recorded, ends, most, bonus, rng)
+    rows = compare.compare_decoded(
+        _decoded((played, {"name": "r", **run})), recorded, calibration, fixed, num_resamples=400
+    )
+    found = {row.quantity.removeprefix("r: ").removesuffix(", from the trace"): row for row in rows}
+    assert set(found) == {
+        "output bias",
+        "tokens per round",
+        "drafts per token",
+        "LLM calls [1/token]",
+        "uplink [bit/token]",
+        "latency [s/token]",
+        "throughput [token/s]",
+    }
+    rounds = played["round"].max() + 1
+    assert found["tokens per round"].measured == pytest.approx(len(played["round"]) / rounds)
+    assert found["tokens per round"].measured > 1.2
+    for row in rows:
+        assert row.agrees, row
+        assert row.predicted == pytest.approx(row.measured, rel=0.1)
+
+
+def test_a_run_s_whole_policy_is_used(recorded, calibration, fixed):
+    columns = run_u_hlm(10, 0.4)
+    by_price = {"threshold": 0.4, "truncation_price_s": 1e-4}
+    run = {"name": "priced", "scheme": "cu-hlm-exact", "policy": by_price, "truncation_budget": 0.5}
+    rows = compare.compare_decoded(_decoded((columns, run)), recorded, calibration, fixed, num_resamples=100)
+    row = {row.quantity: row for row in rows}["priced: entries a transmission, from the trace"]
+    assert row.predicted == pytest.approx(1.0)  # TV costs next to nothing, so one entry is the cheapest
 
 
 def _write(path, header, columns):

@@ -449,3 +449,50 @@ def test_groups_split_by_prompt_and_keep_every_token():
         models.by_group(tokens, ["a", "b"])
     with pytest.raises(ValueError, match="prompt is missing"):
         models.by_group(Tokens(uncertainty=np.array([0.1]), rejection=np.array([0.1])), ["a"])
+
+
+def _best_skip_rate(score, beta, risk):
+    """Walk through the tokens, ties averaged over their orders, and stop where the risk is spent."""
+    groups = [np.flatnonzero(score == value) for value in np.unique(score)]
+    spent = skipped = 0.0
+    for group in groups:
+        loss = beta[group].sum() / beta.size
+        if spent + loss > risk + 1e-15:
+            return skipped + group.size / beta.size * (risk - spent) / loss
+        spent, skipped = spent + loss, skipped + group.size / beta.size
+    return skipped
+
+
+def test_the_skip_rate_at_a_risk_is_that_of_a_walk_through_the_tokens():
+    rng = np.random.default_rng(28)
+    for _ in range(40):
+        score = rng.integers(0, 7, size=25) / 6
+        beta = rng.uniform(size=25) * rng.integers(0, 2, size=25)
+        risk = rng.uniform(0.0, 0.5)
+        assert models.skip_rate_at_risk(score, beta, risk) == pytest.approx(
+            _best_skip_rate(score, beta, risk)
+        )
+        weights = rng.integers(0, 3, size=(2, 25))
+        for row, found in zip(weights, models.skip_rate_at_risk(score, beta, risk, weights), strict=True):
+            expected = _best_skip_rate(np.repeat(score, row), np.repeat(beta, row), risk)
+            assert found == pytest.approx(expected)
+    assert models.skip_rate_at_risk([0.1, 0.2], [0.0, 0.5], 1.0) == 1.0
+    with pytest.raises(ValueError, match=r"risk must lie in \[0, 1\]; got 2"):
+        models.skip_rate_at_risk([0.1], [0.0], 2.0)
+
+
+def test_a_line_costs_nothing_where_rejections_rise_and_much_where_they_fall():
+    rising = models.line_against_isotonic(simulate(np.random.default_rng(29)), risks=[0.05, 0.1])
+    for row in rising:
+        assert row.skip_rate_line > 0.1
+        assert row.lost == pytest.approx(row.skip_rate_isotonic - row.skip_rate_line)
+        assert abs(row.lost) < 0.03
+    falling = simulate(np.random.default_rng(30), curve=lambda u: np.where(u < 0.5, 0.5, 0.02))
+    flat = models.line_against_isotonic(falling, risks=[0.1])[0]
+    assert flat.lost > 0.0
+    assert flat.lost_ci95[0] <= flat.lost <= flat.lost_ci95[1]
+    assert flat.lost_ci95[0] > 0.0
+    with pytest.raises(ValueError, match="num_folds must be at most the number of prompts, 80; got 81"):
+        models.line_against_isotonic(falling, num_folds=81)
+    with pytest.raises(ValueError, match="prompt is missing"):
+        models.line_against_isotonic(Tokens(uncertainty=np.array([0.1]), rejection=np.array([0.1])))

@@ -27,6 +27,10 @@ _SECTIONS = {
         "Rejection models on prompts they have not seen",
         ("name", "brier", "brier_over_line", "budget", "threshold", "risk", "violation_rate", "skip_rate"),
     ),
+    "line_against_isotonic": (
+        "What the line costs against the isotonic fit at equal risk",
+        ("risk", "skip_rate_line", "skip_rate_isotonic", "lost"),
+    ),
     "thresholds": ("Thresholds", ("name", "threshold")),
     "guarantees": (
         "Thresholds with a promise",
@@ -225,7 +229,7 @@ def _system_of(header: dict[str, Any], default: System) -> System:
         return default
     try:
         rest = {key: value for key, value in told.items() if key not in ("link", "codec", "latency")}
-        latency = {
+        latency: dict[str, Any] = {
             key: float("inf") if value is None and key == "downlink_bit_per_s" else value
             for key, value in told["latency"].items()
         }
@@ -297,6 +301,13 @@ def _judge_models(recorded: "Trace", fitted: "Calibration", resamples: int, seed
         if num_prompts >= 5
         else []
     )
+    cost = (
+        rejection_models.line_against_isotonic(
+            tokens, risks=_BUDGETS, num_resamples=min(resamples, 1000), seed=seed
+        )
+        if num_prompts >= 5
+        else []
+    )
     test = rejection_models.monotonicity(tokens, num_resamples=min(resamples, 1000), seed=seed)
     thresholds = rejection_models.threshold_intervals(
         tokens,
@@ -314,6 +325,7 @@ def _judge_models(recorded: "Trace", fitted: "Calibration", resamples: int, seed
     ]
     return {
         "rejection_models": [asdict(row) for row in models],
+        "line_against_isotonic": [asdict(row) for row in cost],
         "monotonicity": asdict(test),
         "thresholds": [asdict(row) for row in thresholds],
         "guarantees": [asdict(row) for row in promises],
