@@ -48,6 +48,7 @@ __all__ = [
     "restored_correlation",
     "restored_line",
     "sampled_uncertainty",
+    "varentropy_bound",
 ]
 
 Floats = NDArray[np.float64]
@@ -65,8 +66,34 @@ class _Panel:
 
 
 def varentropy_bound(vocab_size: int) -> float:
-    r"""Largest variance of :math:`\ln p` any distribution on V tokens can have, :math:`\ln^2(V-1)/4 + 1`."""
-    return 0.25 * math.log(vocab_size - 1) ** 2 + 1.0
+    r"""Bound on the variance of :math:`\ln p` under any distribution on V tokens.
+
+    .. math:: \operatorname{Var}_p \ln p \le \tfrac14 \ln^2(V - 1) + 1
+
+    New here; proven in the text of this module. It fixes the number of quadrature nodes.
+
+    Parameters
+    ----------
+    vocab_size : int
+        :math:`V` [token].
+
+    Returns
+    -------
+    float
+        Bound [nat^2], less than 1 above the largest value there is.
+
+    Raises
+    ------
+    ValueError
+        If V < 2.
+
+    Examples
+    --------
+    >>> round(varentropy_bound(49_152), 4)
+    30.1743
+    """
+    size = int(as_count("vocab_size", vocab_size, at_least=2))
+    return 0.25 * math.log(size - 1) ** 2 + 1.0
 
 
 def _nodes_needed(half_width: float, top: float, varentropy: float, tolerance: float) -> int:

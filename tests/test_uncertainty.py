@@ -363,6 +363,7 @@ GOOD = np.zeros((2, 4))
         (lambda: mean_uncertainty(GOOD, tolerance=1.0), r"tolerance must lie in \[1e-13, 1\); got 1"),
         (lambda: mean_uncertainty(GOOD, tolerance=1e-14), r"tolerance must lie in \[1e-13, 1\); got 1e-14"),
         (lambda: num_nodes([1.0, np.nan]), "logits must be finite; got nan"),
+        (lambda: varentropy_bound(1), "vocab_size must be at least 2; got 1"),
         (lambda: sampled_uncertainty(GOOD, 4, rng=np.random.default_rng()), "draft must lie in"),
         (
             lambda: sampled_uncertainty(GOOD, 0, num_samples=0, rng=np.random.default_rng()),
