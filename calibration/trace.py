@@ -251,6 +251,7 @@ def _header(path: Path, text: bytes | None) -> TraceHeader:
         entries = json.loads(text)
         if entries.pop("format") != _FORMAT:
             raise KeyError("format")
-        return TraceHeader(**{k: tuple(v) if isinstance(v, list) else v for k, v in entries.items()})
+        fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in entries.items()}
+        return TraceHeader(**fields)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ValueError(f"trace {str(path)!r} has a header of another version; {error}") from None
