@@ -365,6 +365,42 @@ def operating_point() -> Statement:
     )
 
 
+def transmit_cost() -> Statement:
+    """Show that the cost of a transmission at its best size falls with the SNR."""
+    bits, lost, bandwidth, snr = sp.symbols("B_k TV_k W gamma", positive=True)
+    cost_k = bits / (bandwidth * sp.log(1 + snr, 2)) + price * lost
+    each = lt(sp.Derivative(cost_k, snr), 0)
+    now_1, now_2, then_1, then_2 = sp.symbols("c_1 c_2 cprime_1 cprime_2", positive=True)
+    first, second = le(then_1, now_1), le(then_2, now_2)
+    claim = le(sp.Min(then_1, then_2), sp.Min(now_1, now_2))
+    return Statement(
+        name="optimise.transmit_cost",
+        title="A transmission at its best size is cheaper on a better link",
+        section="§6.4, §12",
+        source="here",
+        status="new",
+        functions=("summary.transmit_s",),
+        assumptions=(
+            "Sending k entries costs tau_up(k) + lambda TV_k; the device takes the cheapest size of the "
+            "context.",
+            "c_1, c_2: the costs of two sizes; cprime_1, cprime_2: the same at a higher SNR.",
+        ),
+        assumed=(first, second),
+        claims=(each, claim),
+        steps=(
+            step("Every single size gets cheaper as the SNR of a Gaussian channel rises.", each, Evaluate()),
+            step(
+                "So does the cheapest of two, and by repetition of any number.",
+                claim,
+                Orderings((now_1, now_2, then_1, then_2)),
+                first,
+                second,
+            ),
+        ),
+        glue="A mean over contexts of costs that fall falls, and with it the threshold of §6.4.",
+    )
+
+
 def joint() -> Statement:
     """Show why the nested search may stop."""
     k, bits, index, more = sp.symbols("k b i d", positive=True)
@@ -415,5 +451,6 @@ BUILDERS: tuple[Builder, ...] = (
     separable_counterexample,
     sound_accounting,
     operating_point,
+    transmit_cost,
     joint,
 )

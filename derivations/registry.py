@@ -81,7 +81,8 @@ def statements(name: str | None = None) -> tuple[Statement, ...]:
     known = builders()
     wanted = [one for one in known if name in (None, one, known[one])]
     if not wanted:
-        near = difflib.get_close_matches(str(name), [*known, *MODULES], n=1, cutoff=0.0)[0]
+        names = list(known) if "." in str(name) else [*MODULES, *(one.split(".")[1] for one in known)]
+        near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.0)[0]
         raise ValueError(
             f"name must be a statement or a module of derivations, the nearest is {near!r}; got {name!r}"
         )

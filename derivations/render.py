@@ -84,9 +84,8 @@ def _by(statement: Statement, number: int) -> str:
 
 
 def _head(statement: Statement) -> list[str]:
-    lines = [
-        f"{statement.section}; source: {statement.source}; {statement.status}: {STATUS_MEANING[statement.status]}."
-    ]
+    meaning = STATUS_MEANING[statement.status]
+    lines = [f"{statement.section}; source: {statement.source}; {statement.status}: {meaning}."]
     if statement.functions:
         lines.append("Computed by " + ", ".join(f"cuhlm_theory.{name}" for name in statement.functions) + ".")
     return lines

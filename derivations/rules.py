@@ -746,30 +746,6 @@ class Rename:
 
 
 @dataclass(frozen=True, slots=True)
-class Rises:
-    """A first term of at least the bound and steps that never go down keep every term above it."""
-
-    variable: sp.Symbol
-    label: str = "induction"
-
-    def proves(self, claim: Relational, given: Given) -> bool:
-        """Decide ``c <= f(n)`` for n >= 0 from ``c <= f(0)`` and ``f(n) <= f(n + 1)``."""
-        first, step = given
-        n = self.variable
-        if not (n.is_integer and n.is_nonnegative and isinstance(claim, sp.Le) and isinstance(step, sp.Le)):
-            return False
-        function = claim.rhs
-        if claim.lhs.has(n) or not isinstance(first, sp.Le):
-            return False
-        return (
-            is_zero(first.lhs - claim.lhs)
-            and is_zero(first.rhs - function.subs(n, 0))
-            and is_zero(step.lhs - function)
-            and is_zero(step.rhs - function.subs(n, n + 1))
-        )
-
-
-@dataclass(frozen=True, slots=True)
 class Numeric:
     """Compare two closed numbers exactly, or to certified precision."""
 

@@ -1,6 +1,7 @@
 """Print a derivation, or check them all."""
 
 import functools
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -78,9 +79,12 @@ def command(name: str | None, style: str | None) -> output.Result:
         wanted = {chosen[0].name}
     verdicts = []
     total = len(registry.with_lemmas(chosen))
-    stderr = click.get_text_stream("stderr")
     with click.progressbar(
-        registry.check(chosen), length=total, label="checking", file=stderr, hidden=not stderr.isatty()
+        registry.check(chosen),
+        length=total,
+        label="checking",
+        file=sys.stderr,
+        hidden=not sys.stderr.isatty(),
     ) as bar:
         verdicts.extend(bar)
     failed = [f"{verdict.statement.name}, {one.reason}" for verdict in verdicts for one in verdict.failures]

@@ -1,0 +1,359 @@
+"""Each derivation holds, and the checker refuses what is false."""
+
+import contextlib
+import dataclasses
+import importlib
+import json
+import re
+from pathlib import Path
+
+import pytest
+import sympy as sp
+from click.testing import CliRunner
+
+from cuhlm_theory.cli import main
+from cuhlm_theory.cli.app import cuhlm
+from derivations import registry, render, rules
+from derivations.statement import STATUS_MEANING, Statement, eq, failures, le, lt, own_failures, step
+from derivations.vocabulary import X, Y, over, pos, size, summing, sums_to_one, token, x, y
+
+NAMES = list(registry.builders())
+ROOT = Path(__file__).parent.parent
+a, b, c = sp.symbols("a b c", positive=True)
+s = sp.Symbol("s", nonnegative=True)
+r = sp.Symbol("r", real=True)
+
+
+@pytest.fixture(scope="module")
+def every() -> tuple[Statement, ...]:
+    return registry.statements()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_step_of_the_derivation_holds(name):
+    (statement,) = registry.statements(name)
+    assert [failure.reason for failure in own_failures(statement)] == []
+
+
+def test_there_is_a_derivation_for_every_section_of_the_theory(every):
+    sections = {number for statement in every for number in re.findall(r"§(\d+)", statement.section)}
+    assert sections >= {str(number) for number in range(13)} - {"0"}
+    assert len(every) >= 60
+
+
+def test_names_are_those_of_their_functions_and_of_no_other(every):
+    assert [statement.name for statement in every] == NAMES
+    assert len({statement.title for statement in every}) == len(NAMES)
+
+
+def test_every_statement_says_where_it_comes_from_and_departures_say_why(every):
+    for statement in every:
+        assert statement.status in STATUS_MEANING
+        assert statement.section.startswith("§")
+        assert statement.source
+        assert statement.assumptions
+        assert statement.claims
+        assert (statement.status != "departs") or statement.departs
+
+
+def test_functions_and_tests_that_statements_name_exist(every):
+    for statement in every:
+        for name in statement.functions:
+            module, _, function = name.rpartition(".")
+            assert hasattr(importlib.import_module(f"cuhlm_theory.{module}"), function), name
+
+
+def test_derivations_that_docstrings_name_exist():
+    named = set()
+    for folder in ("cuhlm_theory", "calibration", "figures"):
+        for file in (ROOT / folder).rglob("*.py"):
+            named |= set(re.findall(r"derivations\.([a-z_]+\.[a-z_]+)", file.read_text(encoding="utf-8")))
+    named = {name for name in named if name.split(".")[0] in registry.MODULES}
+    assert named - set(NAMES) == set()
+    assert len(named) > 40
+
+
+def test_no_line_compares_a_thing_with_itself(every):
+    for statement in every:
+        for line in statement.steps:
+            assert line.claim.lhs != line.claim.rhs, f"{statement.name}: {line.claim}"
+            assert not (line.claim.lhs.is_Number and line.claim.rhs.is_Number), (
+                f"{statement.name}: {line.claim}"
+            )
+
+
+# ---------------------------------------------------------------------------------- the checker
+
+
+def corrupted(claim):
+    """Return a claim that cannot hold where the claim does."""
+    if isinstance(claim, sp.Eq):
+        # a relative change too, because a shift of infinity is no change
+        shifted = claim.rhs + sp.Rational(1, 7) if claim.rhs not in (sp.oo, -sp.oo) else sp.Integer(7)
+        return eq(claim.lhs, shifted)
+    if isinstance(claim, sp.Le | sp.Ge):
+        return lt(claim.gts, claim.lts)
+    return le(claim.gts, claim.lts)
+
+
+def refuses(line) -> bool:
+    changed = dataclasses.replace(line, claim=corrupted(line.claim))
+    try:
+        return not changed.holds()
+    except (ValueError, TypeError, AttributeError):
+        return True
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_corrupted_conclusion_is_refused(name):
+    (statement,) = registry.statements(name)
+    lines = [line for line in statement.steps if line.claim in statement.claims]
+    assert refuses(lines[0])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_every_corrupted_step_is_refused(name):
+    (statement,) = registry.statements(name)
+    assert [str(line.claim) for line in statement.steps if not refuses(line)] == []
+
+
+def test_a_step_that_uses_what_is_not_known_is_found():
+    known, unknown = eq(a, b), eq(b, c)
+    statement = _statement([step("Wave hands.", eq(a, c), rules.Combine(), known, unknown)], assumed=(known,))
+    (failure,) = failures(statement)
+    assert failure.step == 1
+    assert "not known" in failure.reason
+
+
+def test_a_claim_that_no_step_reaches_is_found():
+    statement = dataclasses.replace(
+        _statement([step("Right.", eq((a + b) ** 2, a**2 + 2 * a * b + b**2), rules.Evaluate())]),
+        claims=(eq(a, b),),
+    )
+    (failure,) = failures(statement)
+    assert failure.step is None
+    assert "no step reaches" in failure.reason
+
+
+def test_a_rule_that_stumbles_proves_nothing():
+    statement = _statement([step("Wrong tool.", eq(a, b), rules.Combine((1, 2)))])
+    (failure,) = failures(statement)
+    assert "stopped with ValueError" in failure.reason
+
+
+def test_a_failing_lemma_fails_the_statement():
+    bad = _statement([step("False.", eq(a, a + 1), rules.Evaluate())])
+    good = _statement([step("True.", eq(a + a, 2 * a), rules.Evaluate())])
+    assert failures(good) == ()
+    assert len(failures(dataclasses.replace(good, lemmas=(bad,)))) == 1
+
+
+def _statement(steps, assumed=()):
+    return Statement(
+        name="test.none",
+        title="None",
+        section="§0",
+        source="here",
+        status="new",
+        functions=(),
+        assumptions=("None.",),
+        claims=tuple(line.claim for line in steps),
+        steps=tuple(steps),
+        assumed=assumed,
+    )
+
+
+FALSE = [
+    ("a wrong derivative", rules.Evaluate(), eq(sp.Derivative(a**3, a), 2 * a**2), ()),
+    (
+        "a wrong sum",
+        rules.Evaluate(),
+        eq(sp.Sum(s ** sp.Symbol("i"), (sp.Symbol("i"), 0, 3)), 1 + s + s**2),
+        (),
+    ),
+    ("a wrong limit", rules.Evaluate(), eq(sp.Limit(1 / a, a, sp.oo, "-"), 1), ()),
+    ("a finite infinity", rules.Evaluate(), eq(sp.Limit(1 / a, a, 0), 5), ()),
+    ("infinity of the wrong sign", rules.Evaluate(), eq(sp.Limit(1 / a, a, 0), -sp.oo), ()),
+    ("an undecided sign", rules.Evaluate(), le(0, a - b), ()),
+    ("a strict sign that may be 0", rules.Evaluate(), lt(0, s), ()),
+    ("coefficients without a hypothesis", rules.Coefficients(), le(a, b), ()),
+    ("coefficients against the hypothesis", rules.Coefficients(), lt(b, a), (lt(a, b),)),
+    ("a strict claim from a weak hypothesis", rules.Coefficients(), lt(a, b), (le(a, b),)),
+    ("one ordering only", rules.Orderings((a, b)), eq(pos(a - b), a - b), ()),
+    ("a bound in one ordering", rules.Orderings((a, b)), le(a, b), ()),
+    ("a bound against a hypothesis", rules.Orderings((a, b)), le(b, a), (le(a, b),)),
+    (
+        "acceptance with the wrong sign",
+        rules.SignPatterns((a, b), (c, x)),
+        eq(sp.Abs(a - c) / 2 + sp.Abs(b - x) / 2, 1),
+        (),
+    ),
+    ("a sum of something else", summing(), eq(over(pos(x - y)), 0), (eq(pos(x - y), sp.Abs(x - y)),)),
+    ("a total that is not given", summing(), eq(over(x), 1), (eq(x, x),)),
+    ("a sum that turns the relation", summing(), le(over(y), over(x)), (le(x, y),)),
+    ("an unequal reordering", rules.SameSum(), eq(over(x * y), over(x)), sums_to_one(Y)),
+    ("a negative factor", rules.Combine((-1,)), le(b, a), (le(a, b),)),
+    ("strictness out of nothing", rules.Combine(), lt(a, b), (le(a, b),)),
+    ("an equation from an inequality", rules.Combine(), eq(a, b), (le(a, b),)),
+    ("one branch of an absolute value", rules.Largest(), le(sp.Abs(r), a), (le(r, a),)),
+    ("one root of two", rules.Solve(r), eq(r, 2), (eq(r**2, 4),)),
+    ("a wrong root", rules.Solve(r), eq(r, 3), (eq(r, 2),)),
+    (
+        "a root without monotony",
+        rules.OnlyRoot(r),
+        eq(r, 2),
+        (eq(r**2 - 4, 0), lt(0, sp.Derivative(r**3, r))),
+    ),
+    ("a root that is none", rules.OnlyRoot(r), eq(r, 3), (eq(r - 2, 0), lt(0, sp.Derivative(r - 2, r)))),
+    ("two changes of sign", rules.PositiveRoot(a), eq(a, 1), (eq(a**2 - 3 * a + 2, 0),)),
+    ("a negative root", rules.PositiveRoot(a), eq(a, -3), (eq(a**2 + 2 * a - 3, 0),)),
+    (
+        "an antiderivative of something else",
+        rules.Fundamental(),
+        eq(sp.Integral(a, (a, 0, 1)), 1),
+        (eq(sp.Derivative(a**2, a), 2 * a), eq(sp.Limit(a**2, a, 1, "-"), 1), eq(sp.Limit(a**2, a, 0), 0)),
+    ),
+    (
+        "limits the wrong way round",
+        rules.Fundamental(),
+        eq(sp.Integral(2 * a, (a, 0, 1)), -1),
+        (eq(sp.Derivative(a**2, a), 2 * a), eq(sp.Limit(a**2, a, 1, "-"), 1), eq(sp.Limit(a**2, a, 0), 0)),
+    ),
+    ("a factor lost", rules.Linear(), eq(sp.Integral(2 * a, (a, 0, 1)), sp.Integral(a, (a, 0, 1))), ()),
+    (
+        "a change of variable without its factor",
+        rules.ChangeVariable(a, 2 * b, b),
+        eq(sp.Integral(a, (a, 0, 2)), sp.Integral(2 * b, (b, 0, 1))),
+        (),
+    ),
+    (
+        "a rise from somewhere else",
+        rules.Monotone(a),
+        lt(1, a),
+        (lt(0, sp.Derivative(a, a)), eq(sp.Limit(a, a, 0), 0)),
+    ),
+    (
+        "a rise that starts inside",
+        rules.Monotone(r),
+        lt(0, r),
+        (lt(0, sp.Derivative(r, r)), eq(sp.Limit(r, r, 0), 0)),
+    ),
+    (
+        "a minimum called a maximum",
+        rules.Concave(r),
+        le(r**2, 0),
+        (lt(sp.Derivative(-(r**2), r, r), 0), eq(sp.Subs(sp.Derivative(r**2, r), r, 0), 0)),
+    ),
+    ("a sign that the symbol forbids", rules.Substitute(((a, -c),)), lt(0, -c), (lt(0, a),)),
+    ("a name for something else", rules.Rename(), le(a, c), (le(a, b), eq(c, b + 1))),
+    ("numbers out of order", rules.Numeric(), lt(sp.pi, 3), ()),
+    ("numbers with a symbol", rules.Numeric(), eq(a, a), ()),
+    (
+        "a decimal off by one",
+        rules.Numeric(),
+        le(sp.Abs(sp.Rational(66, 815) - sp.Rational("0.0811")), sp.Rational(1, 20000)),
+        (),
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("rule", "claim", "given"), [case[1:] for case in FALSE], ids=[case[0] for case in FALSE]
+)
+def test_a_rule_refuses(rule, claim, given):
+    with contextlib.suppress(ValueError):  # refused with a reason
+        assert not rule.proves(claim, given)
+
+
+def test_every_rule_is_among_those_that_were_shown_false_statements():
+    named = {
+        type(value) if not isinstance(value, type) else value
+        for value in vars(rules).values()
+        if isinstance(value, type) and hasattr(value, "proves")
+    }
+    assert named == {type(case[1]) for case in FALSE}
+
+
+def test_sums_with_known_totals_are_split_and_reordered():
+    assert rules.linear_sums(over(2 * x + y), {}) == 2 * over(x) + over(y)
+    assert rules.linear_sums(over(sp.S.One), {}) == size
+    assert rules.SumOver(token, size, ((x, X[token]),)).proves(
+        eq(over(x), 1), (eq(x, y * 0 + x), *sums_to_one(X))
+    )
+
+
+# ---------------------------------------------------------------------------------- the pages
+
+
+def test_a_statement_prints_in_every_format(every):
+    (statement,) = registry.statements("capacity.arq_spectral_efficiency")
+    (verdict,) = registry.check([statement])
+    assert verdict.holds
+    for page in (render.text(verdict), render.latex(verdict), render.markdown(verdict)):
+        assert "Best rate with retransmission" in page
+        assert "Lambert" in page or "W\\left(" in page
+    assert "(solve; from assumption)" in render.markdown(
+        verdict
+    ) or "solve; from assumption" in render.markdown(verdict)
+
+
+def test_the_document_reads_as_a_paper_with_every_statement(every):
+    verdicts = [registry.Verdict(statement=one, failures=(), seconds=0.0) for one in every]
+    page = render.document(verdicts)
+    for statement in every:
+        assert f"`{statement.name}`" in page
+    assert page.startswith("# ")
+    assert page.index("## The channel") < page.index("## Verification") < page.index("## Where this departs")
+    assert "all hold" in page
+    assert "?" not in {
+        source
+        for one in verdicts
+        for n in range(1, len(one.statement.steps) + 1)
+        for source in render._by(one.statement, n).split("from ")[-1].split(", ")
+    }
+
+
+def test_one_derivation_as_json_has_the_keys_of_the_contract():
+    result = CliRunner().invoke(cuhlm, ["derive", "payload.index_only", "--json"])
+    assert result.exit_code == 0
+    (row,) = json.loads(result.stdout)["derivations"]
+    assert row["name"] == "payload.index_only"
+    assert row["holds"] is True
+    assert {"statement", "status"} <= set(row)
+
+
+def test_a_name_shows_the_steps():
+    result = CliRunner().invoke(cuhlm, ["derive", "threshold.risk_averse"])
+    assert result.exit_code == 0
+    assert "Solve for the edge." in result.stdout
+    assert "Holds" in result.stdout
+
+
+def test_an_unknown_name_is_an_error_with_the_nearest_known_one(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["derive", "capacity.awgn"])
+    assert stop.value.code == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "capacity.awgn_capacity" in error
+
+
+def test_a_derivation_that_fails_is_exit_code_1(capsys, monkeypatch):
+    bad = dataclasses.replace(
+        _statement([step("False.", eq(a, a + 1), rules.Evaluate())]), name="payload.index_only"
+    )
+    monkeypatch.setattr(registry, "statements", lambda name: (bad,))
+    with pytest.raises(SystemExit) as stop:
+        main(["derive", "payload.index_only"])
+    assert stop.value.code == 1
+    out, err = capsys.readouterr()
+    assert "DOES NOT HOLD" in out
+    assert "payload.index_only" in err
+
+
+def test_nothing_is_computed_when_a_module_is_imported():
+    # building is a call: a module holds symbols and functions only
+    for module in registry.MODULES:
+        for value in vars(importlib.import_module(f"derivations.{module}")).values():
+            assert not isinstance(value, Statement)
