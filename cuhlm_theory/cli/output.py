@@ -11,6 +11,8 @@ import numpy as np
 
 Result = dict[str, Any]
 
+_PROSE = 20  # characters above which a cell is a sentence, to be wrapped
+
 
 def plain(value: Any) -> Any:
     """Return ``value`` as JSON types: arrays become lists, what is not finite becomes null."""
@@ -58,12 +60,12 @@ def table(title: str, columns: Iterable[str], rows: Iterable[Iterable[Any]], *, 
         caption=note or None,
         caption_justify="left",
     )
+    cells = [[_cell(value) for value in row] for row in rows]
     for index, column in enumerate(columns):
-        drawn.add_column(
-            column, justify="left" if index == 0 else "right", overflow="fold", no_wrap=index == 0
-        )
-    for row in rows:
-        drawn.add_row(*(_cell(value) for value in row))
+        prose = index > 0 and any(len(row[index]) > _PROSE for row in cells)
+        drawn.add_column(column, justify="left" if index == 0 or prose else "right", no_wrap=not prose)
+    for row in cells:
+        drawn.add_row(*row)
     Console(markup=False, highlight=False).print(drawn)  # "[bit]" is a unit, not markup
 
 
