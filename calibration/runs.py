@@ -28,7 +28,7 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.decoding import Clock, Decoded, Settings, decode
+from calibration.decoding import Clock, Decoded, Settings, decode_together
 from calibration.decoding.plan import offline_size, recommended, skip_rate
 from calibration.decoding.records import ACCEPTED, RESAMPLED, SKIPPED, columns
 from cuhlm_theory.errors import CuhlmError
@@ -166,30 +166,18 @@ class _Work:
     def do(self, pair: "Pair", run: int) -> None:
         """Decode all prompts with one run, in step, and store the rows."""
         from calibration.collect import _context, _stop_tokens
-        from calibration.decoding.batch import in_step
 
         settings = self.runs[run].settings
-        contexts = [_context(pair, prompt, settings) for prompt in self.prompts]  # type: ignore[arg-type]
-        found: dict[int, Decoded] = {}
-
-        def answer(number: int, sessions: Sequence[Any]) -> None:
-            found[number] = decode(
-                pair.slm,
-                pair.llm,
-                contexts[number],
-                settings,
-                Clock(system=self.system),
-                rng=np.random.default_rng([self.seed, number, run]),
-                stop_tokens=_stop_tokens(pair),
-                sessions=sessions,
-            )
-
-        room = max(map(len, contexts)) + settings.max_new_tokens
-        in_step((pair.slm, pair.llm), len(contexts), room, self.system.codec.vocab_size, answer)
-        rows = [
-            {name: column.tolist() for name, column in found[number].columns.items()}
-            for number in range(len(contexts))
-        ]
+        found = decode_together(
+            pair.slm,
+            pair.llm,
+            [_context(pair, prompt, settings) for prompt in self.prompts],  # type: ignore[arg-type]
+            settings,
+            Clock(system=self.system),
+            rngs=[np.random.default_rng([self.seed, number, run]) for number in range(len(self.prompts))],
+            stop_tokens=_stop_tokens(pair),
+        )
+        rows = [{name: column.tolist() for name, column in one.columns.items()} for one in found]
         _write_whole(self.part(run), json.dumps(rows).encode())
 
 

@@ -20,12 +20,12 @@ from calibration.decoding import (
     Settings,
     batch,
     decode,
+    decode_together,
     laws,
-    multi,
+    loop,
     records,
-    single,
 )
-from calibration.decoding.session import CachedModel
+from calibration.decoding.session import CachedModel, drive
 from calibration.decoding.stage import Stage
 from cuhlm_theory import truncation, verification
 from cuhlm_theory.capacity import packet_latency_s
@@ -147,13 +147,7 @@ class Watched(CachedModel):
 
 def run(sessions: tuple[Any, Any], chosen: Settings, draws: laws.Draws, *, measure: bool, stop=()) -> Stage:
     stage = Stage(PROMPT, chosen.max_new_tokens, stop, measure=measure)
-    clock = Clock(system=system(sessions[1].vocab_size))
-    if chosen.rules.drafts_several:
-        multi.run(*sessions, chosen, clock, draws, stage)
-    else:
-        single.run(
-            sessions[0] if chosen.rules.draft != "none" else None, sessions[1], chosen, clock, draws, stage
-        )
+    drive(loop(sessions, chosen, Clock(system=system(sessions[1].vocab_size)), draws, stage))
     return stage
 
 
@@ -170,19 +164,13 @@ def test_every_pass_of_every_scheme_equals_one_without_a_cache(pair, scheme, bon
 
 @pytest.mark.parametrize("scheme", ["cu-hlm-exact", "verify-on-sync"])
 def test_decodings_in_step_say_what_each_says_alone(pair, scheme):
-    found = {}
     prompts = [PROMPT, [4, 5], [6, 7, 8, 9, 10, 11]]
-
-    def options(row: int) -> dict[str, Any]:
-        return {"rng": np.random.default_rng(row), "stop_tokens": [2]}
-
-    def work(row: int, sessions: Any) -> None:
-        clock = Clock(system=system(12))
-        found[row] = decode(*pair, prompts[row], setting(scheme), clock, sessions=sessions, **options(row))
-
-    batch.in_step(pair, 3, 24, 12, work)
+    clock, stop = Clock(system=system(12)), [2]
+    rngs = [np.random.default_rng(row) for row in range(3)]
+    found = decode_together(*pair, prompts, setting(scheme), clock, rngs=rngs, stop_tokens=stop)
     for row, prompt in enumerate(prompts):
-        alone = decode(*pair, prompt, setting(scheme), Clock(system=system(12)), **options(row))
+        rng = np.random.default_rng(row)
+        alone = decode(*pair, prompt, setting(scheme), clock, rng=rng, stop_tokens=stop)
         assert found[row].tokens == alone.tokens
         np.testing.assert_allclose(found[row].columns["tv"], alone.columns["tv"], atol=1e-5)
 
@@ -205,17 +193,6 @@ def test_a_shared_batch_gives_each_row_the_logits_of_a_full_pass(pair, seed):
         for row, more, found in zip(rows, new, logits, strict=True):
             texts[row] += more
             np.testing.assert_allclose(found, full_logits(pair[1], texts[row])[-keep:], atol=2e-5)
-
-
-def test_an_error_in_one_row_is_raised_and_leaves_no_row_waiting(pair):
-    def work(row: int, sessions: Any) -> None:
-        sessions[0].catch_up([1, 2])
-        if row == 1:
-            raise RuntimeError("row 1 gave up")
-        sessions[1].catch_up([1, 2])
-
-    with pytest.raises(RuntimeError, match="row 1 gave up"):
-        batch.in_step(pair, 3, 24, 12, work)
 
 
 def test_a_text_longer_than_the_context_is_refused(pair):

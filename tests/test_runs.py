@@ -84,21 +84,21 @@ def made(pair, chosen, tmp_path_factory):
 
 def test_an_interrupted_call_resumes_to_the_same_tokens(pair, chosen, made, tmp_path, monkeypatch):
     calls = []
-    decode = runs.decode
+    decode = runs.decode_together
 
     def breaks(*arguments, **options):
         calls.append(1)
-        if len(calls) == 5:
+        if len(calls) == 3:
             raise KeyboardInterrupt
         return decode(*arguments, **options)
 
-    monkeypatch.setattr(runs, "decode", breaks)
+    monkeypatch.setattr(runs, "decode_together", breaks)
     with pytest.raises(KeyboardInterrupt):
         runs.execute(lambda: pair, PROMPTS, chosen, SYSTEM, tmp_path, seed=3, note="tiny")
     assert not (tmp_path / runs.DECODED_FILE).exists()
     assert len(list((tmp_path / "parts").glob("0*.json"))) == 2
     runs.execute(lambda: pair, PROMPTS, chosen, SYSTEM, tmp_path, seed=3, note="tiny")
-    assert len(calls) == 6 + 6
+    assert len(calls) == 3 + 3
     first, again = (read_decoded(folder / runs.DECODED_FILE).columns for folder in (made, tmp_path))
     for name in first:
         if not name.endswith("measured_s"):

@@ -12,12 +12,13 @@ import numpy as np
 
 from calibration.decoding import multi as _multi
 from calibration.decoding import single as _single
+from calibration.decoding.batch import RowModel, RowSession, drive_in_step
 from calibration.decoding.laws import Draws
 from calibration.decoding.link import Clock as Clock
 from calibration.decoding.records import ACTIONS as ACTIONS
 from calibration.decoding.records import Decoded as Decoded
 from calibration.decoding.records import Row as Row
-from calibration.decoding.records import columns as _columns
+from calibration.decoding.session import Asking, Session, drive
 from calibration.decoding.session import CachedModel as CachedModel
 from calibration.decoding.session import context_length as context_length
 from calibration.decoding.settings import CONVENTIONS as CONVENTIONS
@@ -33,11 +34,10 @@ def decode(
     settings: Settings,
     clock: Clock,
     *,
-    rng: np.random.Generator | Draws,
+    rng: np.random.Generator,
     stop_tokens: Collection[int] = (),
     measure: bool = True,
     on_rows: Callable[[list[Row]], None] | None = None,
-    sessions: Sequence[Any] | None = None,
 ) -> Decoded:
     """Decode one prompt with one scheme.
 
@@ -59,8 +59,6 @@ def decode(
         Whether to compute the exact bias of every context (the large model's laws come with its catch-up).
     on_rows : callable, optional
         Told of the rows of each round when they are committed; rows of skipped tokens are measured later.
-    sessions : pair of sessions, optional
-        Fresh sessions of both models that share their passes with other decodings (`batch.in_step`).
 
     Returns
     -------
@@ -74,15 +72,53 @@ def decode(
     """
     check(slm, llm, len(prompt), settings, clock)
     stage = Stage(prompt, settings.max_new_tokens, stop_tokens, measure=measure, on_rows=on_rows)
-    draws = rng if isinstance(rng, Draws) else Draws(rng)
     size = clock.system.codec.vocab_size
-    device, server = sessions or (CachedModel(slm, size), CachedModel(llm, size))
+    sessions = CachedModel(slm, size), CachedModel(llm, size)
+    drive(loop(sessions, settings, clock, Draws(rng), stage))
+    return stage.decoded()
+
+
+def decode_together(
+    slm: Any,
+    llm: Any,
+    prompts: Sequence[Sequence[int]],
+    settings: Settings,
+    clock: Clock,
+    *,
+    rngs: Sequence[np.random.Generator],
+    stop_tokens: Collection[int] = (),
+    measure: bool = True,
+) -> list[Decoded]:
+    """Decode several prompts with one scheme, the passes of all of them in common batches.
+
+    The arguments and results are those of `decode`, one prompt, generator and result each; a text may differ
+    from the one that `decode` gives where the last bit of a logit decides. Measured seconds are those of the
+    common pass.
+    """
+    for prompt in prompts:
+        check(slm, llm, len(prompt), settings, clock)
+    room, size = max(map(len, prompts)) + settings.max_new_tokens, clock.system.codec.vocab_size
+    models = [RowModel(model, len(prompts), room, size) for model in (slm, llm)]
+    stages = [Stage(prompt, settings.max_new_tokens, stop_tokens, measure=measure) for prompt in prompts]
+    drive_in_step(
+        [
+            loop((RowSession(models[0], row), RowSession(models[1], row)), settings, clock, Draws(rng), stage)
+            for row, (stage, rng) in enumerate(zip(stages, rngs, strict=True))
+        ]
+    )
+    return [stage.decoded() for stage in stages]
+
+
+def loop(
+    sessions: tuple[Session, Session], settings: Settings, clock: Clock, draws: Draws, stage: Stage
+) -> Asking[None]:
+    """Return the loop that decodes with a scheme; it asks for its passes and commits to ``stage``."""
+    device, server = sessions
     if settings.rules.drafts_several:
-        _multi.run(device, server, settings, clock, draws, stage)
-    else:
-        drafts = settings.rules.draft != "none"
-        _single.run(device if drafts else None, server, settings, clock, draws, stage)
-    return Decoded(tokens=stage.text[len(prompt) :], columns=_columns(stage.rows))
+        return _multi.run(device, server, settings, clock, draws, stage)
+    return _single.run(
+        device if settings.rules.draft != "none" else None, server, settings, clock, draws, stage
+    )
 
 
 def check(slm: Any, llm: Any, prompt_length: int, settings: Settings, clock: Clock) -> None:

@@ -2,19 +2,19 @@
 
 A model of this size spends its time reading weights, so a pass over twenty-four texts costs little more than
 a pass over one. Every text has a row of a roomy cache and its own length; a rollback shortens the row. The
-loops stay as they are: each runs in a thread and waits when it asks for a pass, and the pass is made when all
-wait, so the batches, and with them the last bits of the logits, do not depend on timing.
+loops are generators that ask for their passes, so nothing about them changes: here the passes that all of
+them ask for are made together, and the batches, and with them the last bits of the logits, are the same every
+time.
 """
 
-import threading
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from calibration.decoding.session import Asking
 from cuhlm_theory.errors import CuhlmError
 
 
@@ -102,138 +102,66 @@ def _join_slots(held: Any, reach: int) -> Any:
     return torch.cat([held[:, :reach], held[:, -1:]], dim=1)
 
 
-@dataclass(slots=True)
-class _Request:
-    side: int
-    row: int
-    text: list[int]
-    keep: int
-    logits: NDArray[np.float32] | None = None
-    error: BaseException | None = None
-    seconds: float = 0.0
-
-
-@dataclass(slots=True)
-class Together:
-    """Makes the passes that several decodings ask for, when all of them wait."""
-
-    models: Sequence[RowModel]
-    alive: int
-    """Decodings that have not ended."""
-    waiting: list[_Request] = field(default_factory=list)
-    turn: threading.Condition = field(default_factory=threading.Condition)
-
-    def ask(self, request: _Request) -> _Request:
-        """Wait for a pass; whoever comes last makes it."""
-        with self.turn:
-            self.waiting.append(request)
-            self._pass_if_all_wait()
-            while request.logits is None and request.error is None:
-                self.turn.wait()
-        if request.error is not None:
-            raise request.error
-        return request
-
-    def leave(self) -> None:
-        """Say that a decoding has ended, one way or another."""
-        with self.turn:
-            self.alive -= 1
-            self._pass_if_all_wait()
-
-    def _pass_if_all_wait(self) -> None:
-        if not self.waiting or len(self.waiting) < self.alive:
-            return
-        for side, model in enumerate(self.models):
-            asked = sorted((r for r in self.waiting if r.side == side), key=lambda r: r.row)
-            if asked:
-                _answer(model, asked)
-        self.waiting.clear()
-        self.turn.notify_all()
-
-
-def _answer(model: RowModel, asked: list[_Request]) -> None:
-    start = time.perf_counter()
-    try:
-        keep = max(request.keep for request in asked)
-        logits = model.feed([r.row for r in asked], [r.text for r in asked], keep)
-        for request, row in zip(asked, logits, strict=True):
-            request.logits = row[keep - request.keep :]
-            request.seconds = time.perf_counter() - start
-    except BaseException as error:  # every decoding that waits must hear of it
-        for request in asked:
-            request.error = error
-
-
 class RowSession:
     """One text's view of a shared model: what a `CachedModel` is to a single decoding."""
 
-    def __init__(self, together: Together, side: int, row: int) -> None:
-        self.together, self.side, self.row = together, side, row
-        self.vocab_size = together.models[side].vocab_size
+    def __init__(self, model: RowModel, row: int) -> None:
+        self.model = model
+        self.row = row
         self.held: list[int] = []
         """Tokens in the cache row."""
         self.seconds = 0.0
         """Wall clock of the last pass, shared with the other rows [s]."""
 
-    def catch_up(self, text: Sequence[int], keep: int = 1) -> NDArray[np.float64]:
-        """Feed what the row lacks of ``text``; the logits after its last ``keep`` tokens, shape [keep, V]."""
+    def lacks(self, text: Sequence[int], keep: int) -> list[int]:
+        """Return the tokens that a pass has to feed."""
         fed = list(text[len(self.held) :])
-        if len(text) > self.together.models[self.side].room:
-            raise ValueError(
-                f"text must fit the {self.together.models[self.side].room} tokens of a row; got {len(text)}"
-            )
+        if len(text) > self.model.room:
+            raise ValueError(f"text must fit the {self.model.room} tokens of a row; got {len(text)}")
         if not 1 <= keep <= len(fed):
             raise ValueError(f"keep must lie in [1, {len(fed)}], the tokens to feed; got {keep}")
-        answer = self.together.ask(_Request(self.side, self.row, fed, keep))
-        self.seconds = answer.seconds
-        self.held.extend(fed)
-        assert answer.logits is not None
-        return answer.logits.astype(np.float64)
+        return fed
+
+    def catch_up(self, text: Sequence[int], keep: int = 1) -> NDArray[np.float64]:
+        """Feed what the row lacks of ``text``; the logits after its last ``keep`` tokens, shape [keep, V]."""
+        return _pass([(self, list(text), keep)])[0]
 
     def rollback(self, num_tokens: int) -> None:
-        """Forget all but the first ``num_tokens`` tokens."""
+        """Forget all but the first ``num_tokens`` tokens; a row that holds fewer stays as it is."""
         if len(self.held) > num_tokens:
             del self.held[num_tokens:]
-            self.together.models[self.side].length[self.row] = num_tokens
+            self.model.length[self.row] = num_tokens
 
 
-def in_step(
-    models: Sequence[Any],
-    num_rows: int,
-    room: int,
-    vocab_size: int,
-    work: Callable[[int, tuple[RowSession, ...]], None],
-) -> None:
-    """Run ``work(row, sessions)`` for every row at once, the passes of all rows in common batches.
+def _pass(asked: Sequence[tuple[RowSession, list[int], int]]) -> list[NDArray[np.float64]]:
+    """Make one pass for several rows of one model."""
+    start = time.perf_counter()
+    fed = [session.lacks(text, keep) for session, text, keep in asked]
+    model, most = asked[0][0].model, max(keep for _, _, keep in asked)
+    logits = model.feed([session.row for session, _, _ in asked], fed, most)
+    for (session, _, _), more in zip(asked, fed, strict=True):
+        session.held.extend(more)
+        session.seconds = time.perf_counter() - start
+    return [row[most - keep :].astype(np.float64) for row, (_, _, keep) in zip(logits, asked, strict=True)]
+
+
+def drive_in_step(loops: Sequence[Asking[None]]) -> None:
+    """Make the passes that several loops ask for, those of one model together, until all have ended.
 
     Parameters
     ----------
-    models : sequence of transformers.PreTrainedModel
-        The models that the work asks, a session each.
-    num_rows : int
-        Texts.
-    room : int
-        Longest text [token].
-    vocab_size : int
-        V.
-    work : callable
-        What to do with a row; the first exception is raised here when all rows have ended.
+    loops : sequence of generators
+        Decodings (`calibration.decoding.decoding`) whose sessions are rows of the same models.
     """
-    together = Together([RowModel(model, num_rows, room, vocab_size) for model in models], num_rows)
-    errors: list[BaseException] = []
-
-    def live(row: int) -> None:
-        try:
-            work(row, tuple(RowSession(together, side, row) for side in range(len(models))))
-        except BaseException as error:
-            errors.append(error)
-        finally:
-            together.leave()
-
-    threads = [threading.Thread(target=live, args=(row,), daemon=True) for row in range(num_rows)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if errors:
-        raise errors[0]
+    wanted: dict[int, Any] = {}
+    answers: dict[int, Any] = dict.fromkeys(range(len(loops)))  # None starts a generator
+    while answers or wanted:
+        for number, answer in answers.items():
+            try:
+                wanted[number] = loops[number].send(answer)
+            except StopIteration:
+                wanted.pop(number, None)
+        answers = {}
+        for model in {id(session.model): session.model for session, _, _ in wanted.values()}.values():
+            mine = [number for number, (session, _, _) in wanted.items() if session.model is model]
+            answers.update(zip(mine, _pass([wanted[number] for number in mine]), strict=True))

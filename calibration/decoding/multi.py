@@ -6,7 +6,7 @@ import numpy as np
 
 from calibration.decoding import laws, records
 from calibration.decoding.link import Clock
-from calibration.decoding.session import CachedModel
+from calibration.decoding.session import Asking, Session
 from calibration.decoding.settings import Settings
 from calibration.decoding.single import bonus_row
 from calibration.decoding.stage import Stage
@@ -62,14 +62,14 @@ class _Drafting:
 
 
 def run(
-    device: CachedModel,
-    server: CachedModel,
+    device: Session,
+    server: Session,
     settings: Settings,
     clock: Clock,
     draws: laws.Draws,
     stage: Stage,
-) -> None:
-    """Decode; every committed token goes to ``stage``, the cost of a round on its last token.
+) -> Asking[None]:
+    """Decode; every pass is asked for, every token goes to ``stage``, a round's cost on its last token.
 
     The laws that the drafts were drawn from are those that the server verifies with, so every committed token
     follows the large model's law, whatever ended the run: the end depends on drafts that are already drawn.
@@ -77,11 +77,11 @@ def run(
     drafting = _Drafting(settings, clock)
     num_rounds = 0
     while not stage.finished:
-        drafts, slm_wall_s = _draft_run(device, settings, draws, stage, drafting)
+        drafts, slm_wall_s = yield from _draft_run(device, settings, draws, stage, drafting)
         bonus = settings.bonus and len(drafts) < stage.room and drafts[-1].token not in stage.stop_tokens
         tokens = [draft.token for draft in drafts]
         fed = stage.text + (tokens if bonus else tokens[:-1])
-        logits = server.catch_up(fed, keep=len(drafts) + bonus)
+        logits = yield server, fed, len(drafts) + bonus
         ys = [laws.next_law(z, settings.temperature) for z in logits]
         rows = _verify(drafts, ys, draws, stage, num_rounds)
         kept = sum(row["action"] == records.ACCEPTED for row in rows)
@@ -97,14 +97,14 @@ def run(
 
 
 def _draft_run(
-    device: CachedModel, settings: Settings, draws: laws.Draws, stage: Stage, drafting: _Drafting
-) -> tuple[list[_Draft], float]:
+    device: Session, settings: Settings, draws: laws.Draws, stage: Stage, drafting: _Drafting
+) -> Asking[tuple[list[_Draft], float]]:
     """Draft until the run ends, the text is full, or the text would stop."""
     longest = stage.room if settings.num_drafts is None else min(settings.num_drafts, stage.room)
     drafts: list[_Draft] = []
     text, wall_s = list(stage.text), 0.0
     while len(drafts) < longest:
-        logits = device.catch_up(text)[0]
+        logits = (yield device, text, 1)[0]
         wall_s += device.seconds
         drafts.append(drafting.draft(logits, draws))
         text.append(drafts[-1].token)

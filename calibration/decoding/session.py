@@ -1,13 +1,44 @@
 """A language model with a key-value cache that catches up and rolls back."""
 
 import time
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Generator, Sequence
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cuhlm_theory.errors import CuhlmError
+
+Result = TypeVar("Result")
+
+
+class Session(Protocol):
+    """One side of one decoding: the tokens that a model's cache holds."""
+
+    seconds: float
+    """Wall clock of the last pass [s]."""
+
+    def catch_up(self, text: Sequence[int], keep: int = 1) -> NDArray[np.float64]:
+        """Feed what the cache lacks of ``text``; logits after its last ``keep`` tokens, shape [keep, V]."""
+        ...
+
+    def rollback(self, num_tokens: int) -> None:
+        """Forget all but the first ``num_tokens`` tokens."""
+        ...
+
+
+Asking = Generator[tuple[Session, list[int], int], NDArray[np.float64], Result]
+"""A loop that yields the arguments of the `Session.catch_up` it wants made, and is sent the logits."""
+
+
+def drive(loop: Asking[Result]) -> Result:
+    """Make the passes that a loop asks for, one by one, until it ends."""
+    try:
+        session, text, keep = next(loop)
+        while True:
+            session, text, keep = loop.send(session.catch_up(text, keep))
+    except StopIteration as end:
+        return end.value
 
 
 def context_length(model: Any) -> int:

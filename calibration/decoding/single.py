@@ -2,21 +2,21 @@
 
 from calibration.decoding import laws, records
 from calibration.decoding.link import Clock
-from calibration.decoding.session import CachedModel
+from calibration.decoding.session import Asking, Session
 from calibration.decoding.settings import Settings
 from calibration.decoding.stage import Stage
 from cuhlm_theory.payload import distribution_bit, resync_bit
 
 
 def run(
-    device: CachedModel | None,
-    server: CachedModel | None,
+    device: Session | None,
+    server: Session,
     settings: Settings,
     clock: Clock,
     draws: laws.Draws,
     stage: Stage,
-) -> None:
-    """Decode; every committed token goes to ``stage``.
+) -> Asking[None]:
+    """Decode; every committed token goes to ``stage``, every pass is asked for.
 
     What the device skipped is unknown to the server until the next transmission, whose pass feeds it: the
     logits of that catch-up are the laws that the skipped tokens should have followed, so measuring the bias
@@ -26,7 +26,7 @@ def run(
     while not stage.finished:
         here, slm_wall_s = None, 0.0
         if device is not None:
-            here = laws.context(device.catch_up(stage.text)[0], settings, clock.system)
+            here = laws.context((yield device, stage.text, 1)[0], settings, clock.system)
             slm_wall_s = device.seconds
         row = records.new_row(position=stage.num_new, round=stage.num_new, drafted=int(here is not None))
         proposal = None
@@ -40,10 +40,9 @@ def run(
             waiting.append((row, here))
             stage.commit([row])
             continue
-        assert server is not None
         bonus = settings.bonus and proposal is not None and stage.room > 1
         fed = [*stage.text, row["draft"]] if bonus else stage.text
-        logits = server.catch_up(fed, keep=1 + bonus + (len(waiting) if stage.measure else 0))
+        logits = yield server, fed, 1 + bonus + (len(waiting) if stage.measure else 0)
         y = laws.next_law(logits[-1 - bonus], settings.temperature)
         catch_up = len(waiting)
         _measure(waiting, logits[: -1 - bonus], stage.measure)
@@ -64,8 +63,8 @@ def run(
         elif bonus:
             server.rollback(len(stage.text))
         stage.commit(rows)
-    if waiting and server is not None and stage.measure:
-        logits = server.catch_up(stage.text[:-1], keep=len(waiting))
+    if waiting and stage.measure:
+        logits = yield server, stage.text[:-1], len(waiting)
         _measure(waiting, logits, measure=True)
 
 

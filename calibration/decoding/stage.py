@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Sequence
 
-from calibration.decoding.records import Row
+from calibration.decoding.records import Decoded, Row, columns
 
 
 class Stage:
@@ -52,6 +52,10 @@ class Stage:
     def finished(self) -> bool:
         """Whether the text has ended."""
         return self.room <= 0 or (bool(self.rows) and self.rows[-1]["token"] in self.stop_tokens)
+
+    def decoded(self) -> Decoded:
+        """Return what was committed."""
+        return Decoded(tokens=self.text[len(self.text) - self.num_new :], columns=columns(self.rows))
 
     def commit(self, rows: list[Row]) -> None:
         """Append the tokens of a round."""
