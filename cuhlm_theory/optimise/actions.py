@@ -68,7 +68,7 @@ def curves(tokens: Tokens, system: System, *, quantisation_tv: Floats | None = N
     --------
     See `cuhlm_theory.optimise.operating_point`.
     """
-    sizes = column(tokens, "k_grid")
+    sizes = column(tokens, "k_grid").astype(np.int64)
     skip, risk = column(tokens, "skip_mass"), column(tokens, "skip_risk")
     transmit = np.clip(1.0 - np.asarray(skip, dtype=np.float64), 0.0, 1.0)
     transmit[transmit < _ALWAYS_SKIPS] = 0.0

@@ -164,13 +164,16 @@ def _compressed(tokens: Tokens, system: System, budget: Budget) -> Candidate | N
     return best
 
 
-def _drafting(name: str, tokens: Tokens, system: System, max_drafts: int, **more: int) -> Candidate:
+def _drafting(
+    name: str, tokens: Tokens, system: System, max_drafts: int, given: Policy | None = None
+) -> Candidate:
     """Climb from the best count for the mean acceptance to the best one on the recorded tokens."""
 
     def at(count: int) -> Candidate:
-        return _candidate(name, tokens, system, Policy(num_drafts=count, **more))
+        return _candidate(name, tokens, system, replace(policy, num_drafts=count))
 
-    start = evaluate(SCHEMES[name], tokens, system, Policy(**more))
+    policy = given or Policy()
+    start = evaluate(SCHEMES[name], tokens, system, policy)
     count = int(min(max(round(start.num_drafts or 1.0), 1), max_drafts))
     best = at(count)
     for step in (-1, 1):
@@ -189,9 +192,8 @@ def _sparse(name: str, tokens: Tokens, system: System, max_drafts: int) -> Candi
     candidates = []
     for size in tokens.coarse_k_grid:
         for levels in (15, 63, 255, 1023) if name == "k-sqs" else (100,):
-            candidates.append(
-                _drafting(name, tokens, system, max_drafts, num_candidates=int(size), lattice_levels=levels)
-            )
+            policy = Policy(num_candidates=int(size), lattice_levels=levels)
+            candidates.append(_drafting(name, tokens, system, max_drafts, policy))
     return _fastest(candidates)
 
 

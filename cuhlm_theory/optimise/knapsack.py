@@ -4,7 +4,9 @@ Each context takes one of A actions with a latency and a bias. Randomised polici
 with one coupling constraint, so one multiplier solves it.
 """
 
+import importlib
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -223,8 +225,9 @@ def solve_lp(latency_s: ArrayLike, bias: ArrayLike, weight: ArrayLike, budget: f
     >>> round(certificate.primal_s, 6), round(certificate.dual_s, 6)
     (0.25, 0.25)
     """
-    import cvxpy as cp  # takes seconds to import: only who asks for a certificate pays
     from scipy.sparse import csr_array
+
+    cp: Any = importlib.import_module("cvxpy")  # takes seconds: only who asks for a certificate pays
 
     cost, loss, share = _checked(latency_s, bias, weight)
     budget = float(as_probability("bias_budget", budget))

@@ -31,7 +31,7 @@ class Rounds:
     draft_bit: Floats
     """Uplink payload of all drafts of the round, shape [R] [bit]."""
 
-    def mean(self, values: ArrayLike) -> float:
+    def mean(self, values: Floats) -> float:
         """Return the mean of ``values``, shape [R], over the rounds."""
         return float(np.sum(self.weight * values) / np.sum(self.weight))
 
@@ -124,7 +124,7 @@ def recorded_rounds(
     back = np.empty_like(order)
     back[order] = np.arange(len(order))
 
-    def flat(values: Floats) -> Floats:
+    def flat(values: NDArray[np.generic]) -> Floats:
         return np.asarray(values[cell], dtype=np.float64)[back]
 
     return Rounds(
