@@ -327,6 +327,10 @@ def test_the_rate_of_a_short_packet_depends_on_its_size():
     assert rates[0] == 0.0
     np.testing.assert_allclose(rates[1:] * times[1:], bits[1:], rtol=1e-13)
     assert rates[1] < rates[2] < 6e6
+    strong = link("short-packet", snr=1e6)  # one bit in less than one channel use
+    assert capacity.rate_bit_per_s(strong, 1.0) == pytest.approx(
+        1 / float(capacity.packet_latency_s(strong, 1.0))
+    )
     with pytest.raises(
         MissingInputError, match=r"^the rate of a short packet depends on its size: give bits$"
     ):
