@@ -541,8 +541,8 @@ def explain(setting: Setting, found: Answer) -> list[str]:
         excess = found.point.excess
         if excess is not None:
             sentences.append(
-                f"One threshold and one rule for k cost {excess:.2%} more latency than the best randomised "
-                f"policy of any form."
+                f"One threshold and one rule for k take {excess:.2%} more latency than the certified "
+                f"optimum, which knows the risk of every context; no device does."
             )
     changes = (
         (

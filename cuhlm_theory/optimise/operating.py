@@ -32,7 +32,8 @@ class OperatingPoint:
     binds: str
     """Which budget stops it from being faster: `bias`, `risk`, `truncation`, or `none`."""
     optimum_s: float | None
-    """Latency of the best randomised policy of any form, where it was computed [s]."""
+    """Latency of the best randomised policy that knows the risk of every context, which a device does not: a
+    bound for every policy. None where it was not computed [s]."""
     multiplier_s: float | None
     """lambda* of that optimum: what a unit of bias would save [s]."""
     dual_s: float | None
@@ -45,7 +46,7 @@ class OperatingPoint:
 
     @property
     def excess(self) -> float | None:
-        """Latency above the best randomised policy, relative [-]."""
+        """Latency above the best policy that knows every risk, relative [-]."""
         return None if self.optimum_s is None else self.latency_s / self.optimum_s - 1.0
 
 
@@ -96,7 +97,7 @@ def operating_point(
     with :math:`k_\mu(x) = \arg\min_k \tau_\mathrm{up}(k) + \mu \mathrm{TV}_k`, which the device finds
     without the server. For each recorded threshold the multipliers at which some context changes its k are
     sorted once and taken as long as the budget lasts, which is exact. The result is deterministic; `solve`
-    gives the best randomised policy of any form for comparison.
+    gives the best randomised policy that knows the risk of every context, a bound for every policy.
     Derivation: ``derivations.optimise.operating_point``.
 
     Parameters
