@@ -1,7 +1,8 @@
 """What a finite number M of temperature samples does to the slope and the correlation.
 
-Answers the uncertainty of CU-HLM, eqs. (8)(9), with M = 20 samples (arXiv:2505.11788v1), and the comparison of
-published lines fitted at different M. New: the attenuation is predicted from the mean uncertainty alone.
+Answers the uncertainty of CU-HLM, eqs. (8)(9), with M = 20 samples (arXiv:2505.11788v1), and the
+comparison of published lines fitted at different M. New: the attenuation is predicted from the mean
+uncertainty alone.
 """
 
 from collections.abc import Mapping
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def compute(source: Source, *, num_points: int = 60, num_resamples: int = 500) -> Tables:
-    """Predict slope and correlation at every M from the mean uncertainty, and measure them where M was recorded."""
+    """Predict slope and correlation at every M from the mean uncertainty; measure the recorded ones."""
     tokens = source.need()
     recorded = {m: name for m, name in sorted(estimators.SAMPLE_COLUMNS.items()) if name in source.columns}
     if not recorded:
@@ -101,7 +102,8 @@ FIGURE = Figure(
     answers="CU-HLM, eqs. (8)(9): uncertainty from M = 20 temperature samples",
     status="new",
     caption="u sampled M times is a noisy copy of its conditional mean, so the fitted slope shrinks by "
-    "Var(u)/(Var(u) + E[u(1 - u)]/M) and the correlation by its root; thresholds fitted at one M do not carry "
+    "Var(u)/(Var(u) + E[u(1 - u)]/M) and the correlation by its root; thresholds fitted at one M do not "
+    "carry "
     "over to another. Intervals are of measured minus predicted, over prompts.",
     compute=compute,
     draw=draw,

@@ -1,7 +1,7 @@
 """How tight the truncation bounds are: true output bias, TV_k, and the printed U.
 
-Answers CU-HLM's truncation bound, eq. (23) (arXiv:2505.11788v1). New: TV_k is a proven bound on the output bias,
-the printed U is several times larger.
+Answers CU-HLM's truncation bound, eq. (23) (arXiv:2505.11788v1). New: TV_k is a proven bound on the
+output bias, the printed U is several times larger.
 """
 
 from collections.abc import Mapping
@@ -94,7 +94,8 @@ FIGURE = Figure(
     title="How tight the truncation bounds are",
     answers="CU-HLM, eq. (23): the bound U on the resampling error",
     status="new",
-    caption="Nothing is skipped, so all bias comes from truncation. The true output bias never exceeds the total "
+    caption="Nothing is skipped, so all bias comes from truncation. The true output bias never exceeds "
+    "the total "
     "variation that truncation costs; the printed U is 2.9 to 6.4 times that.",
     compute=compute,
     draw=draw,

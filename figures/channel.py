@@ -68,8 +68,7 @@ def draw(axes: Mapping[str, "Axes"], tables: Tables) -> None:
         ax.plot(k, 1e3 * latency[f"{model} [s]"], label=text, **line)
     ax.axvline(offline, **style.REFERENCE)
     ax.set(xscale="log", yscale="log", xlabel="entries sent $k$ [token]", ylabel="packet latency [ms]")
-    ax.set_ylim(top=30.0 * ax.get_ylim()[1])
-    ax.legend(loc="upper left", ncols=2)
+    style.legend_below(ax, ncols=2)
     style.label(ax, offline, ax.get_ylim()[0], "CU-HLM offline, $k^*$ = 30", xytext=(3, 4))
     style.panel_title(ax, 0, "one packet over the default link")
 
@@ -101,13 +100,16 @@ FIGURE = Figure(
     title="Fading and short packets: latency of one packet",
     answers="CU-HLM, eq. (6): latency is payload over AWGN capacity",
     status="new",
-    caption="A packet of 30 entries is short: at a block error of 0.1 % it takes tens of per cent longer than "
-    "Shannon's formula says, and over Rayleigh fading several times longer. The mean latency of a rate-adaptive "
-    "link over Rayleigh fading is infinite, so it has no curve; 'ergodic' is the limit of many coherence blocks.",
+    caption="A packet of 30 entries is short: at a block error of 0.1 % it takes tens of per cent longer "
+    "than "
+    "Shannon's formula says, and over Rayleigh fading several times longer. The mean latency of a "
+    "rate-adaptive "
+    "link over Rayleigh fading is infinite, so it has no curve; 'ergodic' is the limit of many coherence "
+    "blocks.",
     compute=compute,
     draw=draw,
     panels=("latency", "excess", "arq"),
-    panel_height_in=2.2,
+    panel_height_in=2.35,
 )
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """How concentrated the vocabulary is: sorted probabilities, and what truncation to k entries loses.
 
-Answers CU-HLM's observation that few tokens carry the mass, on which its compression rests (arXiv:2505.11788v1).
-Reconstructed on another pair; the spread over tokens and the exact k* are new.
+Answers CU-HLM's observation that few tokens carry the mass, on which its compression rests
+(arXiv:2505.11788v1). Reconstructed on another pair; the spread over tokens and the exact k* are new.
 """
 
 from collections.abc import Mapping
@@ -38,9 +38,8 @@ def compute(source: Source) -> Tables:
 
 def draw(axes: Mapping[str, "Axes"], tables: Tables) -> None:
     """Draw median and bands of both profiles, and k* at three budgets."""
-    for index, (panel, text) in enumerate(
-        (("probability", "sorted probability $x_{(k)}$ [-]"), ("distance", "$\\mathrm{TV}_k$ [-]"))
-    ):
+    texts = {"probability": "sorted probability $x_{(k)}$ [-]", "distance": "$\\mathrm{TV}_k$ [-]"}
+    for panel, text in texts.items():
         table, ax = tables[panel], axes[panel]
         k = table["k [token]"]
         level = {q: np.maximum(table[f"quantile {q:g} [-]"], _LEAST) for q in samples.QUANTILES}
@@ -85,8 +84,10 @@ FIGURE = Figure(
     title="The vocabulary's concentration",
     answers="CU-HLM: a few entries carry the distribution, so that k entries suffice",
     status="reconstructed",
-    caption="Sorted probabilities of the small model and the total variation that truncation to k entries costs, "
-    "over recorded tokens: median, middle half and middle four fifths. The spread over tokens is why one k for "
+    caption="Sorted probabilities of the small model and the total variation that truncation to k "
+    "entries costs, "
+    "over recorded tokens: median, middle half and middle four fifths. The spread over tokens is why one "
+    "k for "
     "all of them wastes bits.",
     compute=compute,
     draw=draw,

@@ -1,7 +1,7 @@
 """Measures of uncertainty compared on the same tokens: correlation with rejection, and risk against coverage.
 
-Answers CU-HLM's claim that temperature perturbation correlates best with rejection among the estimators it tried
-(arXiv:2505.11788v1). Reconstructed on another pair of models; the genie and the intervals are new.
+Answers CU-HLM's claim that temperature perturbation correlates best with rejection among the estimators
+it tried (arXiv:2505.11788v1). Reconstructed on another pair of models; the genie and the intervals are new.
 """
 
 from collections.abc import Mapping
@@ -131,7 +131,7 @@ def draw(axes: Mapping[str, "Axes"], tables: Tables) -> None:
         ha="right",
         color=style.INK,
     )
-    ax.legend(loc="upper left")
+    style.legend_below(ax, ncols=3)
     style.panel_title(ax, 1, "risk against coverage")
 
 
@@ -140,12 +140,14 @@ FIGURE = Figure(
     title="Estimators of uncertainty compared",
     answers="CU-HLM: temperature perturbation correlates best with rejection",
     status="reconstructed",
-    caption="Correlation of each measure with the rejection probability on the same tokens, 95 % intervals over "
-    "prompts, and the mean rejection probability of the tokens it would skip. Nothing reaches below the genie.",
+    caption="Correlation of each measure with the rejection probability on the same tokens, 95 % "
+    "intervals over "
+    "prompts, and the mean rejection probability of the tokens it would skip. Nothing reaches below the "
+    "genie.",
     compute=compute,
     draw=draw,
     panels=("correlation", "coverage"),
-    panel_height_in=2.4,
+    panel_height_in=2.6,
 )
 
 if __name__ == "__main__":

@@ -47,7 +47,7 @@ class Source:
     bias_budget: float = 0.05
     """Mean per-token total variation that may be spent [-]."""
     decoded: Path | None = None
-    """Folder of decoding that was really run on this pair (`python -m calibration.runs`), where there is one."""
+    """Folder of decoding really run on this pair (`python -m calibration.runs`), where there is one."""
 
     def setting(self, *names: str, system: System | None = None) -> Setting:
         """Return the question that the command `optimize` would answer, or say which columns it lacks."""
@@ -232,7 +232,7 @@ class Figure:
 
 
 def write_csv(tables: Tables, path: Path) -> None:
-    """Write tables below each other in one file: a column that names the table, then the union of the columns.
+    """Write tables below each other in one file: the name of the table, then the union of the columns.
 
     Numbers have nine significant digits; a column that a table does not have is empty there.
     """

@@ -1,4 +1,4 @@
-"""All figures: their names in order, the command that makes them, and the README's table of what they answer."""
+"""All figures: their names in order, how they are made, and the README's table of what they answer."""
 
 import difflib
 import importlib
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cuhlm_theory.errors import CuhlmError, MissingInputError
+from cuhlm_theory.parameters import Budget
 from figures.frame import Figure, load
 
 NAMES = (
@@ -99,7 +100,7 @@ def make(
     chosen = [figure(name).name for name in (names or NAMES)]
     jobs = min(num_jobs or min(os.cpu_count() or 1, 4), len(chosen))
     todo = [(name, out, calibration, bias_budget) for name in chosen]
-    load(calibration)  # a bad name fails here, once
+    load(calibration, bias_budget=Budget(bias=bias_budget).bias)  # what is bad for all fails here, once
     if jobs == 1:
         results = [_make_one(*item) for item in todo]
     else:
@@ -120,7 +121,7 @@ def _make_one(name: str, out: Path, calibration: str, bias_budget: float) -> tup
     drawn = figure(name)
     try:
         tables = drawn.compute(load(calibration, bias_budget=bias_budget))
-    except CuhlmError as error:
+    except (CuhlmError, ValueError) as error:  # such as a line that falls: no threshold follows from it
         return [], str(error)
     return drawn.write(tables, out), ""
 
@@ -140,7 +141,7 @@ def table() -> str:
     return "\n".join(rows)
 
 
-def with_table(text: str) -> str:
+def updated(text: str) -> str:
     """Return a README's text with the table between its markers replaced by the present one.
 
     Parameters
@@ -167,4 +168,4 @@ def with_table(text: str) -> str:
 
 if __name__ == "__main__":
     readme = Path(__file__).parent.parent / "README.md"
-    readme.write_text(with_table(readme.read_text(encoding="utf-8")), encoding="utf-8")
+    readme.write_text(updated(readme.read_text(encoding="utf-8")), encoding="utf-8")

@@ -1,8 +1,8 @@
 """Where CU-HLM's 206 times and U-HLM's 2.54 times can hold.
 
-Answers the abstracts of arXiv:2505.11788v1 (206 times, 74.8 % skipped, 97.4 % compressed) and arXiv:2412.12687
-(2.54 times, 45.93 % skipped). New: in the printed latency model the three figures of CU-HLM's abstract cannot
-belong to one operating point.
+Answers the abstracts of arXiv:2505.11788v1 (206 times, 74.8 % skipped, 97.4 % compressed) and
+arXiv:2412.12687 (2.54 times, 45.93 % skipped). New: in the printed latency model the three figures of
+CU-HLM's abstract cannot belong to one operating point.
 """
 
 from collections.abc import Mapping
@@ -107,7 +107,7 @@ def draw(axes: Mapping[str, "Axes"], tables: Tables) -> None:
     )
     _against_rate(axes["rate"], tables["rate"], lines, 206.0)
     axes["rate"].set(yscale="log", ylim=(1.0, 2e4), ylabel="speed-up over HLM [-]")
-    axes["rate"].legend(loc="lower left")
+    axes["rate"].legend(loc="upper right")
     style.panel_title(
         axes["rate"], 1, f"CU-HLM, $\\tau_{{SLM}}$ = {slm:.3g} ms, $\\tau_{{LLM}}$ = {llm:.3g} ms"
     )
@@ -133,10 +133,12 @@ FIGURE = Figure(
     title="Where 206 times and 2.54 times can hold",
     answers="CU-HLM, abstract: 206 times, 74.8 % skipped, 97.4 % compressed; U-HLM, abstract: 2.54 times",
     status="new",
-    caption="With 74.8 % of the transmissions skipped and 97.4 % of the payload saved, no link and no processor "
+    caption="With 74.8 % of the transmissions skipped and 97.4 % of the payload saved, no link and no "
+    "processor "
     "gives more than 152.6 times; 206 times needs a smaller payload, such as k = 30, and a slow link. "
     "U-HLM's 2.54 times with 45.93 % skipped is out of reach of mean tokens over mean time (at most 1.849) "
-    "and within reach of the mean of the rates. V = 32 000, the printed payload, the calibration's latencies.",
+    "and within reach of the mean of the rates. V = 32 000, the printed payload, the calibration's "
+    "latencies.",
     compute=compute,
     draw=draw,
     panels=("ceiling", "rate", "average"),

@@ -1,7 +1,7 @@
 """The cost-optimal threshold and the best k over SNR and bandwidth.
 
-New: the thresholds of U-HLM and CU-HLM (arXiv:2505.11788v1, Theorem 1) do not depend on the channel; with a price
-on bias they do (THEORY 6.4).
+New: the thresholds of U-HLM and CU-HLM (arXiv:2505.11788v1, Theorem 1) do not depend on the channel;
+with a price on bias they do (THEORY 6.4).
 """
 
 from collections.abc import Mapping
@@ -79,15 +79,16 @@ def draw(axes: Mapping[str, "Axes"], tables: Tables) -> None:
             shades = [(style.BLUE, 0.06 + 0.5 * i / len(levels)) for i in range(len(levels) + 1)]
             ax.contourf(snr_db, bandwidth, values, levels=[-np.inf, *levels, np.inf], colors=shades)
         lines = ax.contour(snr_db, bandwidth, values, levels=levels, colors=style.INK, linewidths=0.7)
-        middle = [max(paths, key=len) for paths in lines.allsegs if paths]
-        ax.clabel(lines, fmt="%g", fontsize=7, manual=[tuple(path[len(path) // 2]) for path in middle])
+        longest = [max(paths, key=len) for paths in lines.allsegs if paths]
+        inside = [tuple(path[len(path) // 2]) for path in longest if len(path) >= len(snr_db) // 2]
+        ax.clabel(lines, fmt="%g", fontsize=7, manual=inside)
         x, y = inputs["snr [dB]"][0], inputs["bandwidth [Hz]"][0]
         ax.plot(x, y, marker="*", color=style.VERMILLION, markersize=7, linestyle="none")
         style.label(ax, x, y, "default link", color=style.VERMILLION, xytext=(5, 3))
         ax.set(yscale="log", xlabel="SNR [dB]", ylabel="bandwidth [Hz]")
         ax.grid(visible=False)
         price = inputs["bias price [s]"][0]
-        style.panel_title(ax, index, f"{title}, bias at {1e3 * price:.3g} ms a unit" if index == 0 else title)
+        style.panel_title(ax, index, f"{title}, bias at {price:.3g} s a unit" if index == 0 else title)
 
 
 def _levels(values: np.ndarray, *, logarithmic: bool) -> list[float]:
@@ -109,8 +110,10 @@ FIGURE = Figure(
     title="Optimal threshold and truncation over SNR and bandwidth",
     answers="CU-HLM, Theorem 1: a threshold that does not depend on the channel",
     status="new",
-    caption="At one price of bias, the multiplier that the bias budget has on the default link: a faster link "
-    "lowers the threshold, because transmitting costs less, and lets more entries through. Both depend on SNR and "
+    caption="At one price of bias, the multiplier that the bias budget has on the default link: a faster "
+    "link "
+    "lowers the threshold, because transmitting costs less, and lets more entries through. Both depend "
+    "on SNR and "
     "bandwidth through the rate of the link alone.",
     compute=compute,
     draw=draw,

@@ -1,7 +1,7 @@
 """Uncertainty against rejection probability: recorded tokens, the fitted line, and the published lines.
 
-Answers the linear rejection model of U-HLM (arXiv:2412.12687) and CU-HLM (arXiv:2505.11788v1). Reconstructed: the
-published scatter plots come from another pair of models.
+Answers the linear rejection model of U-HLM (arXiv:2412.12687) and CU-HLM (arXiv:2505.11788v1).
+Reconstructed: the published scatter plots come from another pair of models.
 """
 
 from collections.abc import Mapping
@@ -148,7 +148,8 @@ FIGURE = Figure(
     title="Uncertainty against rejection probability",
     answers="U-HLM and CU-HLM: rejection probability is linear in uncertainty",
     status="reconstructed",
-    caption="Recorded tokens (squares, area by the root of their count), means of bins of equal counts with 95 % intervals over "
+    caption="Recorded tokens (squares, area by the root of their count), means of bins of equal counts "
+    "with 95 % intervals over "
     "prompts, the least-squares line and the isotonic fit, both thresholds with their intervals, and the "
     "published lines of another pair of models.",
     compute=compute,

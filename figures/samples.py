@@ -1,4 +1,4 @@
-"""Summaries that several figures draw: means by group with intervals over prompts, and quantiles over tokens."""
+"""Summaries that several figures draw: means by group with intervals over prompts, quantiles over tokens."""
 
 import math
 
@@ -132,8 +132,11 @@ def quantile_table(values: ArrayLike, unit: str) -> dict[str, Floats]:
 
 
 def half_of_prompts(prompt: NDArray[np.int64] | None, num_tokens: int) -> NDArray[np.bool_] | None:
-    """Return which tokens belong to every second prompt, None where there are fewer than two."""
+    """Return which tokens belong to a random half of the prompts, None where there are fewer than two."""
     if prompt is None:
         return None
     index, num = bootstrap.cluster_index(prompt)
-    return None if num < 2 else index % 2 == 0
+    if num < 2:
+        return None
+    half = np.random.default_rng(0).permutation(num)[: num // 2]
+    return np.isin(index, half)

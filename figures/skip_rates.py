@@ -1,7 +1,7 @@
 """Skip rate, transmission rate, true skip rate and risk against the threshold, predicted and measured.
 
-Answers U-HLM's transmission rate (TR) and true skip rate (TSR) over its threshold (arXiv:2412.12687). Reconstructed
-on another pair; the risk, the intervals and the prediction are new.
+Answers U-HLM's transmission rate (TR) and true skip rate (TSR) over its threshold (arXiv:2412.12687).
+Reconstructed on another pair; the risk, the intervals and the prediction are new.
 """
 
 import csv
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def compute(source: Source, *, num_points: int = 101, num_resamples: int = 500) -> Tables:
-    """Predict from the law of u and the line of every second prompt, measure on the other prompts."""
+    """Predict from the law of u and the line of a random half of the prompts, measure on the others."""
     tokens = source.need()
     chosen = samples.half_of_prompts(tokens.prompt, len(tokens))
     learn = np.ones(len(tokens), bool) if chosen is None else chosen
@@ -105,7 +105,7 @@ def draw(axes: Mapping[str, "Axes"], tables: Tables) -> None:
         lengths = samples.bars(value, measured[f"{name} low [-]"], measured[f"{name} high [-]"])
         ax.errorbar(points, value, lengths, **{**style.MEASURED, "marker": marker}, label=name)
     ax.set(xlabel="threshold $u_{th}$ [-]", ylabel="rate [-]", ylim=(-0.03, 1.05), xlim=(-0.02, 1.02))
-    ax.legend(loc="center right")
+    style.legend_below(ax, ncols=3)
     style.panel_title(ax, 0, "lines: predicted; marks: measured, 95 %")
 
     ax = axes["risk"]
@@ -147,13 +147,14 @@ FIGURE = Figure(
     title="Skip rate, TR, TSR and risk against the threshold",
     answers="U-HLM: transmission rate and true skip rate over the threshold",
     status="reconstructed",
-    caption="Predicted from the law of the uncertainty and the line fitted on every second prompt; measured on the "
-    "other prompts, with 95 % intervals over prompts. TR: share transmitted. TSR: share of the skipped tokens that "
+    caption="Predicted from the law of the uncertainty and the line fitted on a random half of the prompts; "
+    "measured on the others, with 95 % intervals over prompts. TR: share transmitted. TSR: share of the "
+    "skipped tokens that "
     "verification would have kept.",
     compute=compute,
     draw=draw,
     panels=("rates", "risk"),
-    panel_height_in=2.4,
+    panel_height_in=2.5,
 )
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """How every figure looks: the only place for rcParams, colours, and the marks that mean something.
 
-Colours are Okabe and Ito's, safe for colour-blind readers; every curve also has its own line style or marker, so
-that nothing is told by colour alone. Measured values are open circles with intervals, theory is a line, the
-floor is the edge of a shaded region that no scheme reaches.
+Colours are Okabe and Ito's, safe for colour-blind readers; every curve also has its own line style or
+marker, so that nothing is told by colour alone. Measured values are open circles with intervals, theory
+is a line, the floor is the edge of a shaded region that no scheme reaches.
 """
 
 from collections.abc import Iterator, Mapping
@@ -43,7 +43,7 @@ THEME = MappingProxyType(
         "sky": SKY,
     }
 )
-"""Every colour by name; the report turns them into CSS variables, so that a page in the dark can change them."""
+"""Every colour by name; the report turns them into CSS variables, so that a dark page can change them."""
 
 THEORY: Mapping[str, Any] = MappingProxyType({"color": BLUE, "linestyle": "-", "linewidth": 1.4})
 """A curve that a formula gives."""

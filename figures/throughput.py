@@ -1,8 +1,8 @@
 """Throughput of every scheme against SNR and bandwidth, at one bias budget, with the floor.
 
 Answers the throughput curves of U-HLM (arXiv:2412.12687) and CU-HLM (arXiv:2505.11788v1) over the SNR.
-Reconstructed: bandwidth and latencies were not published. Equal bias, the floor and the schemes that draft several
-tokens are new.
+Reconstructed: bandwidth and latencies were not published. Equal bias, the floor and the schemes that
+draft several tokens are new.
 """
 
 from collections.abc import Mapping, Sequence
@@ -31,8 +31,9 @@ _NEEDED = ("tv_profile", "skip_mass", "skip_risk", "k_grid", "draft_prob")
 def least_transmissions(tokens: Tokens, system: System, bias: float) -> float:
     """Return the least share that a threshold on u must transmit when skipping may cost ``bias``.
 
-    Truncation is free here, so no single-draft scheme with a threshold transmits less at that bias. The larger of
-    two estimates of the skip rate is taken: over all drafts of each context, and over the recorded drafts.
+    Truncation is free here, so no single-draft scheme with a threshold transmits less at that bias. The
+    larger of two estimates of the skip rate is taken: over all drafts of each context, and over the
+    recorded drafts.
     """
     order = np.argsort(tokens.uncertainty, kind="stable")
     u, weight = tokens.uncertainty[order], tokens.weight[order]
@@ -162,8 +163,10 @@ FIGURE = Figure(
     title="Throughput against SNR and bandwidth at one bias budget",
     answers="U-HLM and CU-HLM: token throughput over the SNR",
     status="reconstructed",
-    caption="Every scheme tuned to the same mean bias; E[N]/E[D]. The floor sends one token index to a server that "
-    "draws from its own law; no scheme with one draft a round and a threshold on the uncertainty is faster at this "
+    caption="Every scheme tuned to the same mean bias; E[N]/E[D]. The floor sends one token index to a "
+    "server that "
+    "draws from its own law; no scheme with one draft a round and a threshold on the uncertainty is "
+    "faster at this "
     "bias. Over bandwidth the transmit power is fixed, so the SNR falls as the bandwidth grows.",
     compute=compute,
     draw=draw,

@@ -21,7 +21,7 @@ LEVELS = (0.1, 0.5, 0.9)
 
 
 def compute(source: Source, *, num_points: int = 200) -> Tables:
-    """Take the distribution of k* under both rules, the offline k, and the ratio of the two at every budget."""
+    """Take the distribution of k* under both rules, the offline k, and the ratio at every budget."""
     tokens = source.need("k_grid", "tv_profile", "draft_prob")
     assert tokens.k_grid is not None
     assert tokens.tv_profile is not None
@@ -69,27 +69,30 @@ def draw(axes: Mapping[str, "Axes"], tables: Tables) -> None:
     """Draw the distribution of k* under both rules and how many more entries the printed one keeps."""
     table, ax = tables["distribution"], axes["distribution"]
     share = table["share of tokens [-]"]
-    ax.plot(table["exact k [token]"], share, drawstyle="steps-post", color=style.BLUE, label="exact rule")
+    ax.plot(
+        table["exact k [token]"], share, drawstyle="steps-post", color=style.BLUE, label="exact rule, a token"
+    )
     ax.plot(
         table["printed k [token]"],
         share,
         drawstyle="steps-post",
         color=style.VERMILLION,
         linestyle=(0, (5, 1.5)),
-        label="printed rule, online",
+        label="printed rule, a token",
     )
     offline = tables["offline"]
     place = int(np.argmin(np.abs(offline["budget [-]"] - SHOWN_BUDGET)))
-    for name, color, height in (("exact", style.BLUE, 0.20), ("printed", style.VERMILLION, 0.08)):
+    for name, color, line in (
+        ("exact", style.BLUE, (0, (1, 1.5))),
+        ("printed", style.VERMILLION, (0, (3, 1, 1, 1))),
+    ):
         k = float(offline[f"{name} k [token]"][place])
-        ax.axvline(k, color=color, linestyle=(0, (1, 1.5)), linewidth=0.9)
-        style.label(ax, k, height, f"offline, {name}: {k:.0f}", xytext=(-3, 0), ha="right", color=color)
+        ax.axvline(k, color=color, linestyle=line, linewidth=0.9, label=f"{name} rule, offline: {k:.0f}")
     published = SETTINGS["offline_k"].value
-    ax.axvline(published, **style.REFERENCE)
-    style.label(ax, published, 0.99, f"CU-HLM: {published:.0f}", xytext=(3, 0), va="top", color=style.MUTED)
+    ax.axvline(published, **style.REFERENCE, label=f"CU-HLM, offline: {published:.0f}")
     ax.set(xscale="log", xlabel="entries kept $k^*$ [token]", ylabel="share of tokens [-]", ylim=(0.0, 1.02))
     ax.set_xlim(left=0.9)
-    ax.legend(loc="center right")
+    style.legend_below(ax, ncols=2)
     style.panel_title(ax, 0, f"budget {SHOWN_BUDGET:g}")
 
     ratio, ax = tables["ratio"], axes["ratio"]
@@ -122,12 +125,13 @@ FIGURE = Figure(
     title="Entries kept by the printed and by the exact rule",
     answers="CU-HLM, eqs. (23)-(26): online k*, and offline k* = 30",
     status="reconstructed",
-    caption="Distribution over recorded tokens of the smallest k within the budget, on the recorded grid of k. At "
+    caption="Distribution over recorded tokens of the smallest k within the budget, on the recorded grid "
+    "of k. At "
     "one budget the printed rule never keeps fewer entries than the exact one (THEORY 8.3).",
     compute=compute,
     draw=draw,
     panels=("distribution", "ratio"),
-    panel_height_in=2.3,
+    panel_height_in=2.6,
 )
 
 if __name__ == "__main__":

@@ -1,0 +1,404 @@
+"""One self-contained page for a scenario: recommendation, schemes, figures, provenance, assumptions.
+
+The figures are drawn for the scenario's own system and budget and stand inline as SVG; their colours are CSS
+variables, so that the page follows the reader's light or dark setting and prints in light colours.
+"""
+
+import html
+import io
+import math
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from cuhlm_theory import summary
+from cuhlm_theory.errors import CuhlmError
+from figures import style
+from figures.frame import Figure, Source
+from figures.gallery import figure
+
+SHOWN = ("throughput", "fronts", "bits_and_bias", "rejection_line", "truncation_rules", "skip_rates")
+"""Figures that depend on the scenario and help to decide."""
+FALLBACK = ("channel", "headline")
+"""Figures for a line without recorded tokens."""
+
+DARK = {
+    "paper": "#171d24",
+    "ink": "#e6e9ed",
+    "muted": "#a3adb9",
+    "grid": "#2b343e",
+    "shade": "#232c36",
+    "blue": "#5ab0f0",
+    "vermillion": "#ff8f55",
+    "green": "#45d0a3",
+    "purple": "#d897d4",
+    "orange": "#edb54a",
+    "sky": "#93d3ff",
+}
+"""The theme's colours on a dark page."""
+
+_TITLES = {
+    "bandwidth_hz": "bandwidth [Hz]",
+    "snr_db": "SNR [dB]",
+    "fading": "channel model",
+    "outage": "outage probability [-]",
+    "block_error": "block error probability [-]",
+    "vocab_size": "vocabulary V [token]",
+    "prob_bits": "bits a probability [bit]",
+    "index_bits": "bits an index [bit]",
+    "codec": "payload formula",
+    "slm_latency_s": "SLM latency [s/token]",
+    "llm_latency_s": "LLM latency [s/token]",
+    "round_trip_s": "round trip [s]",
+    "downlink_bit_per_s": "downlink [bit/s]",
+    "llm_prefill_s": "LLM prefill a skipped token [s]",
+    "charge_resync": "skipped tokens charged to the uplink",
+    "tx_power_w": "transmit power [W]",
+    "slm_energy_j": "energy of a draft [J]",
+    "bias_budget": "bias budget [-]",
+    "risk_budget": "part for skipping [-]",
+    "truncation_budget": "part for truncation [-]",
+    "bias_price_s": "price of bias [s]",
+    "temperature": "sampling temperature [-]",
+    "calibration": "calibration",
+    "uncertainty": "law of the uncertainty",
+    "quantisation": "quantisation",
+}
+_COLUMNS = {
+    "bias": "bias [-]",
+    "skip_rate": "skipped [-]",
+    "uplink_bit_per_token": "uplink [bit/token]",
+    "llm_calls_per_token": "LLM calls [1/token]",
+    "latency_s": "latency [s/token]",
+    "throughput_token_per_s": "throughput [token/s]",
+    "speedup_over_hlm": "speed-up over HLM",
+    "floor_ratio": "latency over the floor",
+}
+
+
+def number(value: Any) -> str:
+    """Write a number with three significant digits and no exponent where it can be read without.
+
+    Parameters
+    ----------
+    value : object
+        A number, a text, or None.
+
+    Returns
+    -------
+    str
+        What the page shows.
+
+    Examples
+    --------
+    >>> number(0.051234), number(123456.0), number(None), number(float("inf"))
+    ('0.0512', '123 000', '–', '∞')
+    """
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}".replace(",", " ")
+    if not isinstance(value, float):
+        return str(value)
+    if math.isnan(value):
+        return "–"
+    if math.isinf(value):
+        return "∞"
+    if value != 0.0 and not 1e-4 <= abs(value) < 1e9:
+        return f"{value:.2e}"
+    digits = max(0, 2 - math.floor(math.log10(abs(value)))) if value else 0
+    rounded = float(f"{value:.3g}")
+    return f"{rounded:,.{digits}f}".replace(",", " ")
+
+
+def page(source: Source, setting: summary.Setting, inputs: Mapping[str, Any]) -> str:
+    """Return the page of a scenario.
+
+    Parameters
+    ----------
+    source : Source
+        Calibration and what was recorded with it, with the scenario's system and budget.
+    setting : Setting
+        The question.
+    inputs : mapping
+        Its options as they were understood; ``assumed`` lists those nobody gave.
+
+    Returns
+    -------
+    str
+        HTML that needs no other file.
+
+    Raises
+    ------
+    InfeasibleError
+        If nothing meets the budgets.
+    """
+    found = summary.answer(setting)
+    point = summary.operating_point_row(setting, found)
+    rows, missing = summary.scheme_rows(setting, found)
+    drawn, refused = _figures(source)
+    notes = [f"{name}: {reason}" for name, reason in {**missing, **refused}.items()]
+    title = (
+        f"{inputs['calibration']} over {inputs['bandwidth_hz'] / 1e3:g} kHz at {inputs['snr_db']:g} dB, "
+        f"{inputs['fading']}"
+    )
+    return Template((Path(__file__).parent / "report.html").read_text(encoding="utf-8")).substitute(
+        title=html.escape(title),
+        version=_version(),
+        light=_variables(style.THEME),
+        dark=_variables(DARK),
+        answer=_answer(point, rows, inputs),
+        numbers=_numbers(point),
+        explanation=_items(summary.explain(setting, found)),
+        schemes=_schemes(rows, point["scheme"]),
+        notes=html.escape("≤ marks an upper bound. " + "; ".join(notes)),
+        figures="".join(drawn),
+        inputs=_pairs(_asked(inputs)),
+        provenance=_pairs(_provenance(source)),
+        assumptions=_items(_assumptions(source, inputs)),
+    )
+
+
+def write(text: str, file: Path) -> None:
+    """Write the page, whole or not at all.
+
+    Parameters
+    ----------
+    text : str
+        HTML.
+    file : Path
+        File to (re)place.
+    """
+    part = file.with_name(f".{file.name}.part")
+    try:
+        part.write_text(text, encoding="utf-8")
+        os.replace(part, file)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def inline_svg(one: Figure, tables: Any) -> str:
+    """Draw a figure as an ``<svg>`` element whose colours are the page's variables.
+
+    Parameters
+    ----------
+    one : Figure
+        The figure.
+    tables : Tables
+        What it computed.
+
+    Returns
+    -------
+    str
+        The element; its ids are unique to the figure, so that several can share a page.
+    """
+    buffer = io.StringIO()
+    with style.applied(one.name):
+        canvas = one.canvas(tables)
+        canvas.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    prefix = f"{one.name}-"
+    text = re.sub(r'\bid="', f'id="{prefix}', text)
+    text = re.sub(r"url\(#", f"url(#{prefix}", text)
+    text = re.sub(r'href="#', f'href="#{prefix}', text)
+    for name, color in style.THEME.items():
+        text = re.sub(rf"(?<=: ){color}\b", f"var(--{name})", text)
+        text = re.sub(rf'\b(fill|stroke)="{color}"', rf'style="\1: var(--{name})"', text)
+    head, body = text.split(">", 1)
+    box = re.search(r'viewBox="[^"]+"', head)
+    assert box is not None
+    label = html.escape(f"{one.title}. {one.caption}", quote=True)
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" {box.group()} '
+        f'role="img" aria-label="{label}">{body.strip()}'
+    )
+
+
+def _figures(source: Source) -> tuple[list[str], dict[str, str]]:
+    drawn, refused = [], {}
+    for name in SHOWN if source.tokens is not None else FALLBACK:
+        one = figure(name)
+        try:
+            tables = one.compute(source)
+        except (CuhlmError, ValueError) as error:
+            refused[name] = str(error)
+            continue
+        drawn.append(
+            f"<figure><h3>{html.escape(one.title)}</h3>{inline_svg(one, tables)}"
+            f"<figcaption>{html.escape(one.caption)} <br>Answers {html.escape(one.answers)}. "
+            f'<span class="badge">{one.status}</span></figcaption></figure>'
+        )
+    return drawn, refused
+
+
+def _answer(point: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], inputs: Mapping[str, Any]) -> str:
+    if point["skip_rate"] >= 1.0:
+        rule = "keep every draft on the device and never ask the server"
+    else:
+        size = point["k_mean"]
+        sent = (
+            "the full distribution"
+            if size is None
+            else f"on average the {number(float(size))} most likely entries"
+        )
+        if point["skip_rate"] <= 0.0 or point["threshold"] is None or point["threshold"] < 0.0:
+            rule = f"skip nothing and send {sent}"
+        else:
+            rule = (
+                f"keep a draft without asking when its uncertainty is at most {point['threshold']:.3g}, "
+                f"and otherwise send {sent}"
+            )
+    bias = point["bias_bound"]
+    kept = "unknown" if bias is None else f"at most {number(float(bias))}"
+    sentence = (
+        f"On this link, <strong>{rule}</strong>: that gives "
+        f"<strong>{number(point['throughput_token_per_s'])} token/s</strong>, "
+        f"{number(point['speedup_over_hlm'])} times HLM, with {100.0 * point['skip_rate']:.0f} % of the "
+        f"tokens never "
+        f"sent and a mean bias of {kept} (budget {inputs['bias_budget']:g})."
+    )
+    faster = [
+        row
+        for row in rows
+        if row["throughput_token_per_s"] > point["throughput_token_per_s"]
+        and row["bias"] == 0.0
+        and row["name"] != "floor"
+    ]
+    faster.sort(key=lambda row: (row["name"] != "llm", -row["throughput_token_per_s"]))  # the LLM alone first
+    if not faster:
+        return f"<p>{sentence}</p>"
+    names = ", ".join(
+        f"{style.SCHEME_LABELS[row['name']]} ({number(row['throughput_token_per_s'])} token/s)"
+        for row in faster[:3]
+    )
+    return (
+        f"<p>{sentence}</p><p>Before you build it: {names} would be faster here with no bias at all. "
+        "The recommendation is the best threshold and truncation for a device that must use one draft a "
+        "round.</p>"
+    )
+
+
+def _numbers(point: Mapping[str, Any]) -> str:
+    cards = (
+        ("throughput", point["throughput_token_per_s"], "token/s"),
+        ("latency", point["latency_s"], "s/token"),
+        ("skipped", 100.0 * point["skip_rate"], "%"),
+        ("bias, at most", point["bias_bound"], ""),
+        ("uplink", point["uplink_bit_per_token"], "bit/token"),
+        ("mean k", point["k_mean"], "entries"),
+        ("speed-up over HLM", point["speedup_over_hlm"], "times"),
+        ("latency over the floor", point["floor_ratio"], "times"),
+    )
+    return "".join(
+        f"<div><dt>{text}</dt><dd>{number(value)} <small>{unit}</small></dd></div>"
+        for text, value, unit in cards
+    )
+
+
+def _schemes(rows: Sequence[Mapping[str, Any]], chosen: str) -> str:
+    head = "".join(f'<th scope="col">{text}</th>' for text in ("scheme", *_COLUMNS.values()))
+    body = []
+    for row in rows:
+        cells = [number(row[key]) for key in _COLUMNS]
+        if row["bias"] is not None and row["bias_is_bound"]:
+            cells[0] = f"≤ {cells[0]}"
+        mark = ' class="chosen"' if row["name"] == chosen else ""
+        tip = html.escape(row["bias_note"], quote=True)
+        name = f'<th scope="row" title="{tip}">{style.SCHEME_LABELS[row["name"]]}</th>'
+        body.append(f"<tr{mark}>{name}{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>")
+    caption = "<caption>At the recommended threshold; the recommended scheme is shaded.</caption>"
+    return f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table>"
+
+
+def _asked(inputs: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
+    assumed = {name.replace("-", "_") for name in inputs["assumed"]}
+    for key, title in _TITLES.items():
+        if key in inputs and inputs[key] is not None:
+            value = inputs[key]
+            yield (
+                title,
+                (f"{value:g}" if isinstance(value, float) else number(value))
+                + (" (assumed)" if key in assumed else ""),
+            )
+
+
+def _provenance(source: Source) -> Iterable[tuple[str, str]]:
+    line = source.calibration
+    yield "name", line.name
+    for key, title in (
+        ("slope", "slope a [-]"),
+        ("intercept", "intercept b [-]"),
+        ("delta", "Δ = P(y_d < x_d) [-]"),
+        ("correlation", "correlation of ū and β [-]"),
+        ("acceptance", "mean acceptance [-]"),
+        ("risk_averse", "risk-averse threshold [-]"),
+        ("risk_prone", "risk-prone threshold [-]"),
+    ):
+        value, interval = getattr(line, key), getattr(line, f"{key}_ci95", None)
+        if value is not None:
+            ends = "" if interval is None else f" (95 %: {number(interval[0])} to {number(interval[1])})"
+            yield title, number(value) + ends
+    if line.num_tokens:
+        yield "recorded", f"{number(line.num_tokens)} tokens of {number(line.num_prompts)} prompts"
+    for key, value in line.source.items():
+        text = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else str(value)
+        yield key.replace("_", " "), text
+
+
+def _assumptions(source: Source, inputs: Mapping[str, Any]) -> Iterable[str]:
+    if inputs["assumed"]:
+        names = ", ".join(name.replace("-", " ") for name in inputs["assumed"])
+        yield f"Nobody gave {names}: assumed values are used; nothing was published where it could be read."
+    yield (
+        "Latency of a token is the SLM's plus, when it is transmitted, the uplink's and the LLM's; "
+        "throughput is mean "
+        "tokens over mean time."
+    )
+    if not inputs["round_trip_s"]:
+        yield "No round trip is charged, as in the published latency model."
+    if math.isinf(inputs["downlink_bit_per_s"]):
+        yield "The downlink is free, as in the published latency model."
+    if not inputs["charge_resync"]:
+        yield "Telling the server about skipped tokens is free, as in the published latency model."
+    if inputs["fading"] == "rayleigh-ergodic":
+        yield "The ergodic rate is the limit of many coherence blocks; over fading no mean latency exists."
+    if inputs["fading"] == "awgn":
+        yield "Packets reach the AWGN capacity; short packets take longer (see --fading short-packet)."
+    yield (
+        "Bias is the mean total variation between one token's law and the LLM's, skipping and truncation "
+        "added with "
+        "sound accounting: truncation is charged in every context in which something may be sent."
+    )
+    if source.tokens is not None:
+        yield "The recorded tokens stand for those to come; another pair needs its own calibration."
+
+
+def _pairs(rows: Iterable[tuple[str, str]]) -> str:
+    body = "".join(
+        f'<tr><th scope="row">{html.escape(name)}</th><td>{html.escape(value)}</td></tr>'
+        for name, value in rows
+    )
+    return f'<table class="pairs"><tbody>{body}</tbody></table>'
+
+
+def _items(texts: Iterable[str]) -> str:
+    return "".join(f"<li>{html.escape(text)}</li>" for text in texts)
+
+
+def _variables(colors: Mapping[str, str]) -> str:
+    return " ".join(f"--{name}: {color};" for name, color in colors.items())
+
+
+def _version() -> str:
+    try:
+        return metadata.version("cuhlm")
+    except metadata.PackageNotFoundError:
+        return "(not installed)"

@@ -1,0 +1,65 @@
+"""`cuhlm figures` and `cuhlm report` from the outside."""
+
+import json
+
+import pytest
+
+from cuhlm_theory.cli import main
+
+
+def run(capsys, *arguments):
+    code = 0
+    try:
+        main(list(arguments))
+    except SystemExit as stop:
+        code = stop.code or 0
+    return code, *capsys.readouterr()
+
+
+def test_a_figure_by_name_as_json(capsys, tmp_path):
+    code, out, _ = run(
+        capsys, "figures", "channel", "--calibration", "cu-hlm", "--out", str(tmp_path), "--json"
+    )
+    assert code == 0
+    files = json.loads(out)["files"]
+    assert [file.rsplit(".", 1)[1] for file in files] == ["pdf", "png", "csv"]
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (("figures", "nothing-like-it", "--out", "x"), 2, "figure must be one of"),
+        (("figures", "rejection_line", "--calibration", "u-hlm", "--out", "x"), 1, "cuhlm calibrate"),
+        (("figures", "headline", "--calibration", "no-such", "--out", "x"), 2, "no-such"),
+        (("report", "--out", "no/such/folder/page.html"), 2, "existing folder"),
+        (("report", "--calibration", "cu-hlm", "--out", "page.html"), 1, "--uncertainty"),
+    ],
+)
+def test_what_cannot_be_drawn_is_one_line(capsys, tmp_path, monkeypatch, arguments, code, says):
+    monkeypatch.chdir(tmp_path)
+    stopped, out, err = run(capsys, *arguments)
+    assert stopped == code
+    assert out == ""
+    assert says in err
+    assert len(err.strip().splitlines()) == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_figures_are_listed_without_an_output_folder(capsys):
+    code, out, _ = run(capsys, "figures", "--list")
+    assert code == 0
+    assert len(out.splitlines()) == 13
+
+
+def test_a_page_for_a_published_line_and_an_assumed_law(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr("figures.report.FALLBACK", ("headline",))
+    scenario = tmp_path / "scenario.toml"
+    scenario.write_text('calibration = "cu-hlm"\nuncertainty = "beta:1,2"\nsnr-db = 10\n', encoding="utf-8")
+    page = tmp_path / "page.html"
+    code, out, _ = run(capsys, "report", str(scenario), "--out", str(page), "--json")
+    assert code == 0
+    assert json.loads(out) == {"file": str(page)}
+    text = page.read_text(encoding="utf-8")
+    assert "cu-hlm over 180 kHz at 10 dB" in text
+    assert "<svg" in text
