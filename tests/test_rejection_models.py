@@ -62,6 +62,14 @@ def test_the_clipped_line_has_the_least_error_of_all_lines_on_a_grid():
             assert best <= error(slope, intercept) + 1e-6
 
 
+@pytest.mark.parametrize(("slope", "intercept"), [(3.0, -1.0), (1.2, 0.3), (2.0, -0.7)])
+def test_the_clipped_line_sees_through_the_clip_at_both_ends(slope, intercept):
+    u = np.linspace(0.0, 1.0, 400)
+    model = models.fit_clipped_line(u, np.clip(slope * u + intercept, 0.0, 1.0))
+    assert model.parameters["slope"] == pytest.approx(slope, abs=1e-3)
+    assert model.parameters["intercept"] == pytest.approx(intercept, abs=1e-3)
+
+
 def test_the_corrected_line_recovers_the_slope_on_the_mean_uncertainty():
     rng = np.random.default_rng(3)
     mean = rng.uniform(size=60_000)
