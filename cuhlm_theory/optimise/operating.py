@@ -52,9 +52,10 @@ class OperatingPoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Edges:
-    """Steps from the size without loss towards one entry, best bargain first; M steps."""
+    """Steps from the size of least loss towards one entry, best bargain first; M steps."""
 
-    full_s: Floats  # what a transmission of the size without loss costs, shape [N]
+    full_s: Floats  # what a transmission of the size of least loss costs, shape [N]
+    least: Floats  # that loss, which is 0 unless quantisation is charged, shape [N]
     context: NDArray[np.int64]
     saved_s: Floats
     lost: Floats
@@ -72,6 +73,7 @@ def _edges(given: Curves) -> _Edges:
     order = np.argsort(-rate_s, kind="stable")
     return _Edges(
         full_s=given.send_s[hull[:, 0]],
+        least=np.take_along_axis(given.truncation, hull[:, :1], axis=1)[:, 0],
         context=context[order],
         saved_s=saved_s[order],
         lost=lost[order],
@@ -169,7 +171,14 @@ def operating_point(
             room = budget.bias - risk[j]
             if budget.truncation is not None:
                 room = min(room, budget.truncation)
-            choices.append(_truncate(given, edges, int(j), float(max(room, 0.0)), price_s))
+            found = _truncate(given, edges, int(j), float(max(room, 0.0)), price_s)
+            if found is not None:
+                choices.append(found)
+        if not choices:
+            raise InfeasibleError(
+                "no threshold meets the budgets, because quantisation alone exceeds them; raise bias_budget, "
+                "truncation_budget or prob_bits"
+            )
     else:
         choices = [_Choice(j=int(j)) for j in affordable if not np.any(given.transmit[:, j] > 0.0)]
         if not choices:
@@ -212,12 +221,15 @@ def _risks(given: Curves, tokens: Tokens) -> Floats:
     return np.maximum(given.weight @ given.risk, drafts)
 
 
-def _truncate(given: Curves, edges: _Edges, j: int, room: float, price_s: float) -> _Choice:
+def _truncate(given: Curves, edges: _Edges, j: int, room: float, price_s: float) -> _Choice | None:
     """Truncate as far as the room lasts: take the steps in order of what they save per bias."""
     transmit = given.transmit[:, j]
     weight = given.weight * (transmit > 0.0)
     full_s = float((given.weight * transmit) @ edges.full_s)
-    lost = np.cumsum(weight[edges.context] * edges.lost)
+    least = float(weight @ edges.least)
+    if least > room + _SLACK:
+        return None
+    lost = least + np.cumsum(weight[edges.context] * edges.lost)
     saved_s = np.cumsum((given.weight * transmit)[edges.context] * edges.saved_s)
     worth = int(np.searchsorted(-edges.rate_s, -price_s, side="left"))  # steps that save more than they cost
     most = int(np.searchsorted(lost, room + _SLACK, side="right"))
@@ -226,7 +238,8 @@ def _truncate(given: Curves, edges: _Edges, j: int, room: float, price_s: float)
         count -= 1  # the rule takes equal bargains together or not at all
     if count == 0:
         price = 2.0 * float(edges.rate_s[0]) if len(lost) else 0.0
-        return _Choice(j=j, latency_s=full_s, price_s=price, stopped=bool(len(lost)) and worth > 0)
+        stopped = bool(len(lost)) and worth > 0
+        return _Choice(j=j, latency_s=full_s, truncation=least, price_s=price, stopped=stopped)
     price = _between(edges.rate_s, count)
     return _Choice(
         j=j,
