@@ -219,3 +219,16 @@ def test_help_loads_no_model_library():
     code = "import sys, cuhlm_theory.cli.decode; print(bool({'torch', 'cvxpy', 'pandas'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+@pytest.mark.slow
+def test_the_built_in_pair_decodes_at_its_operating_point(capsys):
+    from calibration.estimate import DATA
+
+    if not (DATA / "smollm2" / "calibration.json").is_file():
+        pytest.skip("the built-in calibration is not there")
+    found = run_json(capsys, ["decode", "--prompt", "Name three fruits.", "--max-new-tokens", "12", "--bias"])
+    assert set(found) >= KEYS
+    assert found["settings"]["scheme"] == "cu-hlm-exact"
+    assert 0.0 <= found["bias"] <= 0.5
+    assert found["text"].strip()

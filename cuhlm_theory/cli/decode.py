@@ -307,10 +307,8 @@ def _settings(
         "accept_with": given["accept_with"],
         "bonus": given["bonus"],
     }
-    temperature = given["temperature"]
-    if temperature is None:
-        known = calibration is not None and calibration.temperature is not None
-        temperature = calibration.temperature if known else _TEMPERATURE  # type: ignore[union-attr]
+    fitted = None if calibration is None else calibration.temperature
+    temperature = next(t for t in (given["temperature"], fitted, _TEMPERATURE) if t is not None)
     return Settings(
         scheme=scheme,
         policy=replace(policy, **chosen),
