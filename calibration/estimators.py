@@ -188,7 +188,7 @@ def risk_coverage_area(
     np.float64(0.1534)
     """
     beta = as_probability("rejection", rejection)
-    order, starts = _ties(np.asarray(score, dtype=np.float64))
+    order, starts = tie_groups(np.asarray(score, dtype=np.float64))
     weights = np.ones(beta.size) if weight is None else np.asarray(weight, dtype=np.float64)
     mass = np.add.reduceat(weights[..., order], starts, axis=-1)  # [..., G]
     loss = np.add.reduceat((weights * beta)[..., order], starts, axis=-1)
@@ -234,8 +234,26 @@ def spearman_correlation(
     return _correlation(_ranks(a, weights), _ranks(b, weights), weights)
 
 
-def _ties(values: Floats) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the sorting order and where each group of equal values starts in it."""
+def tie_groups(values: Floats) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Sort values and find the groups of equal ones.
+
+    Parameters
+    ----------
+    values : ndarray of float64, shape [N]
+        What is sorted, N at least 1.
+
+    Returns
+    -------
+    order : ndarray of int64, shape [N]
+        Sorting order, stable.
+    starts : ndarray of int64, shape [G]
+        Where each group of equal values starts in that order.
+
+    Examples
+    --------
+    >>> tie_groups(np.array([0.5, 0.1, 0.5]))
+    (array([1, 0, 2]), array([0, 1]))
+    """
     order = np.argsort(values, kind="stable")
     ordered = values[order]
     starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
@@ -243,7 +261,7 @@ def _ties(values: Floats) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 
 
 def _ranks(values: Floats, weights: Floats) -> Floats:
-    order, starts = _ties(values)
+    order, starts = tie_groups(values)
     mass = np.add.reduceat(weights[..., order], starts, axis=-1)
     middle = np.cumsum(mass, axis=-1) - 0.5 * mass  # [..., G]
     group = np.empty(values.size, dtype=np.int64)

@@ -1,4 +1,4 @@
-r"""Models of E[beta | u], the thresholds they imply, and thresholds that come with a guarantee.
+r"""Models of E[beta | u], compared on prompts that they have not seen.
 
 The papers' model is a clipped line. Its rivals are a weighted line, a line fitted through the clip, a line
 fitted on the sampled u and corrected for its noise, a quadratic, a logistic and an isotonic curve. They are
@@ -9,14 +9,13 @@ token goes first.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from calibration import bootstrap, estimators
 from cuhlm_theory import uncertainty as theory
-from cuhlm_theory._checks import as_count, as_nonnegative, as_probability
+from cuhlm_theory._checks import as_count, as_probability
 from cuhlm_theory.errors import CuhlmError
 from cuhlm_theory.parameters import Tokens
 
@@ -85,18 +84,6 @@ class EqualRiskRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ThresholdRow:
-    """A threshold and its 95 % interval over prompts."""
-
-    name: str
-    """Which rule, with its budget or cost."""
-    threshold: float
-    """Threshold on u-bar [-]."""
-    threshold_ci95: Interval
-    """Its interval: BCa for rules from the line, percentile for empirical ones."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Monotonicity:
     """Whether E[beta | u] increases, from the means in quantile bins of u."""
 
@@ -110,50 +97,6 @@ class Monotonicity:
     """Weighted mean squared distance of the means from the isotonic fit [-]."""
     p_value: float
     """Chance of a distance as large if the isotonic fit were true (bootstrap over prompts)."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Guarantee:
-    """A threshold that keeps to a risk budget, and the sense in which it does."""
-
-    threshold: float
-    """u_th [-]; `NEVER_SKIP` when nothing can be promised."""
-    budget: float
-    """Risk budget epsilon [-]."""
-    failure_probability: float | None
-    """delta of the promise; None for the promise in the mean."""
-    method: str
-    """`betting`, `hoeffding` or `conformal`."""
-    risk: float
-    """Risk on the calibration prompts at this threshold [-]."""
-    skip_rate: float
-    """Skip rate on the calibration prompts [-]."""
-    statement: str
-    """The promise and its assumptions, in words."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TransferRow:
-    """A threshold fitted on one trace and used on another."""
-
-    rule: str
-    """How the threshold was chosen."""
-    budget: float | None
-    """Risk budget, None for the risk-averse rule [-]."""
-    threshold: float
-    """u_th [-]."""
-    risk_promised: float
-    """What the rule says the risk is, from the first trace [-]."""
-    risk_had: float
-    """Risk on the second trace [-]."""
-    risk_had_ci95: Interval
-    """Its interval, by prompts."""
-    skip_rate_promised: float
-    """Skip rate on the first trace [-]."""
-    skip_rate_had: float
-    """Skip rate on the second trace [-]."""
-    kept: bool
-    """Whether the risk had is within the budget (within the risk promised, if there is no budget)."""
 
 
 def fit_line(uncertainty: ArrayLike, rejection: ArrayLike) -> RejectionModel:
@@ -521,7 +464,7 @@ def risk_threshold(uncertainty: ArrayLike, expected: ArrayLike, budget: float) -
     """
     u, m = _pair(uncertainty, expected)
     epsilon = float(as_probability("budget", budget))
-    order, starts = estimators._ties(u)
+    order, starts = estimators.tie_groups(u)
     risk = np.cumsum(np.add.reduceat(m[order], starts)) / u.size
     fitting = np.flatnonzero(risk <= epsilon * (1.0 + 1e-12))
     return float(u[order][starts[fitting[-1]]]) if fitting.size else NEVER_SKIP
@@ -674,7 +617,7 @@ def skip_rate_at_risk(
     """
     beta = as_probability("rejection", rejection)
     limit = float(as_probability("risk", risk)) * (1.0 + 1e-12)
-    order, starts = estimators._ties(np.asarray(score, dtype=np.float64))
+    order, starts = estimators.tie_groups(np.asarray(score, dtype=np.float64))
     weights = np.ones(beta.size) if weight is None else np.asarray(weight, dtype=np.float64)
     total = weights.sum(axis=-1, keepdims=True)
     mass = np.add.reduceat(weights[..., order], starts, axis=-1) / total  # [..., G]
@@ -850,367 +793,3 @@ def monotonicity(
         distance=observed,
         p_value=(1 + exceeding) / (1 + len(drawn)),
     )
-
-
-def threshold_intervals(
-    tokens: Tokens,
-    *,
-    budgets: Sequence[float] = (0.01, 0.02, 0.05, 0.1),
-    cost_ratios: Sequence[float] = (),
-    num_resamples: int = 2000,
-    seed: int = 0,
-) -> list[ThresholdRow]:
-    r"""Every threshold of THEORY section 6 with its interval over prompts.
-
-    Parameters
-    ----------
-    tokens : Tokens
-        Recorded tokens with ``prompt``.
-    budgets : sequence of float
-        Risk budgets of the empirical rule [-].
-    cost_ratios : sequence of float
-        :math:`(\tau_{up} + \tau_{LLM})/\lambda` of the cost-optimal rule [-].
-    num_resamples : int
-        Bootstrap resamples.
-    seed : int
-        Seed of the bootstrap.
-
-    Returns
-    -------
-    list of ThresholdRow
-        ``risk_averse``, ``risk_prone``, ``cost_optimal`` (clipped to [0, 1]) and ``risk_budget`` rows.
-
-    Raises
-    ------
-    ValueError
-        If ``prompt`` is missing, a budget is outside [0, 1] or a ratio negative.
-
-    Examples
-    --------
-    >>> rng = np.random.default_rng(0)
-    >>> u = rng.uniform(size=600)
-    >>> beta = np.clip(0.8 * u - 0.08, 0, 1)
-    >>> rows = threshold_intervals(
-    ...     Tokens(uncertainty=u, rejection=beta, prompt=np.arange(600) // 20), budgets=[0.05]
-    ... )
-    >>> [row.name for row in rows]
-    ['risk_averse', 'risk_prone', 'risk_budget 0.05']
-    """
-    from calibration.estimate import line_columns, line_statistics
-
-    if tokens.prompt is None:
-        raise ValueError("tokens must say which prompt each belongs to; prompt is missing")
-    u, beta = np.asarray(tokens.uncertainty), np.asarray(tokens.rejection)
-    limits = as_probability("budgets", budgets)
-    ratios = as_nonnegative("cost_ratios", cost_ratios)
-
-    def from_line(sums: Floats) -> Floats:
-        line = line_statistics(sums)
-        optimal = np.clip((ratios - line[..., 1:2]) / line[..., 0:1], 0.0, 1.0)
-        return np.concatenate([line[..., 5:7], optimal], axis=-1)
-
-    order, starts = estimators._ties(u)
-    values = np.concatenate([[NEVER_SKIP], u[order][starts]])
-
-    def empirical(weights: Floats) -> Floats:
-        loss = np.cumsum(np.add.reduceat((weights * beta)[..., order], starts, axis=-1), axis=-1)
-        risk = loss / weights.sum(axis=-1, keepdims=True)  # [..., G], non-decreasing
-        fitting = [np.sum(risk <= limit * (1.0 + 1e-12), axis=-1) for limit in limits]
-        return values[np.stack(fitting, axis=-1)] if limits.size else np.empty((*risk.shape[:-1], 0))
-
-    lines = bootstrap.of_sums(
-        from_line,
-        line_columns(u, beta),
-        tokens.prompt,
-        num_resamples=num_resamples,
-        rng=np.random.default_rng(seed),
-    )
-    steps = bootstrap.of_weights(  # the jackknife, and so BCa, is inconsistent for quantiles
-        empirical,
-        tokens.prompt,
-        num_resamples=num_resamples,
-        rng=np.random.default_rng(seed),
-        method="percentile",
-    )
-    names = ["risk_averse", "risk_prone", *(f"cost_optimal {ratio:g}" for ratio in ratios)]
-    rows = [
-        ThresholdRow(name=name, threshold=float(lines.estimate[i]), threshold_ci95=lines.interval(i))
-        for i, name in enumerate(names)
-    ]
-    for i, limit in enumerate(limits):
-        rows.append(
-            ThresholdRow(
-                name=f"risk_budget {limit:g}",
-                threshold=float(steps.estimate[i]),
-                threshold_ci95=steps.interval(i),
-            )
-        )
-    return rows
-
-
-def guaranteed_threshold(
-    tokens: Tokens,
-    budget: float,
-    *,
-    failure_probability: float = 0.1,
-    method: Literal["betting", "hoeffding", "conformal"] = "betting",
-    max_tokens: int | None = None,
-) -> Guarantee:
-    r"""Largest threshold whose risk keeps to the budget with probability :math:`1 - \delta` over prompts.
-
-    Write :math:`z_i(t) = \frac{n_i}{n_{\max}} (\bar\ell_i(t) - \varepsilon) + \varepsilon \in [0, 1]`, with
-    :math:`\bar\ell_i(t)` the mean of :math:`\beta 1[u \le t]` over the :math:`n_i` tokens of prompt i. The
-    per-token risk is :math:`R(t) = E \sum_j \beta_{ij} 1[u_{ij} \le t] / E n_i`, and :math:`R(t) \le
-    \varepsilon` exactly if :math:`E z(t) \le \varepsilon`. R increases in t, so it is enough to reject
-    :math:`E z(t) > \varepsilon` at each t on its own and to stop at the first t where that fails.
-
-    Parameters
-    ----------
-    tokens : Tokens
-        Recorded tokens with ``prompt``, in an order that does not depend on their values.
-    budget : float
-        :math:`\varepsilon` [-], in (0, 1).
-    failure_probability : float
-        :math:`\delta` [-], in (0, 1); not used by ``conformal``.
-    method : {"betting", "hoeffding", "conformal"}
-        ``betting`` is the capital process of [WSR] at confidence :math:`1 - \delta`; ``hoeffding`` the
-        Chernoff bound :math:`e^{-P\,\mathrm{kl}(\bar z, \varepsilon)} \le \delta`; ``conformal`` promises
-        the mean, :math:`E R(\hat t) \le \varepsilon`, from :math:`(P \bar z + 1)/(P + 1) \le \varepsilon`.
-    max_tokens : int, optional
-        :math:`n_{\max}`, the cap on tokens a prompt, set before looking; None takes the largest recorded,
-        which is exact when generation is cut at a cap that some prompt reaches.
-
-    Returns
-    -------
-    Guarantee
-        Threshold, what it achieves on the recorded prompts, and the promise in words.
-
-    Raises
-    ------
-    ValueError
-        If an argument is out of range, ``prompt`` is missing, or a prompt exceeds ``max_tokens``.
-
-    Notes
-    -----
-    Assumes that the prompts are independent draws from one law (exchangeable, for ``conformal``) and that the
-    prompts served later, their contexts included, come from that same law. Contexts recorded from the small
-    model's own text are not those of a hybrid run that is corrected now and then: `calibration.compare` sets
-    the risk there beside it. ``conformal`` bounds the mean over calibration sets; here it holds with the
-    expectation of z.
-
-    References
-    ----------
-    .. [RCPS] Bates et al., Distribution-free, risk-controlling prediction sets, arXiv:2101.02703, Thm 1,
-    s. 3.1.
-    .. [WSR] Waudby-Smith, Ramdas, Estimating means of bounded random variables by betting, arXiv:2010.09686.
-    .. [CRC] Angelopoulos et al., Conformal risk control, arXiv:2208.02814, Thm 1.
-
-    Examples
-    --------
-    >>> rng = np.random.default_rng(0)
-    >>> u = rng.uniform(size=4000)
-    >>> tokens = Tokens(uncertainty=u, rejection=0.5 * u, prompt=np.arange(4000) // 40)
-    >>> promise = guaranteed_threshold(tokens, 0.05)
-    >>> 0.3 < promise.threshold < 0.447, promise.risk <= 0.05  # 0.447: where the risk itself is 0.05
-    (True, True)
-    """
-    epsilon, delta = float(budget), float(failure_probability)
-    for name, value in (("budget", epsilon), ("failure_probability", delta)):
-        if not 0.0 < value < 1.0:
-            raise ValueError(f"{name} must lie in (0, 1); got {value:g}")
-    if method not in ("betting", "hoeffding", "conformal"):
-        raise ValueError(f"method must be betting, hoeffding or conformal; got {method!r}")
-    if tokens.prompt is None:
-        raise ValueError("tokens must say which prompt each belongs to; prompt is missing")
-    u, beta = np.asarray(tokens.uncertainty), np.asarray(tokens.rejection)
-    index, num_prompts = bootstrap.cluster_index(tokens.prompt)
-    lengths = np.bincount(index)
-    cap = int(lengths.max()) if max_tokens is None else int(as_count("max_tokens", max_tokens))
-    if lengths.max() > cap:
-        raise ValueError(f"max_tokens must be at least {lengths.max()}, the longest prompt's; got {cap}")
-    order, starts = estimators._ties(u)
-    values = u[order][starts]  # [G], candidates, increasing
-    last = np.append(starts[1:], u.size) - 1
-    chosen = -1
-    cost = np.zeros(num_prompts)  # sum of beta over the skipped tokens of each prompt
-    level = epsilon * (1.0 - lengths / cap)  # what a prompt's unused tokens contribute to z
-    begin = 0
-    for candidate, end in enumerate(last):
-        part = order[begin : end + 1]
-        np.add.at(cost, index[part], beta[part])
-        begin = end + 1
-        if not _within_budget(cost / cap + level, epsilon, delta, method):
-            break
-        chosen = candidate
-    threshold = float(values[chosen]) if chosen >= 0 else NEVER_SKIP
-    skipped = u <= threshold
-    chance = "" if method == "conformal" else f"with probability at least {1.0 - delta:g} over the prompts, "
-    what = "expected risk over calibration sets" if method == "conformal" else "mean risk a token"
-    return Guarantee(
-        threshold=threshold,
-        budget=epsilon,
-        failure_probability=None if method == "conformal" else delta,
-        method=method,
-        risk=float(np.mean(beta * skipped)),
-        skip_rate=float(np.mean(skipped)),
-        statement=(
-            f"{chance}the {what} at threshold {threshold:.4g} is at most {epsilon:g}, if the {num_prompts} "
-            f"prompts and those served later are independent draws from one law, at most {cap} tokens each"
-        ),
-    )
-
-
-def _within_budget(z: Floats, epsilon: float, delta: float, method: str) -> bool:
-    """Whether E z <= epsilon can be claimed from z in [0, 1], shape [P]."""
-    from scipy.special import rel_entr
-
-    num = z.size
-    mean = float(z.mean())
-    if method == "conformal":
-        return (num * mean + 1.0) / (num + 1.0) <= epsilon
-    if mean >= epsilon:
-        return False
-    if method == "hoeffding":
-        divergence = rel_entr(mean, epsilon) + rel_entr(1.0 - mean, 1.0 - epsilon)
-        return bool(np.exp(-num * divergence) <= delta)
-    count = np.arange(1, num + 1)
-    worst = epsilon * (1.0 - epsilon)  # largest variance that a mean of epsilon allows, as if seen once
-    centre = (epsilon + np.cumsum(z)) / (1.0 + count)
-    variance = (worst + np.cumsum((z - centre) ** 2)) / (1.0 + count)
-    variance = np.concatenate([[worst], variance[:-1]])  # a bet may only know the prompts before it
-    bet = np.minimum(1.0, np.sqrt(2.0 * np.log(1.0 / delta) / (num * variance)))
-    capital = np.cumsum(np.log1p(-bet * (z - epsilon)))  # a supermartingale if E z >= epsilon
-    return bool(capital.max() >= np.log(1.0 / delta))
-
-
-def by_group(tokens: Tokens, group: Sequence[str]) -> dict[str, Tokens]:
-    """Split tokens by a label of their prompt, such as the set it comes from, to try transfer between sets.
-
-    Parameters
-    ----------
-    tokens : Tokens
-        Recorded tokens with ``prompt``, an index into ``group``.
-    group : sequence of str
-        Label of each prompt.
-
-    Returns
-    -------
-    dict of str to Tokens
-        Uncertainty, rejection and prompt of the tokens of each label, in the order of the labels' names.
-
-    Raises
-    ------
-    ValueError
-        If ``prompt`` is missing or points beyond ``group``.
-
-    Examples
-    --------
-    >>> tokens = Tokens(
-    ...     uncertainty=np.array([0.1, 0.2]), rejection=np.array([0.0, 0.1]), prompt=np.array([0, 1])
-    ... )
-    >>> {name: len(part) for name, part in by_group(tokens, ["code", "text"]).items()}
-    {'code': 1, 'text': 1}
-    """
-    if tokens.prompt is None:
-        raise ValueError("tokens must say which prompt each belongs to; prompt is missing")
-    if tokens.prompt.max() >= len(group):
-        raise ValueError(f"group must label every prompt; got {len(group)} for prompt {tokens.prompt.max()}")
-    labels = np.asarray(group)[tokens.prompt]
-    parts = {}
-    for name in sorted(set(labels.tolist())):
-        chosen = labels == name
-        parts[name] = Tokens(
-            uncertainty=tokens.uncertainty[chosen],
-            rejection=tokens.rejection[chosen],
-            prompt=tokens.prompt[chosen],
-        )
-    return parts
-
-
-def transfer(
-    fitted_on: Tokens,
-    used_on: Tokens,
-    *,
-    budgets: Sequence[float] = (0.02, 0.05, 0.1),
-    num_resamples: int = 2000,
-    seed: int = 0,
-) -> list[TransferRow]:
-    """Set the risk promised by thresholds from one trace beside the risk they have on another.
-
-    Parameters
-    ----------
-    fitted_on : Tokens
-        Where the thresholds come from.
-    used_on : Tokens
-        Where they are used: other prompts, another temperature, another pair.
-    budgets : sequence of float
-        Risk budgets [-].
-    num_resamples : int
-        Bootstrap resamples of the second trace's prompts.
-    seed : int
-        Seed of the bootstrap.
-
-    Returns
-    -------
-    list of TransferRow
-        The line's risk-averse threshold, and for each budget the thresholds by the line, by the recorded
-        rejections and, where the first trace names its prompts, by the guarantee at 90 %.
-
-    Raises
-    ------
-    ValueError
-        If the second trace does not say which prompt a token belongs to.
-
-    Examples
-    --------
-    >>> u = np.linspace(0.0, 1.0, 200)
-    >>> first = Tokens(uncertainty=u, rejection=0.5 * u, prompt=np.arange(200) % 20)
-    >>> second = Tokens(uncertainty=u, rejection=0.9 * u, prompt=np.arange(200) % 20)
-    >>> row = transfer(first, second, budgets=[0.05])[-2]
-    >>> row.rule, row.risk_had > row.risk_promised, row.kept
-    ('empirical', True, False)
-    """
-    if used_on.prompt is None:
-        raise ValueError("used_on must say which prompt each token belongs to; prompt is missing")
-    u, beta = np.asarray(fitted_on.uncertainty), np.asarray(fitted_on.rejection)
-    new_u, new_beta = np.asarray(used_on.uncertainty), np.asarray(used_on.rejection)
-    line = fit_line(u, beta)
-    expected = line.predict(u)
-    slope, intercept = line.parameters["slope"], line.parameters["intercept"]
-    chosen: list[tuple[str, float | None, float, float]] = []
-    if slope > 0.0:
-        averse = -intercept / slope
-        chosen.append(("risk_averse", None, averse, float(np.mean(expected * (u <= averse)))))
-    for budget in budgets:
-        threshold = risk_threshold(u, expected, budget)
-        chosen.append(("line", budget, threshold, float(np.mean(expected * (u <= threshold)))))
-        threshold = risk_threshold(u, beta, budget)
-        chosen.append(("empirical", budget, threshold, float(np.mean(beta * (u <= threshold)))))
-        if fitted_on.prompt is not None:
-            promise = guaranteed_threshold(fitted_on, budget)
-            chosen.append(("guaranteed", budget, promise.threshold, budget))
-    skipped = new_u[:, None] <= np.array([row[2] for row in chosen])  # [N, rows]
-    had = bootstrap.of_sums(
-        lambda sums: sums[..., :-1] / sums[..., -1:],
-        np.column_stack([new_beta[:, None] * skipped, np.ones(new_u.size)]),
-        used_on.prompt,
-        num_resamples=num_resamples,
-        rng=np.random.default_rng(seed),
-    )
-    rows = []
-    for i, (rule, budget, threshold, promised) in enumerate(chosen):
-        risk = float(had.estimate[i])
-        rows.append(
-            TransferRow(
-                rule=rule,
-                budget=budget,
-                threshold=threshold,
-                risk_promised=promised,
-                risk_had=risk,
-                risk_had_ci95=had.interval(i),
-                skip_rate_promised=float(np.mean(u <= threshold)),
-                skip_rate_had=float(np.mean(skipped[:, i])),
-                kept=risk <= (promised if budget is None else budget) + 1e-12,
-            )
-        )
-    return rows

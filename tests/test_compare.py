@@ -9,6 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from calibration import compare, estimate
+from calibration.compare._rows import judge
+from calibration.compare._trace import _grid_thresholds as grid_thresholds
 from calibration.trace import Trace
 from cuhlm_theory.errors import MissingInputError
 from cuhlm_theory.parameters import Codec, Latency, Link, System
@@ -29,7 +31,7 @@ def calibration(recorded):
 
 @pytest.fixture(scope="module")
 def grid(recorded, calibration):
-    return compare._grid_thresholds(recorded.tokens(), calibration)
+    return grid_thresholds(recorded.tokens(), calibration)
 
 
 @pytest.fixture(scope="module")
@@ -147,7 +149,7 @@ def test_thresholds_are_tried_where_tokens_are_skipped(recorded, calibration, gr
     assert len(grid) == 3
     np.testing.assert_allclose(rates, [0.1, 0.3, 0.6], atol=0.05)
     averse = dataclasses.replace(calibration, risk_averse=0.012)
-    assert compare._grid_thresholds(recorded.tokens(), averse) == [0.01, *grid]
+    assert grid_thresholds(recorded.tokens(), averse) == [0.01, *grid]
 
 
 def test_models_are_told_apart_from_what_theory_claims(rows):
@@ -198,26 +200,26 @@ def test_a_broken_bound_is_caught_and_named(recorded, calibration, system):
 
 def test_reasons_say_whether_chance_explains_a_gap():
     entry = ("q", "equal", "basis", "")
-    row = compare._row(entry, 1.0, 1.3, (0.05, 0.5), 0.13, "t")
+    row = judge(entry, 1.0, 1.3, (0.05, 0.5), 0.13, "t")
     assert row.agrees is False
     assert row.ci95 == (1.05, 1.5)
     assert row.reason == "basis; chance: 2.3 standard errors; one true row in twenty falls outside"
-    far = compare._row(entry, 1.0, 3.0, (1.5, 2.5), 0.25, "t")
+    far = judge(entry, 1.0, 3.0, (1.5, 2.5), 0.25, "t")
     assert far.reason == "basis; not chance: 8.0 standard errors"
-    assert compare._row(("q", "equal", "b", "why"), 1.0, 1.3, (0.05, 0.5), 0.13, "t").reason == "b; why"
-    inside = compare._row(entry, 1.0, 1.1, (-0.1, 0.3), 0.1, "t")
+    assert judge(("q", "equal", "b", "why"), 1.0, 1.3, (0.05, 0.5), 0.13, "t").reason == "b; why"
+    inside = judge(entry, 1.0, 1.1, (-0.1, 0.3), 0.1, "t")
     assert inside.agrees is True
     assert inside.reason == "basis"
-    alone = compare._row(entry, 1.0, 1.1, None, 0.0, "t")
+    alone = judge(entry, 1.0, 1.1, None, 0.0, "t")
     assert alone.agrees is None
     assert "no interval" in alone.reason
-    undefined = compare._row(entry, np.nan, 1.1, None, 0.0, "t")
+    undefined = judge(entry, np.nan, 1.1, None, 0.0, "t")
     assert undefined.agrees is None
     assert "no such token" in undefined.reason
     bound = ("q", "bound", "b", "broken")
-    assert compare._row(bound, 0.2, 0.1, (-0.2, -0.05), 0.1, "t").agrees is True
-    assert compare._row(bound, 0.2, 0.3, None, 0.1, "t").reason == "b; broken"
-    assert compare._row(bound, 0.2, 0.2 + 1e-6, None, 0.1, "t").agrees is True
+    assert judge(bound, 0.2, 0.1, (-0.2, -0.05), 0.1, "t").agrees is True
+    assert judge(bound, 0.2, 0.3, None, 0.1, "t").reason == "b; broken"
+    assert judge(bound, 0.2, 0.2 + 1e-6, None, 0.1, "t").agrees is True
     assert compare.agreement([row, far, inside, alone]) == (1, 3)
     model = dataclasses.replace(row, kind="model")
     assert compare.agreement([model, inside]) == (1, 1)

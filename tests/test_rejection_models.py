@@ -1,26 +1,14 @@
-"""Rejection models: each recovers its own truth; budgets hold on unseen prompts; promises are kept."""
+"""Rejection models: each recovers its own truth, and they are compared on prompts they have not seen."""
 
 import numpy as np
 import pytest
-from scipy import stats
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LinearRegression, LogisticRegression
 
 from calibration import rejection_models as models
 from cuhlm_theory.errors import CuhlmError
 from cuhlm_theory.parameters import Tokens
-
-
-def simulate(rng, num_prompts=80, length=25, curve=lambda u: 0.6 * u, spread=0.1, lengths=None):
-    """Draw tokens with E[beta | u] = curve(u); beta is 0 or 1 with it, prompts differ in their u."""
-    lengths = np.full(num_prompts, length) if lengths is None else lengths
-    prompt = np.repeat(np.arange(num_prompts), lengths)
-    centre = rng.uniform(0.3, 0.7, size=num_prompts)[prompt]
-    u = np.clip(centre + rng.uniform(-0.3, 0.3, size=prompt.size), 0.0, 1.0)
-    mean = np.clip(curve(u), 0.0, 1.0)
-    size = 4.0
-    beta = np.where(mean > 0.0, rng.beta(np.maximum(mean, 1e-6) * size, (1.0 - mean) * size + 1e-9), 0.0)
-    return Tokens(uncertainty=u, rejection=np.clip(beta, 0.0, 1.0), prompt=prompt)
+from tests.prompts_law import simulate
 
 
 def test_the_line_is_that_of_linear_regression_and_is_clipped():
@@ -232,9 +220,7 @@ def test_cross_validation_refuses_too_few_prompts():
     [
         models.cross_validate,
         models.monotonicity,
-        models.threshold_intervals,
-        lambda t: models.guaranteed_threshold(t, 0.1),
-        lambda t: models.transfer(t, t),
+        models.line_against_isotonic,
     ],
 )
 def test_what_needs_prompts_says_so(call):
@@ -268,195 +254,6 @@ def test_bins_hold_the_means_of_their_tokens_and_equal_values_share_one():
     np.testing.assert_allclose(test.isotonic, [0.1, pooled, pooled])
     expected = (30 * (0.3 - pooled) ** 2 + 10 * (0.2 - pooled) ** 2) / 100
     assert test.distance == pytest.approx(expected)
-
-
-def test_thresholds_agree_with_their_formulas_and_their_intervals_hold_them():
-    tokens = simulate(np.random.default_rng(17), curve=lambda u: np.maximum(0.8 * u - 0.1, 0.0))
-    u, beta = tokens.uncertainty, tokens.rejection
-    rows = {
-        row.name: row
-        for row in models.threshold_intervals(
-            tokens, budgets=[0.02, 0.1], cost_ratios=[0.2, 5.0], num_resamples=600
-        )
-    }
-    line = stats.linregress(u, beta)
-    assert rows["risk_averse"].threshold == pytest.approx(-line.intercept / line.slope)
-    assert rows["risk_prone"].threshold == pytest.approx((np.mean(beta > 0) - line.intercept) / line.slope)
-    assert rows["cost_optimal 0.2"].threshold == pytest.approx((0.2 - line.intercept) / line.slope)
-    assert rows["cost_optimal 5"].threshold == 1.0
-    for budget in (0.02, 0.1):
-        row = rows[f"risk_budget {budget:g}"]
-        assert row.threshold == models.risk_threshold(u, beta, budget)
-    for row in rows.values():
-        low, high = row.threshold_ci95
-        assert low <= row.threshold <= high
-        assert high - low < 0.3
-
-
-def test_a_promise_is_kept_on_the_calibration_prompts_and_is_careful():
-    tokens = simulate(np.random.default_rng(18), num_prompts=200)
-    empirical = models.risk_threshold(tokens.uncertainty, tokens.rejection, 0.08)
-    found = {}
-    for method in ("betting", "hoeffding", "conformal"):
-        promise = models.guaranteed_threshold(tokens, 0.08, method=method)
-        assert promise.threshold in tokens.uncertainty
-        assert promise.threshold < empirical
-        assert promise.risk == pytest.approx(
-            np.mean(tokens.rejection * (tokens.uncertainty <= promise.threshold))
-        )
-        assert promise.skip_rate == pytest.approx(np.mean(tokens.uncertainty <= promise.threshold))
-        assert (promise.method, promise.budget) == (method, 0.08)
-        assert "at most 0.08, if the 200 prompts" in promise.statement
-        found[method] = promise
-    assert found["hoeffding"].threshold <= found["betting"].threshold < found["conformal"].threshold
-    assert found["conformal"].failure_probability is None
-    assert found["betting"].failure_probability == 0.1
-    assert found["betting"].statement.startswith("with probability at least 0.9 over the prompts")
-    surer = models.guaranteed_threshold(tokens, 0.08, failure_probability=0.01)
-    assert surer.threshold < found["betting"].threshold
-
-
-def test_the_conformal_threshold_is_the_largest_that_its_inequality_allows():
-    tokens = simulate(np.random.default_rng(19), num_prompts=50, length=10)
-    promise = models.guaranteed_threshold(tokens, 0.06, method="conformal")
-    u, beta = tokens.uncertainty, tokens.rejection
-    allowed = [t for t in u if (50 * np.mean(beta * (u <= t)) + 1) / 51 <= 0.06]
-    assert promise.threshold == max(allowed)
-
-
-def test_the_hoeffding_threshold_is_the_largest_that_its_inequality_allows():
-    tokens = simulate(np.random.default_rng(20), num_prompts=90, length=10)
-    promise = models.guaranteed_threshold(tokens, 0.1, method="hoeffding", failure_probability=0.2)
-    u, beta = tokens.uncertainty, tokens.rejection
-
-    def chernoff(mean):
-        if mean >= 0.1:
-            return 1.0
-        kl = mean * np.log(mean / 0.1) if mean else 0.0
-        return np.exp(-90 * (kl + (1 - mean) * np.log((1 - mean) / 0.9)))
-
-    assert promise.threshold == max(t for t in u if chernoff(np.mean(beta * (u <= t))) <= 0.2)
-
-
-def test_too_few_prompts_promise_nothing():
-    tokens = simulate(np.random.default_rng(21), num_prompts=5)
-    for method in ("betting", "hoeffding", "conformal"):
-        promise = models.guaranteed_threshold(tokens, 0.02, method=method)
-        assert promise.threshold == models.NEVER_SKIP
-        assert promise.risk == 0.0
-        assert promise.skip_rate == 0.0
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"budget": 0.0}, r"budget must lie in \(0, 1\); got 0"),
-        ({"budget": 1.0}, r"budget must lie in \(0, 1\); got 1"),
-        ({"budget": 0.1, "failure_probability": 0.0}, r"failure_probability must lie in \(0, 1\); got 0"),
-        ({"budget": 0.1, "method": "magic"}, "method must be betting, hoeffding or conformal; got 'magic'"),
-        ({"budget": 0.1, "max_tokens": 24}, "max_tokens must be at least 25, the longest prompt's; got 24"),
-    ],
-)
-def test_a_promise_refuses_what_it_cannot_be_made_from(options, message):
-    tokens = simulate(np.random.default_rng(22), num_prompts=10)
-    with pytest.raises(ValueError, match=message):
-        models.guaranteed_threshold(tokens, **options)
-
-
-def _true_risk(threshold, curve, law):
-    """Risk a token at a threshold, from many prompts of the same law (lengths included)."""
-    return np.mean(curve(law.uncertainty) * (law.uncertainty <= threshold))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("method", ["betting", "hoeffding", "conformal"])
-@pytest.mark.parametrize("varying", [False, True])
-def test_promises_are_broken_no_more_often_than_they_say(method, varying):
-    rng = np.random.default_rng(40 + varying)
-    budget, delta, repeats, prompts = 0.1, 0.2, 400, 60
-
-    def curve(u):
-        return 0.6 * u
-
-    def draw(num):
-        lengths = rng.integers(2, 13, size=num) if varying else np.full(num, 12)
-        return simulate(rng, num_prompts=num, lengths=lengths)
-
-    law = draw(40_000)
-    risks = np.array(
-        [
-            _true_risk(
-                models.guaranteed_threshold(
-                    draw(prompts), budget, failure_probability=delta, method=method, max_tokens=12
-                ).threshold,
-                curve,
-                law,
-            )
-            for _ in range(repeats)
-        ]
-    )
-    if not (varying and method == "hoeffding"):  # that one pays for the prompts' unused tokens
-        assert risks.mean() > 0.2 * budget  # the promise is not empty
-    if method == "conformal":
-        assert risks.mean() <= budget + 3 * risks.std() / np.sqrt(repeats)
-    else:
-        assert np.mean(risks > budget) <= delta + 3 * np.sqrt(delta * (1 - delta) / repeats)
-
-
-def test_transfer_to_the_same_tokens_promises_what_it_has():
-    tokens = simulate(np.random.default_rng(23))
-    rows = models.transfer(tokens, tokens, budgets=[0.05])
-    assert [(row.rule, row.budget) for row in rows] == [
-        ("risk_averse", None),
-        ("line", 0.05),
-        ("empirical", 0.05),
-        ("guaranteed", 0.05),
-    ]
-    empirical = rows[2]
-    assert empirical.risk_promised == pytest.approx(empirical.risk_had)
-    assert empirical.skip_rate_promised == empirical.skip_rate_had
-    assert empirical.kept
-    assert rows[3].risk_had < 0.05
-    assert rows[3].risk_promised == 0.05
-    line = models.fit_line(tokens.uncertainty, tokens.rejection)
-    expected = line.predict(tokens.uncertainty)
-    assert rows[1].threshold == models.risk_threshold(tokens.uncertainty, expected, 0.05)
-    assert rows[1].risk_promised <= 0.05
-
-
-def test_transfer_to_a_worse_pair_shows_the_broken_promise():
-    first = simulate(np.random.default_rng(24), curve=lambda u: 0.3 * u)
-    second = simulate(np.random.default_rng(25), curve=lambda u: 0.9 * u)
-    rows = {row.rule: row for row in models.transfer(first, second, budgets=[0.05])}
-    row = rows["empirical"]
-    skipped = second.uncertainty <= row.threshold
-    assert row.risk_had == pytest.approx(np.mean(second.rejection * skipped))
-    assert row.skip_rate_had == pytest.approx(np.mean(skipped))
-    assert row.skip_rate_promised == pytest.approx(np.mean(first.uncertainty <= row.threshold))
-    assert row.risk_had_ci95[0] < row.risk_had < row.risk_had_ci95[1]
-    assert row.risk_had_ci95[0] > 0.05
-    assert not row.kept
-    assert not rows["line"].kept
-
-
-def test_a_falling_line_transfers_no_risk_averse_threshold():
-    tokens = simulate(np.random.default_rng(26), curve=lambda u: 0.7 - 0.5 * u)
-    assert "risk_averse" not in [row.rule for row in models.transfer(tokens, tokens, budgets=[0.1])]
-
-
-def test_groups_split_by_prompt_and_keep_every_token():
-    tokens = simulate(np.random.default_rng(27), num_prompts=6, length=4)
-    parts = models.by_group(tokens, ["b", "a", "b", "b", "a", "b"])
-    assert list(parts) == ["a", "b"]
-    assert set(parts["a"].prompt) == {1, 4}
-    assert set(parts["b"].prompt) == {0, 2, 3, 5}
-    chosen = np.isin(tokens.prompt, [1, 4])
-    np.testing.assert_array_equal(parts["a"].uncertainty, tokens.uncertainty[chosen])
-    np.testing.assert_array_equal(parts["a"].rejection, tokens.rejection[chosen])
-    with pytest.raises(ValueError, match="group must label every prompt; got 2 for prompt 5"):
-        models.by_group(tokens, ["a", "b"])
-    with pytest.raises(ValueError, match="prompt is missing"):
-        models.by_group(Tokens(uncertainty=np.array([0.1]), rejection=np.array([0.1])), ["a"])
 
 
 def _best_skip_rate(score, beta, risk):

@@ -267,13 +267,13 @@ def _judge_estimators(recorded: "Trace", resamples: int, seed: int) -> output.Re
 def _judge_transfer(
     recorded: "Trace", other: "Trace | None", resamples: int, seed: int
 ) -> list[dict[str, Any]]:
-    from calibration import rejection_models
+    from calibration import promises
 
     if other is not None:
         ways = [("this trace", "the other", recorded.tokens(), other.tokens())]
     else:
         sets = [name.rpartition("/")[0] or name for name in recorded.header.prompt_names]
-        parts = rejection_models.by_group(recorded.tokens(), sets)
+        parts = promises.by_group(recorded.tokens(), sets)
         if len(parts) < 2:
             raise MissingInputError(
                 "the trace has one set of prompts (names before the last /); give --transfer another trace"
@@ -282,14 +282,12 @@ def _judge_transfer(
     return [
         {"fitted_on": fitted_on, "used_on": used_on, **asdict(row)}
         for fitted_on, used_on, first, second in ways
-        for row in rejection_models.transfer(
-            first, second, budgets=_BUDGETS, num_resamples=resamples, seed=seed
-        )
+        for row in promises.transfer(first, second, budgets=_BUDGETS, num_resamples=resamples, seed=seed)
     ]
 
 
 def _judge_models(recorded: "Trace", fitted: "Calibration", resamples: int, seed: int) -> output.Result:
-    from calibration import rejection_models
+    from calibration import promises, rejection_models
 
     tokens = recorded.tokens()
     sampled = recorded.columns["sampled_uncertainty"]
@@ -309,15 +307,15 @@ def _judge_models(recorded: "Trace", fitted: "Calibration", resamples: int, seed
         else []
     )
     test = rejection_models.monotonicity(tokens, num_resamples=min(resamples, 1000), seed=seed)
-    thresholds = rejection_models.threshold_intervals(
+    thresholds = promises.threshold_intervals(
         tokens,
         budgets=(0.01, *_BUDGETS),
         cost_ratios=_COST_RATIOS,
         num_resamples=resamples,
         seed=seed,
     )
-    promises = [
-        rejection_models.guaranteed_threshold(
+    kept = [
+        promises.guaranteed_threshold(
             tokens, budget, method=method, max_tokens=recorded.header.max_new_tokens
         )
         for budget in _BUDGETS
@@ -328,5 +326,5 @@ def _judge_models(recorded: "Trace", fitted: "Calibration", resamples: int, seed
         "line_against_isotonic": [asdict(row) for row in cost],
         "monotonicity": asdict(test),
         "thresholds": [asdict(row) for row in thresholds],
-        "guarantees": [asdict(row) for row in promises],
+        "guarantees": [asdict(row) for row in kept],
     }

@@ -1,0 +1,206 @@
+"""A row: one quantity predicted and measured, its interval, and what is said when it fails."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from calibration import bootstrap
+from cuhlm_theory.errors import MissingInputError
+from cuhlm_theory.parameters import Tokens
+
+Floats = NDArray[np.float64]
+
+
+Kind = Literal["equal", "bound", "model"]
+
+
+Entry = tuple[str, Kind, str, str]  # quantity, kind, what the prediction rests on, why it may fail
+
+
+ROUNDING = 2e-5  # columns are float32, and bounds are sums over the vocabulary
+
+
+_NORMAL_95 = 1.96
+
+
+_CHANCE = 3.5  # standard errors beyond which chance no longer explains a gap
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One quantity, predicted and measured."""
+
+    quantity: str
+    """What is compared, with its unit in brackets if it has one."""
+    predicted: float
+    """Theory."""
+    measured: float
+    """Measurement."""
+    ci95: tuple[float, float] | None
+    """Interval of the measurement around the prediction; None where there is one prompt."""
+    agrees: bool | None
+    """Whether the prediction lies in the interval (a bound: whether it holds); None where nothing says."""
+    reason: str
+    """What the prediction rests on, and for a row that fails, why."""
+    kind: Kind
+    """`equal` or `bound`: theory claims it. `model`: a fitted model or an assumed law that may be wrong."""
+    table: str
+    """`trace` or the decoding run."""
+
+    @property
+    def claimed(self) -> bool:
+        """Whether theory claims this row."""
+        return self.kind != "model"
+
+
+def agreement(rows: Sequence[Row]) -> tuple[int, int]:
+    """Count the rows that theory claims and that agree.
+
+    Parameters
+    ----------
+    rows : sequence of Row
+        Compared rows.
+
+    Returns
+    -------
+    agreeing : int
+        Claimed rows that agree.
+    claimed : int
+        Claimed rows that could be judged.
+
+    Examples
+    --------
+    >>> agreement([])
+    (0, 0)
+    """
+    judged = [row.agrees for row in rows if row.claimed and row.agrees is not None]
+    return sum(judged), len(judged)
+
+
+class Ratios:
+    """Rows whose two sides are ratios of sums over the same tokens, resampled together."""
+
+    def __init__(self, prompt: ArrayLike, table: str) -> None:
+        self.prompt = np.asarray(prompt)
+        self.table = table
+        self.entries: list[Entry] = []
+        self.columns: list[Floats] = []
+        self.noise: list[Floats] = []
+
+    def add(
+        self,
+        quantity: str,
+        predicted: ArrayLike,
+        measured: ArrayLike,
+        *,
+        over: ArrayLike = 1.0,
+        measured_over: ArrayLike | None = None,
+        kind: Kind = "equal",
+        basis: str = "",
+        failing: str = "",
+        variance: ArrayLike = 0.0,
+    ) -> None:
+        """Compare sum(predicted)/sum(over) with sum(measured)/sum(measured_over).
+
+        ``variance`` is that of a token's measured part given its context; the deviations of successive tokens
+        are uncorrelated (martingale differences), so the variances add.
+        """
+        last = over if measured_over is None else measured_over
+        for values in (predicted, over, measured, last):
+            column = np.asarray(values, dtype=np.float64)
+            self.columns.append(np.broadcast_to(column, self.prompt.shape))
+        self.noise.append(np.broadcast_to(np.asarray(variance, dtype=np.float64), self.prompt.shape))
+        self.entries.append((quantity, kind, basis, failing))
+
+    def rows(self, *, seed: int, num_resamples: int) -> list[Row]:
+        if not self.entries:
+            return []
+
+        def statistic(sums: Floats) -> Floats:
+            top, under, low, below = (sums[..., i::4] for i in range(4))
+            predicted, measured = top / under, low / below
+            return np.concatenate([predicted, measured, measured - predicted], axis=-1)
+
+        result = bootstrap.of_sums(
+            statistic,
+            np.column_stack(self.columns),
+            self.prompt,
+            num_resamples=num_resamples,
+            rng=np.random.default_rng(seed),
+        )
+        num = len(self.entries)
+        rows = []
+        for i, entry in enumerate(self.entries):
+            predicted, measured = float(result.estimate[i]), float(result.estimate[num + i])
+            total = float(self.columns[4 * i + 1].sum())
+            known = float(np.sqrt(self.noise[i].sum())) / total if total > 0.0 else 0.0
+            gap = result.interval(2 * num + i)
+            if known > 0.0:
+                centre, half = measured - predicted, _NORMAL_95 * known
+                gap = gap or (centre, centre)
+                gap = (min(gap[0], centre - half), max(gap[1], centre + half))
+            error = max(known, float(np.std(result.replicates[:, 2 * num + i])))
+            rows.append(judge(entry, predicted, measured, gap, error, self.table))
+        return rows
+
+
+def judge(
+    entry: Entry,
+    predicted: float,
+    measured: float,
+    gap: tuple[float, float] | None,
+    error: float,
+    table: str,
+) -> Row:
+    quantity, kind, basis, failing = entry
+    slack = ROUNDING * max(1.0, abs(predicted)) if np.isfinite(predicted) else 0.0
+    if not (np.isfinite(predicted) and np.isfinite(measured)):
+        agrees, verdict = None, "undefined here: no such token in the sample"
+    elif kind == "bound":
+        agrees = measured <= predicted + slack
+        verdict = "" if agrees else failing
+    elif gap is None:
+        agrees, verdict = None, "no interval: too few prompts, or too few tokens of this kind"
+    else:
+        agrees = gap[0] - slack <= 0.0 <= gap[1] + slack
+        sigmas = abs(measured - predicted) / error if error > 0.0 else np.inf
+        verdict = ""
+        if not agrees and kind == "equal" and sigmas < _CHANCE and not failing:
+            verdict = f"chance: {sigmas:.1f} standard errors; one true row in twenty falls outside"
+        elif not agrees:
+            verdict = failing or f"not chance: {sigmas:.1f} standard errors"
+    ci = None if gap is None else (predicted + gap[0], predicted + gap[1])
+    reason = "; ".join(text for text in (basis, verdict) if text)
+    return Row(
+        quantity=quantity,
+        predicted=predicted,
+        measured=measured,
+        ci95=ci,
+        agrees=None if agrees is None else bool(agrees),
+        reason=reason,
+        kind=kind,
+        table=table,
+    )
+
+
+def largest_variance(mean: Floats) -> Floats:
+    """Largest variance of a value in [0, 1] with this mean (Bhatia-Davis), shape [N]."""
+    return np.clip(mean * (1.0 - mean), 0.0, None)
+
+
+def kept_variance(mass: Floats, risk: Floats) -> Floats:
+    """Largest variance of s (1 - beta - R), R the mean share of skips that are kept, shape [N]."""
+    total = float(mass.sum())
+    share = 1.0 - float(risk.sum()) / total if total > 0.0 else 0.0
+    kept = 1.0 - np.divide(risk, mass, out=np.zeros_like(mass), where=mass > 0.0)
+    return mass * (largest_variance(kept) + (kept - share) ** 2)
+
+
+def needed(tokens: Tokens, name: str) -> NDArray[Any]:
+    value = getattr(tokens, name)
+    if value is None:
+        raise MissingInputError(f"the trace must hold the column {name}")
+    return value

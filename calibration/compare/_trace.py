@@ -1,0 +1,460 @@
+"""Theory beside the recorded tokens."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calibration import bootstrap, estimators, promises, rejection_models
+from calibration.compare._rows import (
+    ROUNDING,
+    Entry,
+    Floats,
+    Ratios,
+    Row,
+    judge,
+    kept_variance,
+    largest_variance,
+    needed,
+)
+from calibration.estimate import Calibration
+from calibration.trace import Trace
+from cuhlm_theory import threshold as thresholds
+from cuhlm_theory.capacity import packet_latency_s
+from cuhlm_theory.errors import MissingInputError
+from cuhlm_theory.parameters import System, Tokens
+from cuhlm_theory.schemes.rounds import independent_rounds, recorded_rounds
+from cuhlm_theory.schemes.rules import PAYLOAD_RULES, SKIP_RULES, threshold_index
+from cuhlm_theory.schemes.table import SCHEMES, Policy
+
+_SKIP_RATES = (0.1, 0.3, 0.6)  # where the skip rule is tried
+
+
+def compare_trace(
+    recorded: Trace,
+    calibration: Calibration,
+    system: System,
+    *,
+    policy: Policy | None = None,
+    budgets: Sequence[float] = (0.02, 0.05, 0.1),
+    seed: int = 0,
+    num_resamples: int = 2000,
+) -> list[Row]:
+    """Set theory beside the recorded tokens.
+
+    Parameters
+    ----------
+    recorded : Trace
+        Recorded tokens.
+    calibration : Calibration
+        Line and latencies that the predictions use.
+    system : System
+        Simulated link, codec and latencies.
+    policy : Policy, optional
+        Truncation budget and offline k of the schemes.
+    budgets : sequence of float
+        Risk budgets whose thresholds are tried on unseen prompts [-].
+    seed : int
+        Seed of the bootstrap.
+    num_resamples : int
+        Resamples.
+
+    Returns
+    -------
+    list of Row
+        Verification, sampling noise, skip rule, truncation, schemes, rounds, promises, then fitted models.
+
+    Raises
+    ------
+    MissingInputError
+        If the trace lacks a profile.
+    """
+    tokens = recorded.tokens()
+    policy = Policy() if policy is None else policy
+    if tokens.prompt is None:
+        raise MissingInputError("the trace must say which prompt each token belongs to")
+    table = Ratios(tokens.prompt, "trace")
+    _verification_rows(table, tokens)
+    _noise_rows(table, recorded.columns)
+    grid = _grid_thresholds(tokens, calibration)
+    _skip_rows(table, tokens, grid)
+    _truncation_rows(table, tokens, recorded)
+    _scheme_rows(table, tokens, recorded, calibration, system, policy, grid)
+    rows = table.rows(seed=seed, num_resamples=num_resamples)
+    rows += _attenuation_rows(recorded.columns, seed=seed, num_resamples=num_resamples)
+    rows += _promise_rows(tokens, budgets, seed=seed, num_resamples=num_resamples)
+    models = Ratios(tokens.prompt, "trace")
+    _round_rows(models, tokens, grid)
+    _line_rows(models, tokens, calibration, grid, budgets)
+    _server_rows(models, tokens, grid)
+    return rows + models.rows(seed=seed, num_resamples=num_resamples)
+
+
+def _grid_thresholds(tokens: Tokens, calibration: Calibration) -> list[float]:
+    """Thresholds of the recorded grid: nearest to the risk-averse one and to three quantiles of u."""
+    if tokens.threshold_grid is None:
+        raise MissingInputError("the trace must hold skip profiles on a threshold grid")
+    wanted = [float(value) for value in np.quantile(tokens.uncertainty, _SKIP_RATES)]
+    if calibration.risk_averse is not None and calibration.risk_averse > 0.0:
+        wanted.append(calibration.risk_averse)
+    places = {int(np.argmin(np.abs(tokens.threshold_grid - value))) for value in wanted}
+    return [float(tokens.threshold_grid[place]) for place in sorted(places)]
+
+
+def _at(tokens: Tokens, name: str, threshold: float) -> Floats:
+    place = threshold_index(tokens, threshold)
+    if place is None or place < 0:
+        raise MissingInputError(f"the trace must hold {name} at the threshold {threshold:g}")
+    return np.asarray(needed(tokens, name)[:, place], dtype=np.float64)
+
+
+def _verification_rows(table: Ratios, tokens: Tokens) -> None:
+    tv = np.asarray(needed(tokens, "tv"))
+    table.add(
+        "mean rejection of a draft",
+        tv,
+        tokens.rejection,
+        variance=largest_variance(tv),
+        basis="E_{d~x} beta_d = TV(x, y) [SD]; predicted from full distributions, measured on drawn drafts",
+    )
+
+
+def _noise_rows(table: Ratios, columns: Mapping[str, NDArray[Any]]) -> None:
+    mean = columns["uncertainty"].astype(np.float64)
+    for num_samples, name in estimators.SAMPLE_COLUMNS.items():
+        u = columns[name].astype(np.float64)
+        coin = mean * (1.0 - mean)
+        table.add(
+            f"mean u at M = {num_samples}",
+            mean,
+            u,
+            basis="E[u | context, draft] = u-bar (THEORY 4.2)",
+            variance=coin / num_samples,
+        )
+        fourth = (coin * (1.0 - 6.0 * coin) + 3.0 * num_samples * coin**2) / num_samples**3
+        table.add(
+            f"variance of u around u-bar at M = {num_samples}",
+            coin / num_samples,
+            (u - mean) ** 2,
+            basis="M u is binomial (THEORY 4.2)",
+            variance=fourth - (coin / num_samples) ** 2,
+        )
+
+
+def _skip_rows(table: Ratios, tokens: Tokens, grid: Sequence[float]) -> None:
+    for value in grid:
+        mass, risk = _at(tokens, "skip_mass", value), _at(tokens, "skip_risk", value)
+        skipped = (tokens.uncertainty <= value).astype(np.float64)
+        loss = tokens.rejection * skipped
+        at = f"at u_th = {value:g}"
+        table.add(
+            f"skip rate {at}",
+            mass,
+            skipped,
+            basis="sum_d x_d 1[u_d <= t] over the vocabulary; 1 - TR",
+            variance=largest_variance(mass),
+        )
+        table.add(
+            f"risk {at}",
+            risk,
+            loss,
+            basis="output bias of skipping (THEORY 7.1), over the vocabulary",
+            variance=largest_variance(risk),
+        )
+        table.add(
+            f"true skip rate {at}",
+            mass - risk,
+            skipped - loss,
+            over=mass,
+            measured_over=skipped,
+            basis="share of skipped tokens that verification would have kept (TSR)",
+            variance=kept_variance(mass, risk),
+        )
+
+
+def _truncation_rows(table: Ratios, tokens: Tokens, recorded: Trace) -> None:
+    k_grid, coarse = needed(tokens, "k_grid"), needed(tokens, "coarse_k_grid")
+    profile, output = needed(tokens, "tv_profile"), needed(tokens, "output_bias")
+    tail, accepted = needed(tokens, "tail_mass"), needed(tokens, "truncated_acceptance")
+    tv = needed(tokens, "tv")
+    place = np.searchsorted(k_grid, coarse)  # every coarse size is on the fine grid
+    over = output > profile[:, place] + ROUNDING
+    table.add(
+        "share of contexts where truncation costs more than TV_k",
+        0.0,
+        over.any(axis=1),
+        kind="bound",
+        basis="data processing (THEORY 8.2), at every recorded k",
+        failing="a context breaks the bound",
+    )
+    for size in (4, 30, 256):
+        if size in coarse:
+            column = int(np.searchsorted(coarse, size))
+            table.add(
+                f"output bias of k = {size}, nothing skipped",
+                profile[:, place[column]],
+                output[:, column],
+                kind="bound",
+                basis="at most TV_k (THEORY 8.2)",
+            )
+            table.add(
+                f"rejection of drafts from the top {size}",
+                tv + tail[:, place[column]],
+                1.0 - accepted[:, column],
+                kind="bound",
+                basis="TV(x-tilde_k, y) is at most TV(x, y) + the dropped mass (THEORY 8.5)",
+            )
+    table.add(
+        "rejection of drafts from the top V",
+        tv,
+        1.0 - accepted[:, -1],
+        basis="nothing is dropped, so TV(x, y) (THEORY 8.5)",
+    )
+    exact, printed = recorded.columns["k_exact"], recorded.columns["k_printed"]
+    for i, budget in enumerate(recorded.header.budgets):
+        table.add(
+            f"share of tokens where the printed rule keeps fewer entries, budget {budget:g}",
+            0.0,
+            printed[:, i] < exact[:, i],
+            kind="bound",
+            basis="U(k) is at least 2.885 TV_k (THEORY 8.3)",
+            failing="the printed rule kept fewer",
+        )
+
+
+def _scheme_rows(
+    table: Ratios,
+    tokens: Tokens,
+    recorded: Trace,
+    calibration: Calibration,
+    system: System,
+    policy: Policy,
+    grid: Sequence[float],
+) -> None:
+    """Compare mean cost over contexts with a replay of the recorded drafts and measured latencies."""
+    value = grid[len(grid) // 2]
+    line = {"slope": calibration.slope, "intercept": calibration.intercept, "threshold": value}
+    settings = Policy(**{**_fields(policy), **line})
+    slm, llm = (recorded.columns[f"{name}_latency_s"].astype(np.float64) for name in ("slm", "llm"))
+    other = system.latency.round_trip_s
+    for name in ("hlm", "u-hlm", "cu-hlm-offline", "cu-hlm-exact", "cu-hlm-online"):
+        scheme = SCHEMES[name]
+        carried = PAYLOAD_RULES[scheme.payload](tokens, system, settings)
+        trigger = SKIP_RULES[scheme.skip](tokens, settings, carried.draft_dependent)
+        if scheme.skip == "threshold":
+            sent = (tokens.uncertainty > value).astype(np.float64)
+        else:
+            sent = np.ones(len(tokens))
+        bit = carried.bit
+        air = packet_latency_s(system.link, bit)
+        at = f"{name} at u_th = {value:g}" if scheme.skip == "threshold" else name
+        basis = "mean over contexts of P_tx times cost, against a replay of the recorded drafts"
+        coin = largest_variance(np.asarray(trigger.transmit))
+        table.add(
+            f"{at}: uplink [bit/token]",
+            trigger.transmit * bit,
+            sent * bit,
+            basis=basis,
+            variance=coin * bit**2,
+        )
+        if name == "u-hlm":
+            table.add(f"{at}: LLM calls [1/token]", trigger.transmit, sent, basis=basis, variance=coin)
+        predicted = system.latency.slm_s + trigger.transmit * (air + system.latency.llm_s + other)
+        measured = slm + sent * (air + llm + other)
+        basis = "constant tau_SLM and tau_LLM, against the latencies recorded with each token"
+        noise = coin * (air + system.latency.llm_s + other) ** 2
+        table.add(f"{at}: latency [s/token]", predicted, measured, basis=basis, variance=noise)
+        table.add(
+            f"{at}: throughput [token/s]",
+            1.0,
+            1.0,
+            over=predicted,
+            measured_over=measured,
+            basis="E[N]/E[D] (THEORY 11)",
+            variance=noise / predicted.mean() ** 2,
+        )
+        if carried.truncation_tv is not None and not carried.draft_dependent and name == "cu-hlm-exact":
+            table.add(
+                f"{at}: TV_k of the chosen k",
+                settings.truncation_budget,
+                carried.truncation_tv,
+                kind="bound",
+                basis="the exact rule's budget (THEORY 8.2)",
+            )
+
+
+def _fields(policy: Policy) -> dict[str, Any]:
+    return {name: getattr(policy, name) for name in policy.__slots__}
+
+
+def _attenuation_rows(columns: Mapping[str, NDArray[Any]], *, seed: int, num_resamples: int) -> list[Row]:
+    rows = []
+    for num_samples, name in estimators.SAMPLE_COLUMNS.items():
+        found = estimators.attenuation(
+            columns["uncertainty"],
+            columns[name],
+            num_samples,
+            columns["rejection"],
+            columns["prompt"],
+            seed=seed,
+            num_resamples=num_resamples,
+        )
+        for key, theory in (
+            ("slope", "lambda a"),
+            ("intercept", "E beta - lambda a E u"),
+            ("correlation", "rho sqrt(lambda)"),
+        ):
+            gap = getattr(found, f"{key}_gap_ci95")
+            error = (gap[1] - gap[0]) / 3.92 if gap else 0.0
+            entry: Entry = (f"{key} on u at M = {num_samples}", "equal", f"{theory} (THEORY 4.3)", "")
+            predicted, measured = (getattr(found, f"{key}_{side}") for side in ("predicted", "measured"))
+            rows.append(judge(entry, predicted, measured, gap, error, "trace"))
+    return rows
+
+
+def _promise_rows(tokens: Tokens, budgets: Sequence[float], *, seed: int, num_resamples: int) -> list[Row]:
+    """Choose thresholds on a random half of the prompts, try them on the rest; both halves are resampled."""
+    index, num_prompts = bootstrap.cluster_index(needed(tokens, "prompt"))
+    if num_prompts < 4:
+        return []
+    first = np.random.default_rng([seed, 1]).permutation(num_prompts) < num_prompts // 2
+    chooses = first[index].astype(np.float64)
+    u, beta = np.asarray(tokens.uncertainty), np.asarray(tokens.rejection)
+    order, starts = estimators.tie_groups(u)
+    rows = []
+
+    def cumulative(weights: Floats) -> Floats:
+        loss = np.cumsum(np.add.reduceat((weights * beta)[..., order], starts, axis=-1), axis=-1)
+        total = loss / weights.sum(axis=-1, keepdims=True)
+        return np.concatenate([np.zeros_like(total[..., :1]), total], axis=-1)  # skip nothing, then each u
+
+    def statistic(weights: Floats) -> Floats:
+        chosen, tried = cumulative(weights * chooses), cumulative(weights * (1.0 - chooses))
+        result = []
+        for budget in budgets:
+            last = np.sum(chosen <= budget * (1.0 + 1e-12), axis=-1, keepdims=True) - 1
+            result.append(np.take_along_axis(tried, last, axis=-1)[..., 0] - budget)
+        return np.stack(result, axis=-1)
+
+    result = bootstrap.of_weights(
+        statistic,
+        index,
+        num_resamples=min(num_resamples, 1000),
+        rng=np.random.default_rng(seed),
+        method="percentile",
+    )
+    half = {
+        side: Tokens(uncertainty=u[mask], rejection=beta[mask], prompt=index[mask])
+        for side, mask in (("chosen", chooses > 0.0), ("tried", chooses == 0.0))
+    }
+    for i, budget in enumerate(budgets):
+        entry: Entry = (
+            f"risk on unseen prompts, threshold chosen for {budget:g}",
+            "equal",
+            "empirical risk budget (THEORY 6.3): chosen on a random half of the prompts, tried on the rest",
+            "",
+        )
+        error = float(np.std(result.replicates[:, i]))
+        measured = budget + float(result.estimate[i])
+        rows.append(judge(entry, budget, measured, result.interval(i), error, "trace"))
+        promise = promises.guaranteed_threshold(half["chosen"], budget)
+        tried = half["tried"]
+        risk = float(np.mean(tried.rejection * (tried.uncertainty <= promise.threshold)))
+        entry = (
+            f"risk on unseen prompts, threshold guaranteed for {budget:g}",
+            "bound",
+            f"with probability 0.9 (THEORY 6.3 and betting bound), u_th = {promise.threshold:.4g}",
+            "the one failure in ten that the promise allows, or prompts of another law",
+        )
+        rows.append(judge(entry, budget, risk, None, 0.0, "trace"))
+    return rows
+
+
+def _round_rows(table: Ratios, tokens: Tokens, grid: Sequence[float]) -> None:
+    """Verify-on-sync: tokens kept per round of i.i.d. drafts against the runs that were recorded."""
+    value = grid[len(grid) // 2]
+    sent = tokens.uncertainty > value
+    if not sent.any() or sent.all():
+        return
+    kept = 1.0 - tokens.rejection
+    rounds = recorded_rounds(kept, sent, needed(tokens, "prompt"), np.zeros(len(tokens)), bonus=False)
+    theory = independent_rounds(
+        float(sent.mean()), float(kept[~sent].mean()), float(kept[sent].mean()), 0.0, bonus=False
+    )
+    table.add(
+        f"verify-on-sync at u_th = {value:g}: tokens per round",
+        theory.mean(theory.num_tokens),
+        rounds.weight * rounds.num_tokens,
+        over=1.0,
+        measured_over=rounds.weight,
+        kind="model",
+        basis="i.i.d. drafts and geometric runs (THEORY 10.3), against recorded runs",
+        failing="neither holds: uncertain tokens come in bursts, and a recorded answer ends",
+    )
+
+
+def _line_rows(
+    table: Ratios,
+    tokens: Tokens,
+    calibration: Calibration,
+    grid: Sequence[float],
+    budgets: Sequence[float],
+) -> None:
+    u, beta = np.asarray(tokens.uncertainty), np.asarray(tokens.rejection)
+    slope, intercept = calibration.slope, calibration.intercept
+    expected = np.clip(slope * u + intercept, 0.0, 1.0)
+    bent = "E[beta | u] is not a straight line on these tokens; the isotonic curve has no such gap"
+    averse = calibration.risk_averse
+    if averse is not None and averse >= 0.0:
+        table.add(
+            f"risk at the risk-averse threshold {averse:.4g}",
+            0.0,
+            beta * (u <= averse),
+            kind="model",
+            basis="the line is 0 up to -b/a (THEORY 6.1)",
+            failing="some tokens of little uncertainty are rejected all the same; the line's zero is a fit",
+        )
+    for value in grid:
+        table.add(
+            f"risk by the line at u_th = {value:g}",
+            expected * (u <= value),
+            beta * (u <= value),
+            kind="model",
+            basis="clipped line (THEORY 5)",
+            failing=bent,
+        )
+    mean, variance = float(u.mean()), float(u.var())
+    size = mean * (1.0 - mean) / variance - 1.0 if variance > 0.0 else 0.0
+    for budget in budgets if slope > 0.0 else ():
+        by_line = rejection_models.risk_threshold(u, expected, budget)
+        table.add(
+            f"risk at the line's threshold for {budget:g}, u_th = {by_line:.3g}",
+            budget,
+            beta * (u <= by_line),
+            kind="model",
+            basis="risk budget by the clipped line and the recorded u (THEORY 6.3)",
+            failing=bent,
+        )
+        if size > 0.0:
+            law = thresholds.risk_budget_beta(slope, intercept, budget, mean * size, (1.0 - mean) * size)
+            table.add(
+                f"risk at the beta law's threshold for {budget:g}, u_th = {float(law.threshold):.3g}",
+                budget,
+                beta * (u <= float(law.threshold)),
+                kind="model",
+                basis="closed form for u ~ Beta with the recorded mean and variance (THEORY 6.3)",
+                failing="u is not beta distributed and the line is bent; use the empirical law",
+            )
+
+
+def _server_rows(table: Ratios, tokens: Tokens, grid: Sequence[float]) -> None:
+    for value in grid:
+        table.add(
+            f"bias when the server draws its own token, u_th = {value:g}",
+            _at(tokens, "skip_risk", value),
+            _at(tokens, "server_bias", value),
+            kind="model",
+            basis="THEORY 9 as written: no bias beyond the skipping risk",
+            failing="holds only if skipping does not depend on the draft; kept drafts tilt the output",
+        )
