@@ -25,6 +25,7 @@ def compute(source: Source) -> Tables:
     tokens = source.need("k_grid", "sorted_prob", "tv_profile")
     assert tokens.k_grid is not None
     assert tokens.tv_profile is not None
+    assert tokens.sorted_prob is not None
     k = {"k [token]": tokens.k_grid}
     needed = np.stack(
         [tokens.k_grid[smallest_within(tokens.tv_profile, b)] for b in BUDGETS], axis=1

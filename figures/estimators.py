@@ -131,7 +131,7 @@ def draw(axes: Mapping[str, "Axes"], tables: Tables) -> None:
         ha="right",
         color=style.INK,
     )
-    style.legend_below(ax, ncols=3)
+    style.legend_below(ax, ncols=2)
     style.panel_title(ax, 1, "risk against coverage")
 
 
@@ -147,7 +147,7 @@ FIGURE = Figure(
     compute=compute,
     draw=draw,
     panels=("correlation", "coverage"),
-    panel_height_in=2.6,
+    panel_height_in=2.7,
 )
 
 if __name__ == "__main__":

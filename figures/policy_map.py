@@ -80,8 +80,10 @@ def draw(axes: Mapping[str, "Axes"], tables: Tables) -> None:
             ax.contourf(snr_db, bandwidth, values, levels=[-np.inf, *levels, np.inf], colors=shades)
         lines = ax.contour(snr_db, bandwidth, values, levels=levels, colors=style.INK, linewidths=0.7)
         longest = [max(paths, key=len) for paths in lines.allsegs if paths]
-        inside = [tuple(path[len(path) // 2]) for path in longest if len(path) >= len(snr_db) // 2]
-        ax.clabel(lines, fmt="%g", fontsize=7, manual=inside)
+        inside = [path[len(path) // 2] for path in longest]
+        ax.clabel(
+            lines, fmt="%g", fontsize=7, manual=[p for p in inside if _away_from_edges(p, snr_db, bandwidth)]
+        )
         x, y = inputs["snr [dB]"][0], inputs["bandwidth [Hz]"][0]
         ax.plot(x, y, marker="*", color=style.VERMILLION, markersize=7, linestyle="none")
         style.label(ax, x, y, "default link", color=style.VERMILLION, xytext=(5, 3))
@@ -89,6 +91,13 @@ def draw(axes: Mapping[str, "Axes"], tables: Tables) -> None:
         ax.grid(visible=False)
         price = inputs["bias price [s]"][0]
         style.panel_title(ax, index, f"{title}, bias at {price:.3g} s a unit" if index == 0 else title)
+
+
+def _away_from_edges(point: np.ndarray, x: np.ndarray, y: np.ndarray) -> bool:
+    """Return whether a label written there stays inside the axes."""
+    across = (point[0] - x[0]) / (x[-1] - x[0])
+    up = np.log(point[1] / y[0]) / np.log(y[-1] / y[0])
+    return bool(0.1 < across < 0.9 and 0.07 < up < 0.93)
 
 
 def _levels(values: np.ndarray, *, logarithmic: bool) -> list[float]:

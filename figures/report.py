@@ -18,8 +18,8 @@ from typing import Any
 from cuhlm_theory import summary
 from cuhlm_theory.errors import CuhlmError
 from figures import style
+from figures.catalogue import figure
 from figures.frame import Figure, Source
-from figures.gallery import figure
 
 SHOWN = ("throughput", "fronts", "bits_and_bias", "rejection_line", "truncation_rules", "skip_rates")
 """Figures that depend on the scenario and help to decide."""

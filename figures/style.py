@@ -130,10 +130,10 @@ _RC: dict[str, Any] = {
     "legend.framealpha": 0.85,
     "legend.fancybox": False,
     "legend.borderpad": 0.2,
-    "legend.handlelength": 2.2,
+    "legend.handlelength": 2.0,
     "legend.handletextpad": 0.5,
     "legend.labelspacing": 0.3,
-    "legend.columnspacing": 1.2,
+    "legend.columnspacing": 0.9,
     "legend.borderaxespad": 0.3,
     "text.color": INK,
     "axes.labelcolor": INK,
@@ -186,7 +186,8 @@ def applied(name: str) -> Iterator[None]:
     import matplotlib
 
     matplotlib.use("Agg")
-    with matplotlib.rc_context({**matplotlib.rcParamsDefault, **_RC, "svg.hashsalt": name, "backend": "agg"}):
+    settings: Any = {**matplotlib.rcParamsDefault, **_RC, "svg.hashsalt": name, "backend": "agg"}
+    with matplotlib.rc_context(settings):
         yield
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from cuhlm_theory.parameters import Budget
 from cuhlm_theory.schemes import SCHEMES
-from figures import gallery, report, style
+from figures import catalogue, report, style
 from figures.frame import Source, default_system
 from tests.exact_pair import record
 
@@ -109,7 +109,7 @@ def test_figures_take_the_colours_of_the_page(page):
 
 
 def test_the_same_scenario_gives_the_same_figure(source, page):
-    one = gallery.figure("rejection_line")
+    one = catalogue.figure("rejection_line")
     assert report.inline_svg(one, one.compute(source)) in page
 
 

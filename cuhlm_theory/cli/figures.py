@@ -36,9 +36,9 @@ def command(
     *, names: tuple[str, ...], out: Path, calibration: str, bias_budget: float, jobs: int | None
 ) -> output.Result:
     """Regenerate the figures: .pdf, .png and the .csv that each one draws."""
-    from figures import gallery
+    from figures import catalogue
 
-    files, refused = gallery.make(
+    files, refused = catalogue.make(
         names, out=out, calibration=calibration, bias_budget=bias_budget, num_jobs=jobs
     )
     return {"files": [str(file) for file in files], "refused": refused}
@@ -48,8 +48,8 @@ def _list(context: click.Context, parameter: click.Parameter, wanted: bool) -> N
     """Print the names and titles, and stop."""
     if not wanted:
         return
-    from figures import gallery
+    from figures import catalogue
 
-    for name in gallery.NAMES:
-        click.echo(f"{name:18} {gallery.figure(name).title}")
+    for name in catalogue.NAMES:
+        click.echo(f"{name:18} {catalogue.figure(name).title}")
     context.exit()
