@@ -16,9 +16,8 @@ from cuhlm_theory.parameters import Link
 
 _LN2 = math.log(2.0)
 _MAX_DB = 3000.0  # 10 ** 300: beyond it float64 overflows
-_EXP1_SAFE = (
-    100.0  # exp(x) * exp1(x) is good to 1e-15 up to 700, hyperu(1, 1, x) from 50 on; between, both
-)
+# exp(x) * exp1(x) is good to 1e-15 up to x = 700 and hyperu(1, 1, x) from 50 on; change in between
+_EXP1_SAFE = 100.0
 
 
 def snr_from_db(snr_db: ArrayLike) -> Floats:
