@@ -1,4 +1,4 @@
-"""Every scheme against exact enumeration of small vocabularies; the protocols themselves are in test_simulation."""
+"""Every scheme against exact enumeration of small vocabularies; the protocols run in test_simulation."""
 
 import math
 from dataclasses import replace
@@ -513,6 +513,10 @@ def test_equal_bits_choose_the_most_candidates_that_fit():
     assert outcome("tk-slt", policy=tuned).uplink_bit_per_token <= 40.0
     more = replace(tuned, num_candidates=tuned.num_candidates + 1)
     assert outcome("tk-slt", policy=more).uplink_bit_per_token > 40.0
+    alone = evaluate(
+        SCHEMES["tk-slt"], TOKENS, SYSTEM, replace(policy, num_candidates=1)
+    ).uplink_bit_per_token
+    assert at_bits(SCHEMES["tk-slt"], TOKENS, SYSTEM, policy, alone).num_candidates == 1
     with pytest.raises(InfeasibleError, match="even with one candidate"):
         at_bits(SCHEMES["tk-slt"], TOKENS, SYSTEM, policy, 1.0)
 

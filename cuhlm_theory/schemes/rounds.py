@@ -57,9 +57,9 @@ def recorded_rounds(
     acceptance : array_like, shape [N]
         Chance that each draft is kept [-].
     ends : array_like of bool, shape [N]
-        Whether a run ends with this draft.
+        Whether a run ends with this draft [-].
     prompt : ndarray of int, shape [N]
-        Text that each token belongs to, tokens of a text in their order.
+        Text that each token belongs to, tokens of a text in their order [-].
     draft_bit : array_like, shape [N]
         Uplink payload of each draft [bit].
     max_drafts : int, optional

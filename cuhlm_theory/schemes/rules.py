@@ -32,7 +32,30 @@ class Trigger:
 
 
 def column(tokens: Tokens, name: str) -> Floats:
-    """Return a column that may be missing, or say which one is."""
+    """Return a column that may be missing, or say which one is.
+
+    Parameters
+    ----------
+    tokens : Tokens
+        Recorded tokens, or the nodes of a law.
+    name : str
+        Field of `Tokens`.
+
+    Returns
+    -------
+    ndarray
+        The column, shape and unit as the field says.
+
+    Raises
+    ------
+    MissingInputError
+        If the tokens do not have it.
+
+    Examples
+    --------
+    >>> column(Tokens(uncertainty=np.zeros(1), rejection=np.ones(1)), "rejection")
+    array([1.])
+    """
     value = getattr(tokens, name)
     if value is None:
         raise MissingInputError(
@@ -42,12 +65,46 @@ def column(tokens: Tokens, name: str) -> Floats:
 
 
 def mean_rejection(tokens: Tokens) -> Floats:
-    """Return TV(x, y) of each context, or beta of its draft, which has the same mean, shape [N]."""
+    """Return TV(x, y) of each context, or beta of its draft, which has the same mean.
+
+    Parameters
+    ----------
+    tokens : Tokens
+        Recorded tokens, or the nodes of a law.
+
+    Returns
+    -------
+    ndarray of float64, shape [N]
+        Rejection probability [-].
+
+    Examples
+    --------
+    >>> mean_rejection(Tokens(uncertainty=np.zeros(1), rejection=np.ones(1)))
+    array([1.])
+    """
     return tokens.rejection if tokens.tv is None else tokens.tv
 
 
 def threshold_index(tokens: Tokens, threshold: float) -> int | None:
-    """Return the place of a threshold on the recorded grid, -1 if it skips nothing, None off the grid."""
+    """Find a threshold on the recorded grid.
+
+    Parameters
+    ----------
+    tokens : Tokens
+        Recorded tokens, or the nodes of a law.
+    threshold : float
+        u_th; negative skips nothing [-].
+
+    Returns
+    -------
+    int or None
+        Its place, -1 if it skips nothing, None off the grid or without one.
+
+    Examples
+    --------
+    >>> threshold_index(Tokens(uncertainty=np.zeros(1), rejection=np.ones(1)), -1.0)
+    -1
+    """
     if threshold < 0.0:
         return -1
     if tokens.threshold_grid is None or tokens.skip_mass is None or tokens.skip_risk is None:
@@ -61,6 +118,26 @@ def threshold_trigger(tokens: Tokens, threshold: float, *, recorded_drafts: bool
 
     On the recorded grid of thresholds the skip probability and the risk of a context are known exactly. Off
     the grid, or with ``recorded_drafts``, the recorded draft stands for its context: unbiased, but noisier.
+
+    Parameters
+    ----------
+    tokens : Tokens
+        Recorded tokens, or the nodes of a law.
+    threshold : float
+        u_th; negative skips nothing [-].
+    recorded_drafts : bool
+        Whether to look at the recorded drafts alone.
+
+    Returns
+    -------
+    Trigger
+        Chance to transmit and risk of each context.
+
+    Examples
+    --------
+    >>> tokens = Tokens(uncertainty=np.array([0.1, 0.9]), rejection=np.array([0.2, 0.6]))
+    >>> threshold_trigger(tokens, 0.5).risk
+    array([0.2, 0. ])
     """
     num = len(tokens)
     place = threshold_index(tokens, threshold)
@@ -187,7 +264,25 @@ def _offline(tokens: Tokens, system: System, policy: Policy) -> Carried:
 
 
 def smallest_within(profile: np.ndarray, budget: float) -> np.ndarray:
-    """Return the place of the first entry of each row that is within ``budget``, else the last, shape [N]."""
+    """Find the first entry of each row that is within a budget, else the last.
+
+    Parameters
+    ----------
+    profile : ndarray, shape [N, K]
+        Loss at each size, falling [-].
+    budget : float
+        Largest loss [-].
+
+    Returns
+    -------
+    ndarray of int64, shape [N]
+        Places of the sizes.
+
+    Examples
+    --------
+    >>> smallest_within(np.array([[0.5, 0.1, 0.0], [0.5, 0.4, 0.3]]), 0.2)
+    array([1, 2])
+    """
     within = profile <= budget
     within[:, -1] = True
     return np.argmax(within, axis=1)
@@ -213,7 +308,29 @@ def _online(tokens: Tokens, system: System, policy: Policy) -> Carried:
 
 
 def candidate_acceptance(tokens: Tokens, size: int) -> Floats:
-    """Return 1 - TV(x-tilde_k, y) of each context, between recorded sizes linear in log k, shape [N]."""
+    """Return the chance to keep a draft from the k renormalised largest entries, 1 - TV(x-tilde_k, y).
+
+    Parameters
+    ----------
+    tokens : Tokens
+        Recorded tokens with ``truncated_acceptance``.
+    size : int
+        k; between two recorded sizes the acceptance is taken to be linear in log k [token].
+
+    Returns
+    -------
+    ndarray of float64, shape [N]
+        Acceptance of each context [-].
+
+    Raises
+    ------
+    MissingInputError
+        If the tokens have no such profile.
+
+    Examples
+    --------
+    See `cuhlm_theory.schemes.evaluate`.
+    """
     grid = np.log(column(tokens, "coarse_k_grid").astype(np.float64))
     table = column(tokens, "truncated_acceptance")
     at = min(max(np.log(size), grid[0]), grid[-1])
@@ -264,12 +381,38 @@ def _conformal_lattice(tokens: Tokens, system: System, policy: Policy) -> Carrie
 
 
 def conformal_sizes(tokens: Tokens, policy: Policy) -> np.ndarray:
-    r"""Return the place on the grid of the size that C-SQS keeps, token by token, shape [N].
+    r"""Return the size that C-SQS keeps, token by token, as its place on the recorded grid.
 
     .. math:: \text{keep } \{i : x_i \ge \beta_n\}, \qquad
               \beta_{n+1} = \beta_n - \eta (\mathrm{dropped}_n - \alpha)      \qquad \text{[SQS], printed}
 
     Between two recorded sizes the larger one is taken. The threshold goes on from text to text.
+    Derivation: ``derivations.schemes.conformal_dropped_mass``.
+
+    Parameters
+    ----------
+    tokens : Tokens
+        Recorded tokens with ``sorted_prob`` and ``tail_mass``.
+    policy : Policy
+        Start, step and target of the threshold.
+
+    Returns
+    -------
+    ndarray of int64, shape [N]
+        Places of the sizes.
+
+    Raises
+    ------
+    MissingInputError
+        If the tokens have no such profiles.
+
+    References
+    ----------
+    .. [SQS] arXiv:2510.09942.
+
+    Examples
+    --------
+    See `cuhlm_theory.schemes.evaluate`.
     """
     sorted_prob, tail = column(tokens, "sorted_prob"), column(tokens, "tail_mass")
     ascending = np.ascontiguousarray(sorted_prob[:, ::-1], dtype=np.float64)
