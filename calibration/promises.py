@@ -19,6 +19,8 @@ from cuhlm_theory.parameters import Tokens
 Floats = NDArray[np.float64]
 Interval = tuple[float, float] | None
 
+_BOLDEST = 0.99  # share of the capital that a bet may lose at worst
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ThresholdRow:
@@ -302,7 +304,7 @@ def _within_budget(z: Floats, epsilon: float, delta: float, method: str) -> bool
     centre = (epsilon + np.cumsum(z)) / (1.0 + count)
     variance = (worst + np.cumsum((z - centre) ** 2)) / (1.0 + count)
     variance = np.concatenate([[worst], variance[:-1]])  # a bet may only know the prompts before it
-    bet = np.minimum(1.0, np.sqrt(2.0 * np.log(1.0 / delta) / (num * variance)))
+    bet = np.minimum(_BOLDEST / (1.0 - epsilon), np.sqrt(2.0 * np.log(1.0 / delta) / (num * variance)))
     capital = np.cumsum(np.log1p(-bet * (z - epsilon)))  # a supermartingale if E z >= epsilon
     return bool(capital.max() >= np.log(1.0 / delta))
 

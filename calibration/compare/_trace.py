@@ -28,7 +28,7 @@ from cuhlm_theory.schemes.rounds import independent_rounds, recorded_rounds
 from cuhlm_theory.schemes.rules import PAYLOAD_RULES, SKIP_RULES, threshold_index
 from cuhlm_theory.schemes.table import SCHEMES, Policy
 
-_SKIP_RATES = (0.1, 0.3, 0.6)  # where the skip rule is tried
+_SKIP_RATES = (0.05, 0.2, 0.4)  # where the skip rule is tried
 
 
 def compare_trace(
@@ -98,7 +98,8 @@ def _grid_thresholds(tokens: Tokens, calibration: Calibration) -> list[float]:
     wanted = [float(value) for value in np.quantile(tokens.uncertainty, _SKIP_RATES)]
     if calibration.risk_averse is not None and calibration.risk_averse > 0.0:
         wanted.append(calibration.risk_averse)
-    places = {int(np.argmin(np.abs(tokens.threshold_grid - value))) for value in wanted}
+    inside = tokens.threshold_grid[tokens.threshold_grid < 1.0]  # at 1 everything is skipped
+    places = {int(np.argmin(np.abs(inside - value))) for value in wanted}
     return [float(tokens.threshold_grid[place]) for place in sorted(places)]
 
 

@@ -1,5 +1,8 @@
 """`cuhlm compare`: theory against the recorded tokens and against decoding that was really run."""
 
+import math
+import shutil
+import textwrap
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
     from calibration.trace import Trace
 
 _SETS = "sets"
+_BESIDE_QUANTITY = 62  # columns that the numbers of a row take
 _DECODED = ("decoded.parquet", "decoded/decoded.parquet")
 _SECTIONS = {
     "estimators": (
@@ -52,9 +56,9 @@ def _render(result: output.Result) -> None:
             ["quantity", "predicted", "measured", "95 %", "agrees"],
             [
                 (
-                    row["quantity"].removeprefix(f"{name}: "),
-                    row["predicted"],
-                    row["measured"],
+                    _wrapped(row["quantity"].removeprefix(f"{name}: "), _BESIDE_QUANTITY),
+                    _number(row["predicted"]),
+                    _number(row["measured"]),
                     _interval(row["ci95"]),
                     _verdict(row),
                 )
@@ -65,7 +69,9 @@ def _render(result: output.Result) -> None:
     failing = [row for row in result["rows"] if row["agrees"] is False]
     if failing:
         output.table(
-            "Where it fails", ["quantity", "reason"], [(row["quantity"], row["reason"]) for row in failing]
+            "Where it fails",
+            ["quantity", "reason"],
+            [(_wrapped(row["quantity"], _BESIDE_QUANTITY), row["reason"]) for row in failing],
         )
     for key, (title, columns) in _SECTIONS.items():
         if result.get(key):
@@ -82,8 +88,17 @@ def _render(result: output.Result) -> None:
     )
 
 
+def _wrapped(text: str, taken: int) -> str:
+    """Break a text into lines that leave ``taken`` columns of the terminal to the other cells."""
+    return textwrap.fill(text, max(20, shutil.get_terminal_size().columns - taken))
+
+
 def _interval(ends: list[float] | tuple[float, float] | None) -> str | None:
-    return None if ends is None else f"{ends[0]:.4g} to {ends[1]:.4g}"
+    return None if ends is None else f"{ends[0]:.3g} to {ends[1]:.3g}"
+
+
+def _number(value: float) -> float | None:
+    return None if math.isnan(value) else value
 
 
 def _verdict(row: dict[str, Any]) -> str:
@@ -94,6 +109,8 @@ def _verdict(row: dict[str, Any]) -> str:
 def _with_interval(row: dict[str, Any], name: str) -> Any:
     """Return a cell, with its interval on a second line where there is one."""
     ends = row.get(f"{name}_ci95")
+    if isinstance(row[name], float) and math.isnan(row[name]):
+        return None
     return row[name] if ends is None else f"{row[name]:.4g}\n[{ends[0]:.3g}, {ends[1]:.3g}]"
 
 
