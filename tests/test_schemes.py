@@ -545,3 +545,17 @@ def test_a_policy_refuses_values_out_of_bounds(field, value, words):
 
 def test_thresholds_of_the_world_cover_the_policy():
     assert 0.5 in THRESHOLDS
+
+
+def test_at_equal_bias_a_server_that_draws_can_lose_to_one_that_verifies():
+    """THEORY 9 in words: the floor bounds a skip rule, not a bias; its own bias can cost it skips (F3)."""
+    fast = replace(SYSTEM, link=replace(SYSTEM.link, bandwidth_hz=1e9))
+    faster = []
+    for seed in range(12):
+        world = random_world(seed)
+        tokens = table(World(x=world.x, y=world.y, u=np.clip(world.beta, 0.01, 0.99)))
+        rows, _ = line_up(("u-hlm", "floor"), tokens, fast, POLICY, equal_bias=0.03)
+        assert all(row.bias == pytest.approx(0.03) for row in rows)
+        assert rows[0].floor_ratio >= 1 - 1e-12
+        faster.append(rows[0].latency_s < rows[1].latency_s)
+    assert any(faster)
