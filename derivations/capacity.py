@@ -587,6 +587,11 @@ def mean_packet_latency() -> Statement:
     latency = bits / (bandwidth * sp.log(1 + snr, 2))
     falls = lt(sp.Derivative(latency, snr), 0)
     wider = lt(sp.Derivative(latency, bandwidth), 0)
+    attempts, once, mean_time = sp.symbols("A T T_mean", positive=True)
+    repeats = eq(attempts * (1 - outage), 1)
+    number = eq(attempts, 1 / (1 - outage))
+    time_is = eq(mean_time, attempts * once)
+    repeated = eq(mean_time, once / (1 - outage))
     return Statement(
         name="capacity.mean_packet_latency",
         title="A mean rate gives a latency that is too short",
@@ -594,8 +599,13 @@ def mean_packet_latency() -> Statement:
         source="here",
         status="new",
         functions=("capacity.mean_packet_latency_s", "capacity.rate_bit_per_s"),
-        assumptions=("Rates c > 0 with mean m; latency is B / c.",),
-        claims=(tangent, falls, wider),
+        assumptions=(
+            "Rates c > 0 with mean m; latency is B / c.",
+            "Where attempts of T are lost with chance epsilon, A of them are needed on average, as in "
+            "arq_mean_latency.",
+        ),
+        assumed=(repeats, time_is),
+        claims=(tangent, falls, wider, repeated),
         steps=(
             Step(text="Difference of 1/c and its tangent at m.", claim=square, rule=Evaluate()),
             Step(
@@ -606,6 +616,8 @@ def mean_packet_latency() -> Statement:
             ),
             Step(text="Latency falls with SNR", claim=falls, rule=Evaluate()),
             Step(text="and with bandwidth.", claim=wider, rule=Evaluate()),
+            Step(text="Lost attempts are repeated.", claim=number, rule=Solve(attempts), uses=(repeats,)),
+            Step(text="So the mean is", claim=repeated, rule=Evaluate(), uses=(time_is, number)),
         ),
         glue="Expectation is linear and keeps order.",
     )

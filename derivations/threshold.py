@@ -343,12 +343,16 @@ def cost_optimal() -> Statement:
     over_snr = formula.subs(send, bits / (bandwidth * sp.log(1 + snr, 2)) + server)
     falls = lt(sp.Derivative(over_snr, snr), 0)
     falls_too = lt(sp.Derivative(over_snr, bandwidth), 0)
+    clipped = sp.Min(1, slope * t + intercept)
+    case = {slope: 2, intercept: 0, price: 1, send: 1, t: sp.Rational(3, 4)}
+    printed_case = eq(at(formula, case), sp.Rational(1, 2))
+    still_skips = le(at(price * clipped - send, case), 0)
     return Statement(
         name="threshold.cost_optimal",
         title="Channel-dependent threshold",
         section="§6.4",
         source="here",
-        status="new",
+        status="departs",
         functions=("threshold.cost_optimal",),
         assumptions=(
             "Minimise E[latency] + lambda bias; a transmission costs c = tau_up(k) + tau_LLM, a skip lambda "
@@ -357,7 +361,7 @@ def cost_optimal() -> Statement:
             "[0, 1].",
         ),
         assumed=(edge,),
-        claims=(slope_of_cost, claim, change, falls, falls_too),
+        claims=(slope_of_cost, claim, change, falls, falls_too, still_skips),
         steps=(
             step("Differentiate the cost in the threshold.", slope_of_cost, Evaluate()),
             step("The bracket vanishes at", claim, Solve(uncertainty), edge),
@@ -366,7 +370,17 @@ def cost_optimal() -> Statement:
             step("a dearer bias lowers it.", stricter, Evaluate()),
             step("So it falls with the SNR of a Gaussian channel", falls, Evaluate()),
             step("and with bandwidth.", falls_too, Evaluate()),
+            step("With a = 2, b = 0, lambda = c = 1 the formula stops at", printed_case, Numeric()),
+            step(
+                "yet at u = 3/4 the clipped line is 1 and skipping is still not dearer.",
+                still_skips,
+                Numeric(),
+            ),
         ),
+        departs="THEORY §6.4 clips the threshold to [0, 1] and leaves out that the line clips at 1: wherever "
+        "lambda <= c "
+        "everything is skipped. With a = 2, b = 0, lambda = c = 1 the formula says 1/2 where the threshold "
+        "is 1.",
     )
 
 

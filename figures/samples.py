@@ -32,7 +32,7 @@ def mean_by_group(
         Group of each token, 0 … G - 1; -1 belongs to none.
     num_groups : int
         G.
-    prompt : array_like, shape [N], optional
+    prompt : array_like or None, shape [N]
         Cluster of each token; without it, or with a single one, there is no interval.
     num_resamples : int
         Bootstrap resamples.
@@ -68,7 +68,7 @@ def ratio_of_means(
     ----------
     numerator, denominator : array_like, shape [N, Q]
         Columns; denominators are not negative.
-    prompt : array_like, shape [N], optional
+    prompt : array_like or None, shape [N]
         Cluster of each token; without it, or with a single one, there is no interval.
     num_resamples : int
         Bootstrap resamples.

@@ -1,0 +1,137 @@
+"""The channel's functions are the derived formulas."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.integrate import quad
+from scipy.stats import norm
+
+from cuhlm_theory import capacity
+from cuhlm_theory.errors import DivergentError
+from cuhlm_theory.parameters import Link
+from tests.joins.formula import derived, statement, value
+
+few = settings(max_examples=25)
+snrs = st.floats(1e-2, 1e4)
+bands = st.floats(1e3, 1e8)
+chances = st.floats(1e-4, 0.499)
+
+
+@few
+@given(bands, snrs)
+def test_awgn_capacity(width, snr):
+    expected = derived("capacity.awgn_capacity", "C", W=width, S=snr, N=1.0)
+    assert float(capacity.awgn_capacity_bit_per_s(width, snr)) == pytest.approx(expected, rel=1e-12)
+
+
+@few
+@given(bands, snrs)
+def test_rayleigh_ergodic_capacity(width, snr):
+    expected = derived("capacity.rayleigh_ergodic_capacity", "Cbar", W=width, gammabar=snr)
+    assert float(capacity.rayleigh_ergodic_capacity_bit_per_s(width, snr)) == pytest.approx(
+        expected, rel=1e-9
+    )
+
+
+@few
+@given(bands, snrs, chances)
+def test_rayleigh_outage_capacity(width, snr, outage):
+    expected = derived(
+        "capacity.rayleigh_outage_capacity", "C_epsilon", W=width, gammabar=snr, epsilon=outage
+    )
+    got = float(capacity.rayleigh_outage_capacity_bit_per_s(width, snr, outage))
+    assert got == pytest.approx(expected, rel=1e-9)
+
+
+@few
+@given(st.floats(0.01, 12.0), snrs)
+def test_arq_success_probability(rate, snr):
+    expected = derived("capacity.arq_success_probability", "p", R=rate, gammabar=snr)
+    assert float(capacity.arq_success_probability(rate, snr)) == pytest.approx(expected, rel=1e-9, abs=1e-300)
+
+
+@few
+@given(st.floats(1.0, 1e6), bands, st.floats(0.01, 3.0), st.floats(0.5, 1e4))
+def test_arq_mean_latency(bits, width, rate, snr):
+    expected = derived("capacity.arq_mean_latency", "T", B=bits, W=width, R=rate, gammabar=snr)
+    got = float(capacity.arq_mean_latency_s(bits, width, snr, rate))
+    assert got == pytest.approx(expected, rel=1e-9)
+
+
+@few
+@given(snrs)
+def test_arq_spectral_efficiency(snr):
+    expected = derived("capacity.arq_spectral_efficiency", "R", gammabar=snr)
+    best = float(capacity.arq_spectral_efficiency(snr))
+    assert best == pytest.approx(expected, rel=1e-12)
+    for other in (0.9 * best, 1.1 * best):  # brute force around the optimum
+        assert capacity.arq_mean_latency_s(1.0, 1.0, snr, other) > capacity.arq_mean_latency_s(
+            1.0, 1.0, snr, best
+        )
+
+
+@few
+@given(st.floats(1.0, 1e6), snrs, chances)
+def test_short_packet_blocklength(bits, snr, error):
+    shannon = np.log2(1.0 + snr)
+    dispersion = (1.0 - (1.0 + snr) ** -2) * np.log2(np.e) ** 2
+    expected = derived(
+        "capacity.short_packet_blocklength", "n", B=bits, C=shannon, D=dispersion, q=norm.isf(error)
+    )
+    got = float(capacity.short_packet_blocklength(bits, snr, error))
+    assert got == pytest.approx(expected, rel=1e-9)
+    assert got > bits / shannon
+    # the normal approximation itself, forwards
+    carried = got * shannon - np.sqrt(got * dispersion) * norm.isf(error)
+    assert carried == pytest.approx(bits, rel=1e-6, abs=1e-6)
+
+
+@few
+@given(snrs, bands)
+def test_link_budget_adds_up_in_decibels(snr, width):
+    got = capacity.received_snr(0.2, 1e-9, 4e-21, width)
+    by_db = capacity.db_from_snr(0.2) + capacity.db_from_snr(1e-9) - capacity.db_from_snr(4e-21)
+    assert float(capacity.db_from_snr(got)) == pytest.approx(float(by_db) - 10 * np.log10(width), abs=1e-9)
+    assert float(capacity.snr_from_db(capacity.db_from_snr(snr))) == pytest.approx(snr)
+
+
+@few
+@given(st.floats(1.0, 1e4), st.floats(1.5, 5.0))
+def test_log_distance_path_gain(distance, exponent):
+    line = statement("capacity.log_distance_path_gain").claims[2].rhs
+    expected = value(line, d=distance, d_0=1.0, n=exponent, g_0=1e-4)
+    gain = capacity.log_distance_path_gain(distance, 1e-4, exponent)
+    assert float(capacity.db_from_snr(gain)) == pytest.approx(expected, abs=1e-9)
+
+
+def test_the_mean_latency_that_diverges_is_refused_and_its_parts_grow():
+    with pytest.raises(DivergentError):
+        capacity.rate_adaptive_mean_latency_s(690, 1e6, 10.0)
+    parts = [
+        quad(lambda g: np.exp(-g / 10) / 10 / np.log2(1 + g), low, 1, limit=400)[0]
+        for low in (1e-2, 1e-4, 1e-6)
+    ]
+    # equal growth per factor of 100: a logarithm that has no limit
+    assert parts[2] - parts[1] == pytest.approx(parts[1] - parts[0], rel=0.02)
+
+
+@few
+@given(st.floats(1.0, 1e6), bands, snrs, st.sampled_from(["awgn", "rayleigh-ergodic", "rayleigh-arq"]))
+def test_mean_packet_latency_falls_with_snr_and_bandwidth(bits, width, snr, fading):
+    def latency(w, g):
+        return float(capacity.mean_packet_latency_s(Link(bandwidth_hz=w, snr=g, fading=fading), bits))
+
+    if fading == "rayleigh-ergodic":  # a mean rate is no mean latency
+        return
+    assert latency(width, 1.1 * snr) < latency(width, snr)
+    assert latency(1.1 * width, snr) < latency(width, snr)
+
+
+@few
+@given(bands, snrs, chances)
+def test_mean_packet_latency_repeats_what_is_lost(width, snr, outage):
+    link = Link(bandwidth_hz=width, snr=snr, fading="rayleigh-outage", outage=outage)
+    once = float(capacity.packet_latency_s(link, 690))
+    expected = derived("capacity.mean_packet_latency", "T_mean", T=once, epsilon=outage)
+    assert float(capacity.mean_packet_latency_s(link, 690)) == pytest.approx(expected, rel=1e-12)

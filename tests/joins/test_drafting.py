@@ -1,0 +1,118 @@
+"""Draft counts and rounds are the derived ones, and a simulation of rounds agrees."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cuhlm_theory import drafting
+from cuhlm_theory.parameters import Latency
+from tests.joins.formula import derived, statement, value
+
+few = settings(max_examples=25)
+chances = st.floats(0.02, 0.98)
+seconds = st.floats(0.001, 1.0)
+
+
+@few
+@given(chances, st.integers(1, 12))
+def test_expected_tokens_and_its_branch(alpha, drafts):
+    expected = derived("drafting.expected_tokens", "E_N", alpha=alpha, gamma=drafts)
+    assert float(drafting.expected_tokens_per_round(alpha, drafts)) == pytest.approx(expected, rel=1e-9)
+    assert expected <= 1 / (1 - alpha)  # strictly, but for rounding
+    certain = statement("drafting.expected_tokens").claims[2].rhs
+    assert float(drafting.expected_tokens_per_round(1.0, drafts)) == value(certain, gamma=drafts)
+
+
+@few
+@given(chances, st.integers(1, 12), st.floats(0.001, 2.0))
+def test_speedup_and_operations(alpha, drafts, ratio):
+    mean = float(drafting.expected_tokens_per_round(alpha, drafts))
+    speed = statement("drafting.speculation_speedup").claims[0].rhs
+    got = float(drafting.speculation_speedup(alpha, drafts, ratio))
+    assert got == pytest.approx(value(speed, E_N=mean, gamma=drafts, L=ratio))
+    work = statement("drafting.operations_ratio").claims[0].rhs
+    expected = value(work, alpha=alpha, gamma=drafts, chat=0.1)
+    assert float(drafting.operations_ratio(alpha, drafts, 0.1)) == pytest.approx(expected)
+    assert float(drafting.operations_ratio(alpha, drafts)) >= 1.0 - 1e-12
+
+
+@few
+@given(chances, st.floats(0.005, 2.0))
+def test_drafting_pays_if_and_only_if_some_count_does(alpha, ratio):
+    best = max(float(drafting.speculation_speedup(alpha, count, ratio)) for count in range(1, 200))
+    if abs(alpha - ratio) > 1e-9:
+        assert bool(drafting.speculate(alpha, ratio)) == (best > 1.0)
+
+
+@few
+@given(chances, st.floats(0.01, 0.9))
+def test_the_lambert_form_is_stationary_and_its_neighbour_the_best_count(alpha, ratio):
+    real = float(drafting.continuous_num_drafts(alpha, ratio))
+
+    def speed(g):
+        return (1 - alpha ** (g + 1)) / (1 + g * ratio)
+
+    step = 1e-4
+    assert speed(real) >= max(speed(real - step), speed(real + step)) - 1e-12
+    counts = np.arange(1, 1000)
+    peak = int(counts[np.argmax(drafting.speculation_speedup(alpha, counts, ratio))])
+    best = int(drafting.best_num_drafts(alpha, ratio))
+    assert float(drafting.speculation_speedup(alpha, best, ratio)) == pytest.approx(
+        float(drafting.speculation_speedup(alpha, peak, ratio)), rel=1e-12
+    )
+    printed = int(drafting.printed_num_drafts(alpha, ratio))
+    assert float(drafting.speculation_speedup(alpha, printed, ratio)) == pytest.approx(
+        float(drafting.speculation_speedup(alpha, best, ratio)), rel=1e-12
+    )
+
+
+@few
+@given(seconds, seconds, seconds, st.integers(1, 9))
+def test_latency_ratio(slm, llm, up, drafts):
+    ratio = float(drafting.latency_ratio(Latency(slm_s=slm, llm_s=llm), up))
+    round_time = statement("drafting.latency_ratio").claims[0].rhs
+    expected = value(round_time, tau_SLM=slm, tau_LLM=llm, tau_up=up, g=drafts)
+    assert 1 + drafts * ratio == pytest.approx(expected)
+
+
+@few
+@given(st.floats(0.05, 1.0), st.floats(0.0, 1.0), st.floats(0.0, 1.0))
+def test_sync_tokens_per_round(trigger, rejected, rejected_sent):
+    risk = (1 - trigger) * rejected
+    numbers = {"p": trigger, "R": risk, "a_t": 1 - rejected_sent}
+    name = "drafting.sync_tokens_per_round"
+    assert float(drafting.sync_tokens_per_round(trigger, risk)) == pytest.approx(
+        value(statement(name).claims[2].rhs, **numbers)
+    )
+    with_bonus = float(drafting.sync_tokens_per_round(trigger, risk, transmitted_rejection=rejected_sent))
+    assert with_bonus == pytest.approx(value(statement(name).claims[3].rhs, **numbers))
+
+
+def test_sync_rounds_simulated_agree_within_4_standard_errors():
+    rng = np.random.default_rng(11)
+    trigger, rejected, rejected_sent, rounds = 0.3, 0.2, 0.5, 40_000
+    tokens = np.empty(rounds)
+    for i in range(rounds):
+        run = rng.geometric(trigger)
+        alive = rng.random(run) >= np.r_[np.full(run - 1, rejected), rejected_sent]
+        kept = run if alive.all() else int(np.argmin(alive))
+        tokens[i] = kept + (kept < run)
+    expected = float(drafting.sync_tokens_per_round(trigger, (1 - trigger) * rejected))
+    assert abs(tokens.mean() - expected) < 4 * tokens.std() / np.sqrt(rounds)
+
+
+@few
+@given(st.floats(0.05, 1.0), st.floats(0.0, 0.5), seconds, seconds, seconds, seconds)
+def test_sync_latency_and_its_break_even(trigger, rejected, slm, llm, packet, up):
+    risk = (1 - trigger) * rejected
+    tau = Latency(slm_s=slm, llm_s=llm)
+    numbers = {"p": trigger, "R": risk, "tau_SLM": slm, "tau_LLM": llm, "tau_b": packet, "tau_k": up}
+    expected = value(statement("drafting.sync_latency").claims[1].rhs, **numbers)
+    assert float(drafting.sync_latency_s(tau, trigger, risk, packet)) == pytest.approx(expected)
+    edge = value(statement("drafting.sync_break_even_risk").claims[1].rhs, **numbers)
+    got = float(drafting.sync_break_even_risk(tau, trigger, up, packet))
+    assert got == pytest.approx(edge, rel=1e-9, abs=1e-12)
+    if 0.0 <= edge <= 1.0 - trigger:  # there both schemes take as long
+        cuhlm = slm + trigger * (up + llm)
+        assert float(drafting.sync_latency_s(tau, trigger, edge, packet)) == pytest.approx(cuhlm)

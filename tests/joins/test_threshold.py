@@ -1,0 +1,152 @@
+"""Thresholds are the derived ones, and what they promise is what integrals and brute force give."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.integrate import quad
+from scipy.stats import beta as beta_law
+
+from cuhlm_theory import threshold
+from cuhlm_theory.rejection import line
+from tests.joins.formula import derived, statement, value
+
+few = settings(max_examples=25)
+slopes, intercepts, budgets = st.floats(0.1, 3.0), st.floats(-0.5, 0.5), st.floats(1e-4, 0.9)
+
+
+@few
+@given(slopes, intercepts, st.floats(0.0, 1.0))
+def test_risk_averse_and_risk_prone(slope, intercept, delta):
+    averse = derived("threshold.risk_averse", "u", a=slope, b=intercept)
+    assert float(threshold.risk_averse(slope, intercept)) == pytest.approx(averse)
+    prone = derived("threshold.risk_prone", "u", a=slope, b=intercept, Delta=delta)
+    assert float(threshold.risk_prone(slope, intercept, delta)) == pytest.approx(prone)
+
+
+@few
+@given(slopes, intercepts, budgets)
+def test_risk_budget_uniform_takes_the_branch_that_was_derived(slope, intercept, budget):
+    if intercept > 0:
+        within = derived("threshold.risk_uniform", "t", a=slope, b=intercept, epsilon=budget)
+        start, edge = 0.0, (1 - intercept) / slope
+        full = (1 - intercept**2) / (2 * slope)
+    else:
+        start = -intercept / slope
+        within = derived("threshold.risk_uniform", "ustar", a=slope, u_0=start, epsilon=budget)
+        edge, full = (1 - intercept) / slope, 1 / (2 * slope)
+    if budget <= full:
+        expected = within
+    elif intercept <= 0:
+        expected = derived("threshold.risk_uniform", "w", a=slope, u_0=start, epsilon=budget)
+    else:
+        expected = edge + budget - full
+    got = threshold.risk_budget_uniform(slope, intercept, budget)
+    assert got.threshold == pytest.approx(min(expected, 1.0), abs=1e-9)
+    spent = quad(lambda u: float(line(u, slope, intercept)), 0, got.threshold, limit=200)[0]
+    assert spent == pytest.approx(got.risk, abs=1e-6)
+    assert got.risk <= budget + 1e-9
+
+
+def test_the_case_in_which_the_printed_root_is_wrong():
+    assert threshold.risk_budget_uniform(2.0, 0.0, 0.5).threshold == pytest.approx(0.75)
+
+
+@few
+@given(slopes, intercepts, st.floats(0.5, 4.0), st.floats(0.5, 4.0), st.floats(0.05, 0.95))
+def test_risk_beta_is_the_integral_of_line_times_density(slope, intercept, first, second, at):
+    law = beta_law(first, second)
+    kinks = [p for p in (-intercept / slope, (1 - intercept) / slope) if 0 < p < at]
+    expected = quad(
+        lambda u: float(line(u, slope, intercept)) * law.pdf(u), 0, at, points=kinks or None, limit=300
+    )[0]
+    assert float(threshold.risk_beta(at, slope, intercept, first, second)) == pytest.approx(
+        expected, abs=2e-5
+    )
+
+
+@few
+@given(slopes, intercepts, st.floats(0.5, 4.0), st.floats(0.5, 4.0), st.floats(0.001, 0.3))
+def test_risk_budget_beta_spends_the_budget(slope, intercept, first, second, budget):
+    found = threshold.risk_budget_beta(slope, intercept, budget, first, second)
+    spent = float(threshold.risk_beta(found.threshold, slope, intercept, first, second))
+    assert spent <= budget + 1e-9
+    assert found.threshold == 1.0 or spent == pytest.approx(budget, abs=1e-6)
+
+
+@few
+@given(st.integers(0, 1000), st.floats(0.01, 0.5))
+def test_risk_budget_empirical_splits_the_atom_as_derived_and_no_rule_skips_more(seed, budget):
+    rng = np.random.default_rng(seed)
+    u = rng.integers(0, 6, size=40) / 6
+    rejection = 0.9 * u  # non-decreasing in u, as Neyman and Pearson ask
+    found = threshold.risk_budget_empirical(u, rejection, budget)
+    atom = u == found.threshold
+    below = float(rejection[u < found.threshold].sum() / u.size)
+    weight = float(atom.mean())
+    if 0.0 < found.tie_probability < 1.0:
+        expected = derived(
+            "threshold.risk_empirical",
+            "pi",
+            epsilon=budget,
+            R_below=below,
+            w=weight,
+            beta=float(rejection[atom][0]),
+        )
+        assert found.tie_probability == pytest.approx(expected)
+    assert found.risk <= budget + 1e-12
+    for _ in range(20):  # random rules, scaled into the budget
+        rule = rng.random(u.size) ** rng.integers(1, 4)
+        risk = float((rule * rejection).mean())
+        rule *= min(1.0, budget / risk) if risk > 0 else 1.0
+        assert rule.mean() <= found.skip_rate + 1e-9
+
+
+@few
+@given(st.floats(0.1, 0.7), st.floats(-0.3, 0.2), st.floats(0.01, 10.0), st.floats(0.01, 100.0))
+def test_cost_optimal_and_the_price_of_bias_are_inverse(slope, intercept, send, price):
+    numbers = {"a": slope, "b": intercept, "c": send, "lambda": price}
+    expected = derived("threshold.cost_optimal", "u", **numbers)
+    got = float(threshold.cost_optimal(slope, intercept, send, price))
+    assert got == pytest.approx(1.0 if price <= send else min(max(expected, 0.0), 1.0))
+    if 0.0 < got < 1.0:
+        back = derived("threshold.bias_price", "lambda", a=slope, b=intercept, c=send, u=got)
+        assert back == pytest.approx(price, rel=1e-6)
+        assert float(threshold.bias_price_for_threshold(got, slope, intercept, send)) == pytest.approx(back)
+
+        def cost(t):
+            return quad(lambda u: price * float(line(u, slope, intercept)), 0, t)[0] + (1 - t) * send
+
+        assert cost(got) <= min(cost(max(got - 0.05, 0)), cost(min(got + 0.05, 1))) + 1e-9
+
+
+def test_cost_optimal_where_the_line_clips():
+    assert float(threshold.cost_optimal(2.0, 0.0, 1.0, 1.0)) == 1.0
+
+
+@few
+@given(st.floats(0.2, 0.9), st.floats(0.01, 0.2), st.floats(0.01, 10.0), st.floats(1e-4, 0.05))
+def test_the_price_of_a_budget_for_the_uniform_law(slope, zero, send, budget):
+    if zero + np.sqrt(2 * budget / slope) >= 1:
+        return
+    law = threshold.BetaLaw()
+    price = threshold.bias_price_for_budget(budget, slope, -slope * zero, send, law)
+    root = statement("threshold.bias_price").claims[1].rhs
+    expected = value(root, a=slope, epsilon=budget, c=send)
+    assert price == pytest.approx(expected, rel=1e-6)
+    back = derived("threshold.bias_price", "epsilon", **{"a": slope, "c": send, "lambda": price})
+    assert back == pytest.approx(budget, rel=1e-5)
+    assert threshold.budget_for_bias_price(price, slope, -slope * zero, send, law) == pytest.approx(
+        budget, rel=1e-5
+    )
+
+
+@few
+@given(slopes, intercepts, budgets)
+def test_monotone(slope, intercept, budget):
+    t = np.linspace(0, 1, 21)
+    assert np.all(np.diff(threshold.risk_uniform(t, slope, intercept)) >= -1e-12)
+    more = threshold.risk_budget_uniform(slope, intercept, min(1.1 * budget, 1.0))
+    assert more.threshold >= threshold.risk_budget_uniform(slope, intercept, budget).threshold - 1e-12
+    sends = np.linspace(0.1, 5, 9)
+    assert np.all(np.diff(threshold.cost_optimal(slope, intercept, sends, 2.0)) >= 0)
