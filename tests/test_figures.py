@@ -325,6 +325,26 @@ def test_a_trace_without_a_column_is_told_which(source):
         compute("bound_tightness", poor)
 
 
+def test_decoding_that_was_really_run_is_drawn_beside_theory(source, tmp_path):
+    (tmp_path / "front.csv").write_text(
+        "# seed: 0\n"
+        "run,scheme,threshold,skip_rate,tsr,risk,throughput_token_per_s,cosine_to_llm,cosine_to_llm_ci95_half\n"
+        "a,llm,,0,,0,40,1,0\n"
+        "b,u-hlm,0.1,0.2,0.9,0.02,50,0.9,0.05\n"
+        "c,u-hlm,0.5,0.6,,0.1,80,0.7,\n"
+    )
+    run = replace(source, decoded=tmp_path)
+    accuracy = compute("fronts", run)["accuracy"]
+    assert list(accuracy["scheme"]) == ["llm", "u-hlm", "u-hlm"]
+    assert np.isnan(accuracy["threshold [-]"][0])
+    assert list(compute("skip_rates", run)["decoded"]["risk [-]"]) == [0.02, 0.1]
+    with style.applied("fronts"):
+        for name in ("fronts", "skip_rates"):
+            found, one = compute(name, run), catalogue.figure(name)
+            axes = Canvas().subplots(len(one.panels), 1)
+            one.draw(dict(zip(one.panels, axes, strict=True)), found)
+
+
 def test_an_unknown_figure_is_told_its_nearest_neighbour():
     with pytest.raises(ValueError, match="the nearest is 'throughput'"):
         catalogue.figure("thruput")
