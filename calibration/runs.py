@@ -15,12 +15,12 @@ import csv
 import hashlib
 import json
 import os
-import shutil
 import sys
 import time
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,8 +43,6 @@ if TYPE_CHECKING:
 DECODED_FILE, ANSWERS_FILE, FRONT_FILE = "decoded.parquet", "answers.parquet", "front.csv"
 METADATA_KEY = b"cuhlm"
 """Where a parquet file keeps its header, a JSON object; `calibration.compare.read_decoded` reads it."""
-
-_SKIPPING = ("u-hlm", "rand-hlm", "cu-hlm-offline", "cu-hlm-online", "cu-hlm-exact", "verify-on-sync")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,23 +74,29 @@ def default_runs(
     """
     common = {"temperature": temperature, "max_new_tokens": max_new_tokens}
 
-    def run(name: str, scheme: str, policy: Policy) -> Run:
-        return Run(name=name, settings=Settings(scheme=scheme, policy=policy, **common))
+    def run(scheme: str, name: str | None = None, **policy: Any) -> Run:
+        return Run(name=name or scheme, settings=Settings(scheme=scheme, policy=Policy(**policy), **common))
 
-    base = Policy(
-        slope=slope, intercept=intercept, truncation_budget=0.02, offline_k=offline_size(tokens, 0.02)
-    )
-    runs = [run(name, name, base) for name in ("slm", "llm", "hlm", "dssd")]
-    runs.insert(2, run("llm-again", "llm", base))
     point = recommended(tokens, system, Budget(bias=bias_budget), slope=slope, intercept=intercept)
-    runs.append(run("operating-point", "cu-hlm-exact", point))
-    for threshold in thresholds:
-        at = replace(base, threshold=threshold)
-        at = replace(at, skip_rate=skip_rate(tokens, system, at))
-        for scheme in _SKIPPING:
-            own = replace(at, truncation_budget=0.1) if scheme == "cu-hlm-online" else at
-            runs.append(run(f"{scheme}@{threshold:g}", scheme, own))
-    return runs
+    runs = [run("slm"), run("llm"), run("llm", "llm-again"), run("hlm"), run("dssd")]
+    for t in thresholds:
+        at = Policy(threshold=t)
+        kept = {
+            "u-hlm": {"threshold": t},
+            "verify-on-sync": {"threshold": t},
+            "cu-hlm-exact": {"threshold": t, "truncation_budget": 0.02},
+            "cu-hlm-offline": {"threshold": t, "offline_k": offline_size(tokens, 0.02)},
+            "cu-hlm-online": {
+                "threshold": t,
+                "truncation_budget": 0.1,
+                "slope": slope,
+                "intercept": intercept,
+            },
+            "rand-hlm": {"skip_rate": skip_rate(tokens, system, at)},
+        }
+        runs += [run(scheme, f"{scheme}@{t:g}", **policy) for scheme, policy in kept.items()]
+    price = {"threshold": point.threshold, "truncation_price_s": point.truncation_price_s}
+    return [*runs, run("cu-hlm-exact", "operating-point", **price)]
 
 
 # ---------------------------------------------------------------------------------------------------- running
@@ -122,7 +126,7 @@ def execute(
     system : System
         Link, codec and nominal latencies to charge.
     out : Path
-        Folder of the results; parts of an earlier call with the same inputs are kept.
+        Folder of the results; runs that an earlier call finished are not decoded again.
     seed : int
         Seed; every (run, prompt) has its own stream.
     jobs : int
@@ -144,12 +148,16 @@ def execute(
         raise ValueError(f"there must be prompts and runs; got {len(prompts)} and {len(runs)}")
     pair = load()
     header = _header(pair, prompts, runs, system, seed, note)
-    store = out / "parts"
-    _open_store(store, header)
-    work = _Work(prompts=tuple(prompts), runs=tuple(runs), system=system, seed=seed, store=store)
-    todo = [run for run in range(len(runs)) if not work.part(run).is_file()]
+    work = _Work(
+        prompts=tuple(prompts),
+        runs=tuple(runs),
+        system=system,
+        seed=seed,
+        parts=_parts(header, out / "parts"),
+    )
+    todo = [run for run in range(len(runs)) if not work.parts[run].is_file()]
     _work_off(todo, load, pair, work, jobs)
-    return _join(pair, prompts, runs, header, out)
+    return _join(pair, work, header, out)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,27 +166,24 @@ class _Work:
     runs: tuple[Run, ...]
     system: System
     seed: int
-    store: Path
-
-    def part(self, run: int) -> Path:
-        return self.store / f"{run:03d}.json"
+    parts: tuple[Path, ...]
 
     def do(self, pair: "Pair", run: int) -> None:
         """Decode all prompts with one run, in step, and store the rows."""
         from calibration.collect import _context, _stop_tokens
 
-        settings = self.runs[run].settings
+        settings, stream = self.runs[run].settings, zlib.crc32(self.runs[run].name.encode())
         found = decode_together(
             pair.slm,
             pair.llm,
             [_context(pair, prompt, settings) for prompt in self.prompts],  # type: ignore[arg-type]
             settings,
             Clock(system=self.system),
-            rngs=[np.random.default_rng([self.seed, number, run]) for number in range(len(self.prompts))],
+            rngs=[np.random.default_rng([self.seed, number, stream]) for number in range(len(self.prompts))],
             stop_tokens=_stop_tokens(pair),
         )
         rows = [{name: column.tolist() for name, column in one.columns.items()} for one in found]
-        _write_whole(self.part(run), json.dumps(rows).encode())
+        _write_whole(self.parts[run], json.dumps(rows).encode())
 
 
 _PROCESS: dict[str, Any] = {}
@@ -253,13 +258,13 @@ def _described(run: Run) -> dict[str, Any]:
     }
 
 
-def _open_store(store: Path, header: dict[str, Any]) -> None:
-    """Keep the parts of the same inputs, drop those of others."""
-    mark, text = store / "header.json", json.dumps(header, sort_keys=True)
-    if store.is_dir() and (not mark.is_file() or mark.read_text(encoding="utf-8") != text):
-        shutil.rmtree(store)
+def _parts(header: dict[str, Any], store: Path) -> tuple[Path, ...]:
+    """Return the file of each run, named by all that its tokens depend on, which latencies are not."""
     store.mkdir(parents=True, exist_ok=True)
-    _write_whole(mark, text.encode())
+    common = {key: header[key] for key in header if key not in ("runs", "note", "versions", "system")}
+    common["system"] = {key: header["system"][key] for key in ("link", "codec")}
+    keys = [json.dumps([common, run], sort_keys=True).encode() for run in header["runs"]]
+    return tuple(store / f"{hashlib.sha256(key).hexdigest()[:20]}.json" for key in keys)
 
 
 def _write_whole(path: Path, content: bytes) -> None:
@@ -275,17 +280,18 @@ def _write_whole(path: Path, content: bytes) -> None:
 # ---------------------------------------------------------------------------------------------------- joining
 
 
-def _join(
-    pair: "Pair", prompts: Sequence["Prompt"], runs: Sequence[Run], header: dict[str, Any], out: Path
-) -> Path:
+def _join(pair: "Pair", work: _Work, header: dict[str, Any], out: Path) -> Path:
     from calibration.collect import _context
 
+    runs = work.runs
     tables, answers = [], []
     for run, chosen in enumerate(runs):
-        part = json.loads((out / "parts" / f"{run:03d}.json").read_text(encoding="utf-8"))
-        for number, (prompt, rows) in enumerate(zip(prompts, part, strict=True)):
+        part = json.loads(work.parts[run].read_text(encoding="utf-8"))
+        for number, (prompt, rows) in enumerate(zip(work.prompts, part, strict=True)):
             length = len(rows["token"])
-            typed = columns([{name: rows[name][i] for name in rows} for i in range(length)])
+            typed = columns(
+                [_charged({name: rows[name][i] for name in rows}, work.system) for i in range(length)]
+            )
             tables.append(
                 {"run": np.full(length, run, np.int16), "prompt": np.full(length, number, np.int32), **typed}
             )
@@ -298,6 +304,20 @@ def _join(
     _write_parquet(out / ANSWERS_FILE, {name: [row[name] for row in answers] for name in answers[0]}, stamped)
     _write_front(out / FRONT_FILE, front(table, answers, runs), stamped)
     return out / DECODED_FILE
+
+
+def _charged(row: dict[str, Any], system: System) -> dict[str, Any]:
+    """Charge a row again: its counts and bits are what was decoded, the clock is what they are given to."""
+    costs = Clock(system=system).charge(
+        slm_steps=row["drafted"],
+        llm_calls=row["llm_calls"],
+        catch_up=row["catch_up"],
+        uplink_bit=row["uplink_bit"],
+        downlink_bit=row["downlink_bit"],
+        slm_wall_s=row["slm_measured_s"],
+        llm_wall_s=row["llm_measured_s"],
+    )
+    return {**row, **costs}
 
 
 def _answer(
@@ -457,6 +477,9 @@ class _Load:
 @click.option("--num-prompts", type=int, default=24, show_default=True, help="The first of them.")
 @click.option("--max-new-tokens", type=int, default=48, show_default=True, help="Longest answer.")
 @click.option("--thresholds", default="0.1,0.3,0.6", show_default=True, help="u_th of the schemes that skip.")
+@click.option("--only", default=None, help="Schemes to run, comma-separated [default: all].")
+@click.option("--slm-latency-s", type=float, default=None, help="tau_SLM [s] [default: the calibration's].")
+@click.option("--llm-latency-s", type=float, default=None, help="tau_LLM [s] [default: the calibration's].")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed.")
 @click.option("--jobs", type=int, default=1, show_default=True, help="Processes.")
 def main(
@@ -471,6 +494,9 @@ def main(
     num_prompts: int,
     max_new_tokens: int,
     thresholds: str,
+    only: str | None,
+    slm_latency_s: float | None,
+    llm_latency_s: float | None,
     seed: int,
     jobs: int,
 ) -> None:
@@ -479,12 +505,13 @@ def main(
     from calibration.prompts import built_in_prompts, read_prompts
 
     fitted, tokens = load(calibration)
-    if tokens is None or fitted.vocab_size is None or not (fitted.slm_latency_s and fitted.llm_latency_s):
+    slm_s, llm_s = slm_latency_s or fitted.slm_latency_s, llm_latency_s or fitted.llm_latency_s
+    if tokens is None or fitted.vocab_size is None or not (slm_s and llm_s):
         raise ValueError(f"calibration must have recorded tokens and latencies; {fitted.name} has not")
     system = System(
         link=DEFAULT_LINK,
         codec=Codec(vocab_size=fitted.vocab_size),
-        latency=Latency(slm_s=fitted.slm_latency_s, llm_s=fitted.llm_latency_s),
+        latency=Latency(slm_s=slm_s, llm_s=llm_s),
     )
     runs = default_runs(
         tokens,
@@ -495,6 +522,8 @@ def main(
         temperature=fitted.temperature or 0.7,
         max_new_tokens=max_new_tokens,
     )
+    if only is not None:
+        runs = [run for run in runs if run.settings.scheme in only.split(",")]
     chosen = (read_prompts(prompts) if prompts else built_in_prompts())[:num_prompts]
     options = {"slm": slm, "llm": llm, "dtype": dtype, "device": device}
     execute(

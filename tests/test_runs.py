@@ -1,6 +1,5 @@
 """Runs over prompts and schemes: they resume to the same result, and the front says what the tokens say."""
 
-import json
 from dataclasses import replace
 
 import numpy as np
@@ -96,7 +95,7 @@ def test_an_interrupted_call_resumes_to_the_same_tokens(pair, chosen, made, tmp_
     with pytest.raises(KeyboardInterrupt):
         runs.execute(lambda: pair, PROMPTS, chosen, SYSTEM, tmp_path, seed=3, note="tiny")
     assert not (tmp_path / runs.DECODED_FILE).exists()
-    assert len(list((tmp_path / "parts").glob("0*.json"))) == 2
+    assert len(list((tmp_path / "parts").glob("*.json"))) == 2
     runs.execute(lambda: pair, PROMPTS, chosen, SYSTEM, tmp_path, seed=3, note="tiny")
     assert len(calls) == 3 + 3
     first, again = (read_decoded(folder / runs.DECODED_FILE).columns for folder in (made, tmp_path))
@@ -113,6 +112,18 @@ def test_parts_of_other_inputs_are_not_used(pair, chosen, tmp_path):
     found = read_decoded(tmp_path / runs.DECODED_FILE)
     assert found.header["seed"] == 4
     assert before.tolist() != found.columns["token"].tolist()
+
+
+def test_another_clock_charges_the_same_tokens_again(pair, chosen, tmp_path, monkeypatch):
+    runs.execute(lambda: pair, PROMPTS, chosen[:3], SYSTEM, tmp_path)
+    before = read_decoded(tmp_path / runs.DECODED_FILE).columns
+    monkeypatch.setattr(runs, "decode_together", None)  # nothing is decoded again
+    slower = replace(SYSTEM, latency=Latency(slm_s=0.02, llm_s=0.3))
+    runs.execute(lambda: pair, PROMPTS, chosen[1:3], slower, tmp_path)
+    after = read_decoded(tmp_path / runs.DECODED_FILE).columns
+    hlm, again = before["run"] == 2, after["run"] == 1
+    np.testing.assert_array_equal(before["token"][hlm], after["token"][again])
+    np.testing.assert_allclose(after["latency_s"][again] - before["latency_s"][hlm], 0.21, rtol=1e-5)
 
 
 def test_the_header_names_pair_seed_and_settings(made, chosen):
@@ -189,6 +200,7 @@ def test_refusals(pair, chosen, tmp_path):
 def test_a_greedy_run_is_judged_at_temperature_one(pair, chosen, tmp_path):
     greedy = [replace(run, settings=replace(run.settings, temperature=0.0)) for run in chosen[1:3]]
     runs.execute(lambda: pair, PROMPTS[:1], greedy, SYSTEM, tmp_path)
-    table = read_decoded(tmp_path / runs.DECODED_FILE).columns
+    found = read_decoded(tmp_path / runs.DECODED_FILE)
+    table = found.columns
+    assert found.header["runs"][0]["temperature"] == 0.0
     assert table["token"][table["run"] == 0].tolist() == table["token"][table["run"] == 1].tolist()
-    assert json.loads((tmp_path / "parts" / "header.json").read_text())["runs"][0]["temperature"] == 0.0
