@@ -142,7 +142,7 @@ FIGURE = Figure(
     title="Bits a token against bias",
     answers="none published: biased and exact schemes at equal bits",
     status="new",
-    caption="Uplink bits a token against the mean bias at the default channel: the biased schemes over their "
+    caption="Uplink bits a token against the mean bias at one channel: the biased schemes over their "
     "threshold, the exact ones at bias 0 (verify-on-sync over its threshold, a bar). Below: throughput of "
     "verify-on-sync and of CU-HLM at the same trigger.",
     compute=compute,

@@ -70,7 +70,7 @@ def draw(axes: Mapping[str, "Axes"], tables: Tables) -> None:
     ax.set(xscale="log", yscale="log", xlabel="entries sent $k$ [token]", ylabel="packet latency [ms]")
     style.legend_below(ax, ncols=2)
     style.label(ax, offline, ax.get_ylim()[0], "CU-HLM offline, $k^*$ = 30", xytext=(3, 4))
-    style.panel_title(ax, 0, "one packet over the default link")
+    style.panel_title(ax, 0, "one packet over the link")
 
     ax = axes["excess"]
     for place, (name, excess) in enumerate(list(tables["excess"].items())[1:]):

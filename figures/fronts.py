@@ -173,7 +173,7 @@ FIGURE = Figure(
     title="Throughput-bias and throughput-accuracy fronts",
     answers="U-HLM and CU-HLM: throughput against accuracy over the threshold",
     status="reconstructed",
-    caption="Each scheme over its threshold on the default link, the recommended operating point, and "
+    caption="Each scheme over its threshold on one link, the recommended operating point, and "
     "the floor: "
     "no scheme with one draft a round and a threshold on the uncertainty is faster at the same bias. "
     "Below, where decoding was really run: similarity of "

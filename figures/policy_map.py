@@ -86,7 +86,7 @@ def draw(axes: Mapping[str, "Axes"], tables: Tables) -> None:
         )
         x, y = inputs["snr [dB]"][0], inputs["bandwidth [Hz]"][0]
         ax.plot(x, y, marker="*", color=style.VERMILLION, markersize=7, linestyle="none")
-        style.label(ax, x, y, "default link", color=style.VERMILLION, xytext=(5, 3))
+        style.label(ax, x, y, "the link", color=style.VERMILLION, xytext=(5, 3))
         ax.set(yscale="log", xlabel="SNR [dB]", ylabel="bandwidth [Hz]")
         ax.grid(visible=False)
         price = inputs["bias price [s]"][0]
@@ -119,7 +119,7 @@ FIGURE = Figure(
     title="Optimal threshold and truncation over SNR and bandwidth",
     answers="CU-HLM, Theorem 1: a threshold that does not depend on the channel",
     status="new",
-    caption="At one price of bias, the multiplier that the bias budget has on the default link: a faster "
+    caption="At one price of bias, the multiplier that the bias budget has on the marked link: a faster "
     "link "
     "lowers the threshold, because transmitting costs less, and lets more entries through. Both depend "
     "on SNR and "
