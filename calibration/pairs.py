@@ -347,7 +347,7 @@ def _convert_built_in(folder: Path) -> None:
         )
         config = model.config
         if hasattr(config, "quantization_config"):  # the copy is not quantised any more
-            del config.quantization_config
+            delattr(config, "quantization_config")
         config.save_pretrained(ready)
         try:
             ready.rename(folder)
@@ -415,6 +415,7 @@ def slice_model(large: Any, layers: tuple[int, ...] = KEPT_LAYERS) -> Any:
     with torch.device("meta"):
         small = LlamaForCausalLM(config)
     small.model.layers = torch.nn.ModuleList(copy.deepcopy(large.model.layers[i]) for i in layers)
+    layer: Any
     for position, layer in enumerate(small.model.layers):
         layer.self_attn.layer_idx = position  # its place in the key-value cache
     small.model.norm = copy.deepcopy(large.model.norm)
@@ -463,6 +464,7 @@ def save_slice(small: Any, path: Path, metadata: Mapping[str, str]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
     save_file(stored, part, metadata={"format": "pt", **metadata})
+    part.chmod(0o644)
     part.replace(path)
 
 
