@@ -239,3 +239,21 @@ def test_nothing_heavy_is_imported(folder):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stderr.strip() == "[]"
     json.loads(done.stdout)
+
+
+def test_the_shipped_run_agrees_and_every_failure_is_explained(capsys):
+    found = _json(capsys, "--calibration", "smollm2")
+    assert found["claimed"] > 60
+    assert found["agreeing"] >= 0.9 * found["claimed"]
+    for row in found["rows"]:
+        assert row["predicted"] is not None
+        assert row["measured"] is not None
+        assert row["ci95"] is not None or row["kind"] == "bound"
+        if row["agrees"] is False:
+            assert row["reason"].count(";") >= 1
+    fitted, tokens = estimate.load("smollm2")
+    assert tokens is not None
+    assert fitted.num_prompts >= 100
+    assert len(tokens) >= 6000
+    assert fitted.acceptance is not None
+    assert fitted.acceptance > 0.5
