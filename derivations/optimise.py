@@ -1,3 +1,7 @@
+# sympy annotates many results as Basic, so the type checker cannot follow its arithmetic.
+# pyright: reportArgumentType=false, reportAssignmentType=false, reportAttributeAccessIssue=false
+# pyright: reportCallIssue=false, reportGeneralTypeIssues=false, reportIndexIssue=false
+# pyright: reportOperatorIssue=false, reportReturnType=false
 """The joint optimum: a knapsack, its multiplier, and what bias must be charged for."""
 
 import sympy as sp

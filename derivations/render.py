@@ -1,3 +1,7 @@
+# sympy annotates many results as Basic, so the type checker cannot follow its arithmetic.
+# pyright: reportArgumentType=false, reportAssignmentType=false, reportAttributeAccessIssue=false
+# pyright: reportCallIssue=false, reportGeneralTypeIssues=false, reportIndexIssue=false
+# pyright: reportOperatorIssue=false, reportReturnType=false
 """Statements for readers: plain text, LaTeX, and a Markdown document that reads as a short paper."""
 
 import importlib

@@ -1,3 +1,7 @@
+# sympy annotates many results as Basic, so the type checker cannot follow its arithmetic.
+# pyright: reportArgumentType=false, reportAssignmentType=false, reportAttributeAccessIssue=false
+# pyright: reportCallIssue=false, reportGeneralTypeIssues=false, reportIndexIssue=false
+# pyright: reportOperatorIssue=false, reportReturnType=false
 """Schemes: what the rows of the table rest on, where it is not covered by the sections before."""
 
 import sympy as sp

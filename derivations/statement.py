@@ -1,3 +1,7 @@
+# sympy annotates many results as Basic, so the type checker cannot follow its arithmetic.
+# pyright: reportArgumentType=false, reportAssignmentType=false, reportAttributeAccessIssue=false
+# pyright: reportCallIssue=false, reportGeneralTypeIssues=false, reportIndexIssue=false
+# pyright: reportOperatorIssue=false, reportReturnType=false
 """What a derivation is made of: a statement, the steps that reach it, and the check of both.
 
 A claim is a sympy relation. A step states a claim and names the rule that decides it; the rule sees the claim

@@ -1,3 +1,7 @@
+# sympy annotates many results as Basic, so the type checker cannot follow its arithmetic.
+# pyright: reportArgumentType=false, reportAssignmentType=false, reportAttributeAccessIssue=false
+# pyright: reportCallIssue=false, reportGeneralTypeIssues=false, reportIndexIssue=false
+# pyright: reportOperatorIssue=false, reportReturnType=false
 """Latency and throughput: what a token costs in the long run, and what no scheme can beat."""
 
 import sympy as sp
