@@ -366,9 +366,8 @@ def _rounds(recorded, ends, most, bonus, rng):
     """Play rounds of several drafts over the recorded texts, the rejected draft replaced by what follows."""
     beta = recorded.columns["rejection"].astype(float)
     prompt = recorded.columns["prompt"]
-    rows = {
-        name: [] for name in ("prompt", "round", "llm_calls", "uplink_bit", "latency_s", "drafted", "kept")
-    }
+    names = ("prompt", "round", "llm_calls", "uplink_bit", "latency_s", "drafted", "kept")
+    rows = {name: [] for name in (*names, "draft", "action", "rejection")}
     number = 0
     for text in np.unique(prompt):
         here = np.flatnonzero(prompt == text)
@@ -385,6 +384,9 @@ def _rounds(recorded, ends, most, bonus, rng):
             seconds = 0.01 * drafts + drafts * 14 / (1e4 * np.log2(4.0)) + 0.05
             for i in range(committed):
                 final = i == committed - 1
+                rows["draft"].append(0 if i < drafts else -1)
+                rows["action"].append(1 if i < kept else 2 if i < drafts else 3)
+                rows["rejection"].append(beta[here[at + i]] if i < drafts else np.nan)
                 rows["prompt"].append(text)
                 rows["round"].append(number)
                 rows["llm_calls"].append(int(final))
@@ -395,8 +397,15 @@ def _rounds(recorded, ends, most, bonus, rng):
             at += committed
             number += 1
     num = len(rows["prompt"])
-    blank = {"draft": 0, "action": 1, "draft_prob": 0.5, "rejection": 0.0, "uncertainty": 0.5, "tv": 0.0}
-    blank |= {"skip_mass": 0.0, "risk": 0.0, "truncation_tv": 0.0, "k": 0}
+    blank = {
+        "draft_prob": 0.5,
+        "uncertainty": 0.5,
+        "tv": 0.0,
+        "skip_mass": 0.0,
+        "risk": 0.0,
+        "truncation_tv": 0.0,
+        "k": 0,
+    }
     filled = {name: np.full(num, value) for name, value in blank.items()}
     return filled | {name: np.array(values) for name, values in rows.items()}
 
@@ -427,6 +436,7 @@ def test_rounds_of_several_drafts_are_predicted_from_the_trace(run, recorded, ca
     found = {row.quantity.removeprefix("r: ").removesuffix(", from the trace"): row for row in rows}
     assert set(found) == {
         "output bias",
+        "rejected share of examined drafts",
         "tokens per round",
         "drafts per token",
         "LLM calls [1/token]",
@@ -437,6 +447,10 @@ def test_rounds_of_several_drafts_are_predicted_from_the_trace(run, recorded, ca
     rounds = played["round"].max() + 1
     assert found["tokens per round"].measured == pytest.approx(len(played["round"]) / rounds)
     assert found["tokens per round"].measured > 1.2
+    examined = np.isin(played["action"], (1, 2))
+    row = found["rejected share of examined drafts"]
+    assert row.predicted == pytest.approx(played["rejection"][examined].mean())
+    assert row.measured == pytest.approx(np.mean(played["action"][examined] == 2))
     for row in rows:
         assert row.agrees, row
         assert row.predicted == pytest.approx(row.measured, rel=0.1)

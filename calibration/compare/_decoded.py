@@ -232,6 +232,16 @@ def _run_rows(
         )
     elif scheme.drafts_several and np.isfinite(tv).all():
         table.add(f"{name}: output bias", 0.0, tv, basis="prefix verification is exact [SD]")
+        if scheme.payload in ("full", "index-and-probability"):
+            examined = (has_draft & np.isin(part["action"], (1, 2))).astype(np.float64)
+            table.add(
+                f"{name}: rejected share of examined drafts",
+                rejection * examined,
+                resampled * examined,
+                over=examined,
+                basis="a draft that the server reaches is rejected with beta_d [SD]",
+                variance=largest_variance(rejection * examined),
+            )
     return table.rows(seed=seed, num_resamples=num_resamples)
 
 
