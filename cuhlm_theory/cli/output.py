@@ -51,22 +51,15 @@ def table(title: str, columns: Iterable[str], rows: Iterable[Iterable[Any]], *, 
     from rich.console import Console
     from rich.table import Table
 
-    drawn = Table(
-        title=title,
-        box=box.SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-        pad_edge=False,
-        title_justify="left",
-        caption=note or None,
-        caption_justify="left",
-    )
+    drawn = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     cells = [[_cell(value) for value in row] for row in rows]
     for index, column in enumerate(columns):
         prose = index > 0 and any(len(row[index]) > _PROSE for row in cells)
         drawn.add_column(column, justify="left" if index == 0 or prose else "right", no_wrap=not prose)
     for row in cells:
         drawn.add_row(*row)
-    Console(markup=False, highlight=False).print(drawn)  # "[bit]" is a unit, not markup
+    console = Console(markup=False, highlight=False)  # "[bit]" is a unit, not markup
+    console.print(title, drawn, *([note, ""] if note else []), sep="\n")
 
 
 def _cell(value: Any) -> str:
