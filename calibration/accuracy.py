@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import log_softmax
 
+from calibration.decoding.session import CachedModel
 from cuhlm_theory.errors import MissingInputError
 
 _BATCH = 16
@@ -102,38 +104,39 @@ def cosine_similarity(texts: Sequence[str], references: Sequence[str]) -> NDArra
 
 
 def log_likelihood(
-    model: Any, prompt: Sequence[int], answer: Sequence[int], *, temperature: float = 1.0
-) -> NDArray[np.float64]:
-    """Log-probability that a model gives to each token of an answer, one pass.
+    model: Any, prompt: Sequence[int], answers: Sequence[Sequence[int]], *, temperature: float = 1.0
+) -> list[NDArray[np.float64]]:
+    """Log-probability that a model gives to each token of several answers to one prompt.
 
     Parameters
     ----------
     model : transformers.PreTrainedModel
         The judge, usually the large model.
-    prompt, answer : sequence of int
-        Tokens of the prompt, at least 1, and of the answer, n of them.
+    prompt : sequence of int
+        Tokens of the prompt, at least 1; read once for all answers.
+    answers : sequence of sequences of int
+        Tokens of each answer, at least 1.
     temperature : float
         Temperature of the judge's law [-]; the large model's own when it decodes, or 1.
 
     Returns
     -------
-    ndarray of float64, shape [n]
-        Log-probabilities [nat].
+    list of ndarray of float64, each of shape [n]
+        Log-probabilities of the n tokens of each answer [nat].
 
     Raises
     ------
     ValueError
-        If prompt or answer is empty, or the temperature is not positive.
+        If the prompt or an answer is empty, or the temperature is not positive.
     """
-    import torch
-
-    if not prompt or not answer:
-        raise ValueError(f"prompt and answer must not be empty; got {len(prompt)} and {len(answer)} tokens")
+    shortest = min(map(len, answers), default=1)
+    if not prompt or not shortest:
+        raise ValueError(f"prompt and answers must not be empty; got {len(prompt)} and {shortest} tokens")
     if not temperature > 0.0:
         raise ValueError(f"temperature must be positive; got {temperature:g}")
-    with torch.inference_mode():
-        ids = torch.tensor([[*prompt, *answer[:-1]]], device=model.device)
-        logits = model(ids, use_cache=False, logits_to_keep=len(answer)).logits[0].float() / temperature
-        chosen = torch.tensor(answer, device=logits.device)[:, None]
-        scores = torch.log_softmax(logits, dim=-1).gather(1, chosen)[:, 0]
-    return scores.double().cpu().numpy()
+    session, scores = CachedModel(model), []
+    for answer in answers:
+        session.rollback(len(prompt) - 1)
+        logits = session.catch_up([*prompt, *answer[:-1]], keep=len(answer))
+        scores.append(log_softmax(logits / temperature, axis=-1)[np.arange(len(answer)), answer])
+    return scores

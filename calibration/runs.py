@@ -281,13 +281,14 @@ def _write_whole(path: Path, content: bytes) -> None:
 
 
 def _join(pair: "Pair", work: _Work, header: dict[str, Any], out: Path) -> Path:
+    from calibration.accuracy import log_likelihood
     from calibration.collect import _context
 
     runs = work.runs
+    parts = [json.loads(part.read_text(encoding="utf-8")) for part in work.parts]
     tables, answers = [], []
-    for run, chosen in enumerate(runs):
-        part = json.loads(work.parts[run].read_text(encoding="utf-8"))
-        for number, (prompt, rows) in enumerate(zip(work.prompts, part, strict=True)):
+    for run in range(len(runs)):
+        for number, rows in enumerate(parts[run]):
             length = len(rows["token"])
             typed = columns(
                 [_charged({name: rows[name][i] for name in rows}, work.system) for i in range(length)]
@@ -295,8 +296,14 @@ def _join(pair: "Pair", work: _Work, header: dict[str, Any], out: Path) -> Path:
             tables.append(
                 {"run": np.full(length, run, np.int16), "prompt": np.full(length, number, np.int32), **typed}
             )
-            context = _context(pair, prompt, chosen.settings)  # type: ignore[arg-type]
-            answers.append(_answer(pair, run, number, context, rows["token"], typed, chosen.settings))
+            answers.append(_answer(pair, run, number, rows["token"], typed))
+    heat = runs[0].settings.temperature or 1.0
+    for number, prompt in enumerate(work.prompts):
+        context = _context(pair, prompt, runs[0].settings)  # type: ignore[arg-type]
+        mine = [row for row in answers if row["prompt"] == number]
+        said = [parts[row["run"]][number]["token"] for row in mine]
+        for row, scores in zip(mine, log_likelihood(pair.llm, context, said, temperature=heat), strict=True):
+            row["llm_log_likelihood"] = float(scores.mean())
     _compare_texts(answers, runs)
     stamped = {**header, "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
     table = {name: np.concatenate([part[name] for part in tables]) for name in tables[0]}
@@ -321,24 +328,13 @@ def _charged(row: dict[str, Any], system: System) -> dict[str, Any]:
 
 
 def _answer(
-    pair: "Pair",
-    run: int,
-    prompt: int,
-    context: list[int],
-    tokens: list[int],
-    table: dict[str, NDArray[Any]],
-    settings: Settings,
+    pair: "Pair", run: int, prompt: int, tokens: list[int], table: dict[str, NDArray[Any]]
 ) -> dict[str, Any]:
-    from calibration.accuracy import log_likelihood
-
-    heat = settings.temperature or 1.0
-    scores = log_likelihood(pair.llm, context, tokens, temperature=heat)
     return {
         "run": run,
         "prompt": prompt,
         "text": pair.tokenizer.decode(tokens, skip_special_tokens=True),
         **Decoded(tokens=tokens, columns=table).summary(),
-        "llm_log_likelihood": float(scores.mean()),
     }
 
 

@@ -72,25 +72,26 @@ def judge():
     return transformers.LlamaForCausalLM(config).eval()
 
 
-def test_log_likelihood_is_the_sum_of_next_token_laws(judge):
-    prompt, answer = [1, 2], [3, 4, 5]
-    scores = accuracy.log_likelihood(judge, prompt, answer, temperature=0.7)
-    text = list(prompt)
-    for token, score in zip(answer, scores, strict=True):
-        with torch.inference_mode():
-            law = torch.log_softmax(judge(torch.tensor([text])).logits[0, -1].double() / 0.7, -1)
-        assert score == pytest.approx(float(law[token]), abs=1e-5)
-        text.append(token)
+def test_log_likelihood_is_that_of_next_token_laws(judge):
+    prompt, answers = [1, 2], [[3, 4, 5], [6], [3, 7]]
+    found = accuracy.log_likelihood(judge, prompt, answers, temperature=0.7)
+    for answer, scores in zip(answers, found, strict=True):
+        text = list(prompt)
+        for token, score in zip(answer, scores, strict=True):
+            with torch.inference_mode():
+                law = torch.log_softmax(judge(torch.tensor([text])).logits[0, -1].double() / 0.7, -1)
+            assert score == pytest.approx(float(law[token]), abs=1e-5)
+            text.append(token)
 
 
 @pytest.mark.parametrize(
-    ("prompt", "answer", "temperature", "message"),
+    ("prompt", "answers", "temperature", "message"),
     [
-        ([], [1], 1.0, "must not be empty; got 0 and 1"),
-        ([1], [], 1.0, "must not be empty; got 1 and 0"),
-        ([1], [1], 0.0, "temperature must be positive; got 0"),
+        ([], [[1]], 1.0, "must not be empty; got 0 and 1"),
+        ([1], [[1], []], 1.0, "must not be empty; got 1 and 0"),
+        ([1], [[1]], 0.0, "temperature must be positive; got 0"),
     ],
 )
-def test_log_likelihood_refuses(judge, prompt, answer, temperature, message):
+def test_log_likelihood_refuses(judge, prompt, answers, temperature, message):
     with pytest.raises(ValueError, match=message):
-        accuracy.log_likelihood(judge, prompt, answer, temperature=temperature)
+        accuracy.log_likelihood(judge, prompt, answers, temperature=temperature)
