@@ -420,7 +420,7 @@ def _rounds(recorded, ends, most, bonus, rng):
     ],
 )
 def test_rounds_of_several_drafts_are_predicted_from_the_trace(run, recorded, calibration, fixed):
-    rng = np.random.default_rng(44)
+    rng = np.random.default_rng(46)
     most, bonus = run.get("num_drafts"), True
     ends = np.zeros(len(recorded))
     if run["scheme"] == "verify-on-sync":
