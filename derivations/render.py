@@ -17,6 +17,7 @@ from derivations.statement import STATUS_MEANING, Statement, Step
 _RELATIONS = {"==": "=", "<=": "<=", "<": "<", ">=": ">=", ">": ">"}
 _LATEX_RELATIONS = {"==": "=", "<=": r"\le", "<": "<", ">=": r"\ge", ">": ">"}
 _LATEX_NAMES = {
+    "xq": "x^{q}",
     "sstar": "s^{*}",
     "ustar": "u^{*}",
     "rhohat": r"\hat{\rho}",

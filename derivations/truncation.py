@@ -249,9 +249,8 @@ def printed_bound() -> Statement:
                 Numeric(),
             ),
         ),
-        departs="THEORY §8.3 prints the upper end as 6.385; 2/ln(1 + 1/e) = 6.38444. The ends are not "
-        "reached: ln 2 needs "
-        "x_d = 1, where nothing is truncated.",
+        departs="THEORY §8.3 prints the upper end as 6.385; 2/ln(1 + 1/e) = 6.38444. It is reached, at "
+        "beta = 1; the lower end is not: it needs x_d = 1, where nothing is truncated.",
     )
 
 
