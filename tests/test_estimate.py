@@ -270,3 +270,12 @@ def test_loading_a_published_line_imports_nothing_heavy():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_calibration_on_its_own_has_no_trace_to_find(tmp_path):
+    estimate.save(estimate.published("u-hlm"), tmp_path / "calibration.json")
+    for place in (tmp_path, tmp_path / "calibration.json", tmp_path / "none.parquet"):
+        with pytest.raises(MissingInputError, match="has no recorded tokens"):
+            estimate.find_trace(place)
+    (tmp_path / "trace.parquet").write_bytes(b"")
+    assert estimate.find_trace(tmp_path) == tmp_path / "trace.parquet"
