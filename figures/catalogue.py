@@ -27,6 +27,9 @@ NAMES = (
 )
 """Every figure, a module of the same name each."""
 
+_SLOW = ("throughput", "estimators")
+"""Figures that take longest; they start first, each in its own process."""
+
 BEGIN, END = "<!-- figures:begin -->", "<!-- figures:end -->"
 
 
@@ -97,18 +100,21 @@ def make(
     MissingInputError
         If a figure that was asked for by name, or every figure, lacks its data.
     """
-    chosen = [figure(name).name for name in (names or NAMES)]
+    chosen = list(dict.fromkeys(figure(name).name for name in (names or NAMES)))
     jobs = min(num_jobs or min(os.cpu_count() or 1, 4), len(chosen))
-    todo = [(name, out, calibration, bias_budget) for name in chosen]
     load(calibration, bias_budget=Budget(bias=bias_budget).bias)  # what is bad for all fails here, once
+    order = sorted(chosen, key=lambda name: (name not in _SLOW, chosen.index(name)))
+    shares = [(order[job::jobs], out, calibration, bias_budget) for job in range(jobs)]
     if jobs == 1:
-        results = [_make_one(*item) for item in todo]
+        made = [_make_some(*shares[0])]
     else:
         import multiprocessing
         from concurrent.futures import ProcessPoolExecutor
 
         with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
-            results = [future.result() for future in [pool.submit(_make_one, *item) for item in todo]]
+            made = [future.result() for future in [pool.submit(_make_some, *share) for share in shares]]
+    found = {name: result for part in made for name, result in part.items()}
+    results = [found[name] for name in chosen]
     refused = {name: text for name, (_, text) in zip(chosen, results, strict=True) if text}
     files = [file for written, _ in results for file in written]
     if refused and (names or not files):
@@ -117,13 +123,21 @@ def make(
     return files, refused
 
 
-def _make_one(name: str, out: Path, calibration: str, bias_budget: float) -> tuple[list[Path], str]:
-    drawn = figure(name)
-    try:
-        tables = drawn.compute(load(calibration, bias_budget=bias_budget))
-    except (CuhlmError, ValueError) as error:  # such as a line that falls: no threshold follows from it
-        return [], str(error)
-    return drawn.write(tables, out), ""
+def _make_some(
+    names: Sequence[str], out: Path, calibration: str, bias_budget: float
+) -> dict[str, tuple[list[Path], str]]:
+    """Make the figures of one process; for each its files, or why there are none."""
+    source = load(calibration, bias_budget=bias_budget)
+    results: dict[str, tuple[list[Path], str]] = {}
+    for name in names:
+        drawn = figure(name)
+        try:
+            tables = drawn.compute(source)
+        except (CuhlmError, ValueError) as error:  # such as a line that falls: no threshold follows from it
+            results[name] = [], str(error)
+        else:
+            results[name] = drawn.write(tables, out), ""
+    return results
 
 
 def table() -> str:

@@ -136,7 +136,7 @@ def draw(axes: Mapping[str, "Axes"], tables: Tables) -> None:
             if name != "floor":
                 line = style.scheme_line(name, marked=True)
                 ax.plot(x, table[f"{name} [token/s]"], **line, markersize=3, markevery=2)
-        ax.set(yscale="log", ylabel="throughput [token/s]", ylim=(0.7 * low, 1.8 * top))
+        ax.set(yscale="log", ylabel="throughput [token/s]", ylim=(0.7 * low, 2.6 * top))
         ax.set(xlabel="bandwidth [Hz]" if panel == "bandwidth" else "SNR [dB]")
         if panel == "bandwidth":
             ax.set_xscale("log")
@@ -147,7 +147,7 @@ def draw(axes: Mapping[str, "Axes"], tables: Tables) -> None:
             style.label(
                 ax,
                 x[len(x) // 2],
-                1.7 * top,
+                2.5 * top,
                 "unreachable with one draft",
                 xytext=(0, -2),
                 ha="center",
