@@ -136,7 +136,10 @@ def draw(axes: Mapping[str, "Axes"], tables: Tables) -> None:
             if name != "floor":
                 line = style.scheme_line(name, marked=True)
                 ax.plot(x, table[f"{name} [token/s]"], **line, markersize=3, markevery=2)
-        ax.set(yscale="log", ylabel="throughput [token/s]", ylim=(0.7 * low, 2.6 * top))
+        ax.set(ylabel="throughput [token/s]", ylim=(0.0, 1.15 * top))
+        if panel != "several":  # there only one scheme is far from the others
+            ax.set(yscale="log", ylim=(0.7 * low, 2.6 * top))
+            style.plain_log(ax)
         ax.set(xlabel="bandwidth [Hz]" if panel == "bandwidth" else "SNR [dB]")
         if panel == "bandwidth":
             ax.set_xscale("log")
@@ -153,7 +156,6 @@ def draw(axes: Mapping[str, "Axes"], tables: Tables) -> None:
                 ha="center",
                 va="top",
             )
-        style.plain_log(ax)
         style.legend_below(ax, ncols=3)
         style.panel_title(ax, index, title)
 
