@@ -112,6 +112,7 @@ def execute(
     seed: int = 0,
     jobs: int = 1,
     note: str = "",
+    finished_only: bool = False,
 ) -> Path:
     """Decode every prompt with every run and join the results.
 
@@ -133,6 +134,8 @@ def execute(
         Processes.
     note : str
         Goes into the header, such as where the calibration came from.
+    finished_only : bool
+        Decode nothing; join the runs that an earlier call finished.
 
     Returns
     -------
@@ -148,13 +151,14 @@ def execute(
         raise ValueError(f"there must be prompts and runs; got {len(prompts)} and {len(runs)}")
     pair = load()
     header = _header(pair, prompts, runs, system, seed, note)
-    work = _Work(
-        prompts=tuple(prompts),
-        runs=tuple(runs),
-        system=system,
-        seed=seed,
-        parts=_parts(header, out / "parts"),
-    )
+    parts = _parts(header, out / "parts")
+    if finished_only:
+        done = [run for run, part in enumerate(parts) if part.is_file()]
+        if not done:
+            raise ValueError(f"there must be a finished run in {out}; got 0 of {len(runs)}")
+        runs, parts = [runs[run] for run in done], tuple(parts[run] for run in done)
+        header["runs"] = [header["runs"][run] for run in done]
+    work = _Work(prompts=tuple(prompts), runs=tuple(runs), system=system, seed=seed, parts=parts)
     todo = [run for run in range(len(runs)) if not work.parts[run].is_file()]
     _work_off(todo, load, pair, work, jobs)
     return _join(pair, work, header, out)
@@ -476,6 +480,7 @@ class _Load:
 @click.option("--only", default=None, help="Schemes to run, comma-separated [default: all].")
 @click.option("--slm-latency-s", type=float, default=None, help="tau_SLM [s] [default: the calibration's].")
 @click.option("--llm-latency-s", type=float, default=None, help="tau_LLM [s] [default: the calibration's].")
+@click.option("--finished-only", is_flag=True, help="Decode nothing; join the runs that are finished.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed.")
 @click.option("--jobs", type=int, default=1, show_default=True, help="Processes.")
 def main(
@@ -493,6 +498,7 @@ def main(
     only: str | None,
     slm_latency_s: float | None,
     llm_latency_s: float | None,
+    finished_only: bool,
     seed: int,
     jobs: int,
 ) -> None:
@@ -530,6 +536,7 @@ def main(
         out,
         seed=seed,
         jobs=jobs,
+        finished_only=finished_only,
         note=f"calibration {fitted.name}: a={fitted.slope:.4g}, b={fitted.intercept:.4g}",
     )
     click.echo((out / FRONT_FILE).read_text(encoding="utf-8"), nl=False)

@@ -96,6 +96,9 @@ def test_an_interrupted_call_resumes_to_the_same_tokens(pair, chosen, made, tmp_
         runs.execute(lambda: pair, PROMPTS, chosen, SYSTEM, tmp_path, seed=3, note="tiny")
     assert not (tmp_path / runs.DECODED_FILE).exists()
     assert len(list((tmp_path / "parts").glob("*.json"))) == 2
+    runs.execute(lambda: pair, PROMPTS, chosen, SYSTEM, tmp_path, seed=3, finished_only=True)
+    header = read_decoded(tmp_path / runs.DECODED_FILE).header
+    assert [run["name"] for run in header["runs"]] == [run.name for run in chosen[:2]]
     runs.execute(lambda: pair, PROMPTS, chosen, SYSTEM, tmp_path, seed=3, note="tiny")
     assert len(calls) == 3 + 3
     first, again = (read_decoded(folder / runs.DECODED_FILE).columns for folder in (made, tmp_path))
