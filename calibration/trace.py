@@ -245,7 +245,7 @@ def read(path: str | Path) -> Trace:
             columns[name] = np.from_dlpack(column)
             continue
         width = len(getattr(header, _GRIDS[name]))
-        flat = np.from_dlpack(column.flatten())
+        flat = np.from_dlpack(column.values)  # flatten() would import pyarrow.compute, a quarter of a second
         if flat.size != len(column) * width:
             raise ValueError(f"trace {str(path)!r}: column {name!r} must have {width} entries a row")
         columns[name] = flat.reshape(len(column), width)

@@ -180,7 +180,7 @@ def test_verify_on_sync_stands_beside_cu_hlm(optimize):
 
 
 def test_the_rules_and_orders_of_truncation_are_compared(optimize):
-    found = optimize()["truncation"]
+    found = optimize("--explain")["truncation"]
     assert all(entry["ratio"] <= 1 for entry in found["exact_over_printed"])
     assert found["orders"][-1]["sample_then_truncate_bias"] == pytest.approx(0, abs=1e-6)
     assert all(entry["truncate_then_sample_bias"] == 0 for entry in found["orders"])

@@ -55,6 +55,8 @@ def cuhlm() -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run `cuhlm`; exit 0 on success, 2 on bad input, 1 when a computation cannot be done."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    # numpy is not imported yet; the threads of its BLAS would wait for each other longer than they work
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
         cuhlm.main(args=given or ["--help"], prog_name="cuhlm", standalone_mode=False)
     except click.exceptions.Exit as stop:

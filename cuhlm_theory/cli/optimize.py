@@ -211,7 +211,6 @@ def command(
         "schemes": rows,
         "missing": missing,
         "verify_on_sync": summary.verify_on_sync(setting, found) if scheme_name is None else None,
-        "truncation": summary.truncation_orders(setting) if scheme_name is None else None,
         "certificate": summary.certificate(setting, found, solver=certify),
     }
     if joint:
@@ -219,6 +218,7 @@ def command(
     if headline:
         result["headline"] = _headline(setting)
     if explain:
+        result["truncation"] = summary.truncation_orders(setting)
         result["explanation"] = summary.explain(setting, found)
     return result
 

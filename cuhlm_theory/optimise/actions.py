@@ -108,7 +108,7 @@ class Actions:
     """Place of its size in `Curves.sizes`, shape [N, A]."""
 
 
-def actions(given: Curves, *, prune: bool = True) -> Actions:
+def actions(given: Curves) -> Actions:
     r"""Return the (threshold, size) pairs that can be optimal in each context.
 
     .. math:: \tau_{jk} = P_j (\tau_\mathrm{up}(k) + \tau_\mathrm{LLM}), \qquad
@@ -124,13 +124,44 @@ def actions(given: Curves, *, prune: bool = True) -> Actions:
     ----------
     given : Curves
         Trade-offs of the contexts.
-    prune : bool
-        Whether to drop the pairs too that no multiplier chooses, which a solver is grateful for.
 
     Returns
     -------
     Actions
         The pairs, padded by repetition.
+
+    Raises
+    ------
+    InfeasibleError
+        If the link is dead, so that no size can be sent.
+
+    Examples
+    --------
+    See `cuhlm_theory.optimise.operating_point`.
+    """
+    latency_s, bias, j, k = pairs(given)
+    best = lower_hull(bias, latency_s)  # [N, A]
+    return Actions(
+        latency_s=np.take_along_axis(latency_s, best, axis=1),
+        bias=np.take_along_axis(bias, best, axis=1),
+        threshold=np.take_along_axis(j, best // k.shape[1], axis=1),
+        size=np.take_along_axis(k, best % k.shape[1], axis=1),
+    )
+
+
+def pairs(given: Curves) -> tuple[Floats, Floats, NDArray[np.int64], NDArray[np.int64]]:
+    """Return every pair of a useful threshold and a useful size, before the pairs themselves are pruned.
+
+    Parameters
+    ----------
+    given : Curves
+        Trade-offs of the contexts.
+
+    Returns
+    -------
+    tuple of ndarray
+        Latency [s] and bias [-] of the pairs, shape [N, A1 * A2], and the places of the thresholds and of the
+        sizes, shapes [N, A1] and [N, A2].
 
     Raises
     ------
@@ -150,16 +181,8 @@ def actions(given: Curves, *, prune: bool = True) -> Actions:
     lost = np.take_along_axis(given.truncation, k, axis=1)
     latency_s = transmit[:, :, None] * given.send_s[k][:, None, :]  # [N, A1, A2]
     bias = risk[:, :, None] + lost[:, None, :] * (transmit > 0.0)[:, :, None]
-    pairs = (len(risk), -1)
-    latency_s, bias = latency_s.reshape(pairs), bias.reshape(pairs)
-    every = np.broadcast_to(np.arange(bias.shape[1]), bias.shape)
-    best = lower_hull(bias, latency_s) if prune else every  # [N, A]
-    return Actions(
-        latency_s=np.take_along_axis(latency_s, best, axis=1),
-        bias=np.take_along_axis(bias, best, axis=1),
-        threshold=np.take_along_axis(j, best // k.shape[1], axis=1),
-        size=np.take_along_axis(k, best % k.shape[1], axis=1),
-    )
+    rows = (len(risk), -1)
+    return latency_s.reshape(rows), bias.reshape(rows), j, k
 
 
 def separable_actions(given: Curves, tokens: Tokens) -> Actions:

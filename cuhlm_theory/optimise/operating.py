@@ -1,5 +1,6 @@
 """The operating point that a device can run: one threshold, one rule for k, within the recorded budgets."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,7 +8,7 @@ from numpy.typing import NDArray
 
 from cuhlm_theory._checks import Floats, as_nonnegative
 from cuhlm_theory.errors import InfeasibleError
-from cuhlm_theory.optimise.actions import Actions, Curves, actions, curves
+from cuhlm_theory.optimise.actions import Actions, Curves, actions, curves, pairs
 from cuhlm_theory.optimise.knapsack import Knapsack, lower_hull, solve
 from cuhlm_theory.parameters import Budget, System, Tokens
 from cuhlm_theory.schemes.rules import threshold_trigger
@@ -167,13 +168,18 @@ def operating_point(
     choices = []
     if alive:
         edges = _edges(given)
-        for j in affordable:
+        fastest = math.inf
+        for j in affordable[::-1]:  # the largest threshold first: it skips most
+            alone_s = float(given.weight @ given.transmit[:, j]) * float(np.min(given.send_s))
+            if alone_s + price_s * risk[j] >= fastest:
+                continue  # not even one entry a transmission would beat what was found
             room = budget.bias - risk[j]
             if budget.truncation is not None:
                 room = min(room, budget.truncation)
             found = _truncate(given, edges, int(j), float(max(room, 0.0)), price_s)
             if found is not None:
                 choices.append(found)
+                fastest = min(fastest, found.latency_s + price_s * (risk[j] + found.truncation))
         if not choices:
             raise InfeasibleError(
                 "no threshold meets the budgets, because quantisation alone exceeds them; raise bias_budget, "
@@ -256,8 +262,8 @@ def _between(rate_s: Floats, count: int) -> float:
 
 
 def _randomised(given: Curves, budget: Budget) -> Knapsack:
-    table = actions(given, prune=False)
-    return solve(table.latency_s, table.bias, given.weight, budget.bias)
+    latency_s, bias, _, _ = pairs(given)
+    return solve(latency_s, bias, given.weight, budget.bias)
 
 
 def solve_curves(given: Curves, bias_budget: float) -> tuple[Actions, Knapsack]:

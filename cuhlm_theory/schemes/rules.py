@@ -307,7 +307,7 @@ def _online(tokens: Tokens, system: System, policy: Policy) -> Carried:
     return _at_grid(tokens, system, place, draft_dependent=True)
 
 
-def candidate_acceptance(tokens: Tokens, size: int) -> Floats:
+def candidate_acceptance(tokens: Tokens, size: int, rows: np.ndarray | slice = slice(None)) -> Floats:
     """Return the chance to keep a draft from the k renormalised largest entries, 1 - TV(x-tilde_k, y).
 
     Parameters
@@ -316,6 +316,8 @@ def candidate_acceptance(tokens: Tokens, size: int) -> Floats:
         Recorded tokens with ``truncated_acceptance``.
     size : int
         k; between two recorded sizes the acceptance is taken to be linear in log k [token].
+    rows : ndarray of bool, shape [N], or slice
+        Contexts wanted; all by default [-].
 
     Returns
     -------
@@ -336,7 +338,7 @@ def candidate_acceptance(tokens: Tokens, size: int) -> Floats:
     at = min(max(np.log(size), grid[0]), grid[-1])
     right = max(int(np.searchsorted(grid, at)), 1)
     share = (at - grid[right - 1]) / (grid[right] - grid[right - 1])
-    return (1.0 - share) * table[:, right - 1] + share * table[:, right]
+    return (1.0 - share) * table[rows, right - 1] + share * table[rows, right]
 
 
 def _candidates(tokens: Tokens, system: System, policy: Policy) -> Carried:
@@ -376,7 +378,7 @@ def _conformal_lattice(tokens: Tokens, system: System, policy: Policy) -> Carrie
         here, size = place == at, int(sizes[at])
         bit[here] = lattice_bit(size, policy.lattice_levels, system.codec.vocab_size, send_size=True)
         loss = size / (4.0 * policy.lattice_levels)
-        keep[here] = np.clip(candidate_acceptance(tokens, size)[here] - loss, 0.0, 1.0)
+        keep[here] = np.clip(candidate_acceptance(tokens, size, here) - loss, 0.0, 1.0)
     return Carried(bit=bit, size=sizes[place].astype(np.float64), acceptance=keep)
 
 
