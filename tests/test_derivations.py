@@ -104,7 +104,16 @@ def refuses(line) -> bool:
         return True
 
 
-@pytest.mark.parametrize("name", NAMES)
+# sympy tries long to reduce what is not 0; these wait for the slow run, which corrupts every step of all
+LONG = {
+    "capacity.rayleigh_ergodic_capacity",
+    "uncertainty.mean_uncertainty",
+    "verification.bias_bound",
+    "verification.data_processing",
+}
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in LONG])
 def test_a_corrupted_conclusion_is_refused(name):
     (statement,) = registry.statements(name)
     lines = [line for line in statement.steps if line.claim in statement.claims]
