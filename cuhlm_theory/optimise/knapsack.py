@@ -231,7 +231,10 @@ def solve_lp(latency_s: ArrayLike, bias: ArrayLike, weight: ArrayLike, budget: f
 
     cost, loss, share = _checked(latency_s, bias, weight)
     budget = float(as_probability("bias_budget", budget))
-    row, action = np.nonzero(np.isfinite(cost))  # one variable an action that can be taken
+    useful = np.isfinite(cost)
+    # padding repeats an action
+    useful[:, 1:] &= (cost[:, 1:] != cost[:, :-1]) | (loss[:, 1:] != loss[:, :-1])
+    row, action = np.nonzero(useful)  # one variable an action that can be taken
     scale_s = float(np.max(cost[row, action], initial=0.0)) or 1.0
     each = len(share) * share[row]  # near 1, which the solver's tolerances suit
     chance = cp.Variable(len(row), nonneg=True)
