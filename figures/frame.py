@@ -26,6 +26,10 @@ Status = Literal["reproduced", "reconstructed", "new"]
 Table = dict[str, NDArray[Any]]
 Tables = dict[str, Table]
 
+_ROUNDING = (
+    1e-12  # below it stands what the order of a sum left behind, which depends on the machine's threads
+)
+
 SUFFIXES = (".pdf", ".png", ".csv")
 """What `Figure.write` makes."""
 
@@ -234,7 +238,8 @@ class Figure:
 def write_csv(tables: Tables, path: Path) -> None:
     """Write tables below each other in one file: the name of the table, then the union of the columns.
 
-    Numbers have nine significant digits; a column that a table does not have is empty there.
+    Numbers have nine significant digits, rounding errors are 0;
+    a column that a table does not have is empty there.
     """
     names = list(dict.fromkeys(name for table in tables.values() for name in table))
     with path.open("w", newline="", encoding="utf-8") as file:
@@ -253,7 +258,7 @@ def _cell(value: Any) -> str:
     number = float(value)
     if math.isnan(number):
         return ""
-    return format(number + 0.0, ".9g")
+    return format(number if abs(number) >= _ROUNDING else 0.0, ".9g")
 
 
 def read_csv(path: Path) -> Tables:

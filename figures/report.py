@@ -157,7 +157,7 @@ def page(source: Source, setting: summary.Setting, inputs: Mapping[str, Any]) ->
         numbers=_numbers(point),
         explanation=_items(summary.explain(setting, found)),
         schemes=_schemes(rows, point["scheme"]),
-        notes=html.escape("≤ marks an upper bound. " + "; ".join(notes)),
+        notes=html.escape("; ".join(notes)),
         figures="".join(drawn),
         inputs=_pairs(_asked(inputs)),
         provenance=_pairs(_provenance(source)),
@@ -275,9 +275,9 @@ def _answer(point: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], inputs:
     faster.sort(key=lambda row: (row["name"] != "llm", -row["throughput_token_per_s"]))  # the LLM alone first
     if not faster:
         return f"<p>{sentence}</p>"
+    called = {**style.SCHEME_LABELS, "llm": "the LLM alone"}
     names = ", ".join(
-        f"{style.SCHEME_LABELS[row['name']]} ({number(row['throughput_token_per_s'])} token/s)"
-        for row in faster[:3]
+        f"{called[row['name']]} ({number(row['throughput_token_per_s'])} token/s)" for row in faster[:3]
     )
     return (
         f"<p>{sentence}</p><p>Before you build it: {names} would be faster here with no bias at all. "
@@ -314,8 +314,7 @@ def _schemes(rows: Sequence[Mapping[str, Any]], chosen: str) -> str:
         tip = html.escape(row["bias_note"], quote=True)
         name = f'<th scope="row" title="{tip}">{style.SCHEME_LABELS[row["name"]]}</th>'
         body.append(f"<tr{mark}>{name}{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>")
-    caption = "<caption>At the recommended threshold; the recommended scheme is shaded.</caption>"
-    return f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table>"
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table>"
 
 
 def _asked(inputs: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
