@@ -106,6 +106,8 @@ def refuses(line) -> bool:
 
 # sympy tries long to reduce what is not 0; these wait for the slow run, which corrupts every step of all
 LONG = {
+    "verification.output_law",
+    "verification.risk_is_bias",
     "capacity.rayleigh_ergodic_capacity",
     "uncertainty.mean_uncertainty",
     "verification.bias_bound",
