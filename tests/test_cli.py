@@ -78,7 +78,12 @@ def test_bad_input_is_one_line_and_exit_2(assert_refused, arguments, words):
         (DivergentError("it diverges: turn the knob"), 1),
         (InfeasibleError("nothing fits"), 1),
         (MissingInputError("give it"), 1),
-        (ModuleNotFoundError("No module named 'torch'"), 1),
+        (
+            ModuleNotFoundError(
+                "this needs torch; install it with: pip install 'cuhlm[calibration]'", name="torch"
+            ),
+            1,
+        ),
         (OSError("disk full"), 1),
     ],
 )

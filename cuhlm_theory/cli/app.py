@@ -25,6 +25,8 @@ _COMMANDS = {
     "report": "one self-contained page for a scenario",
 }
 
+_EXTRAS = {"sympy": "derivations", "matplotlib": "figures"}  # every other optional package runs models
+
 
 class _LazyGroup(click.Group):
     """Commands live in `cuhlm_theory.cli.<name>` as the object `command`."""
@@ -70,7 +72,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    except (CuhlmError, ModuleNotFoundError, OSError) as error:
+    except ModuleNotFoundError as error:
+        extra = _EXTRAS.get(error.name or "", "calibration")
+        _fail(f"this needs {error.name}; install it with: pip install 'cuhlm[{extra}]'", 1)
+    except (CuhlmError, OSError) as error:
         _fail(str(error), 1)
 
 

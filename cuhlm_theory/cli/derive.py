@@ -14,12 +14,8 @@ _FAILED = "cuhlm.derive.failed"
 
 
 def _load() -> Any:
-    try:
-        from derivations import registry, render
-    except ModuleNotFoundError as error:
-        raise CuhlmError(
-            f"derivations need {error.name}; install it with: pip install 'cuhlm[derivations]'"
-        ) from None
+    from derivations import registry, render
+
     return registry, render
 
 
