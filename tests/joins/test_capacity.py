@@ -135,3 +135,10 @@ def test_mean_packet_latency_repeats_what_is_lost(width, snr, outage):
     once = float(capacity.packet_latency_s(link, 690))
     expected = derived("capacity.mean_packet_latency", "T_mean", T=once, epsilon=outage)
     assert float(capacity.mean_packet_latency_s(link, 690)) == pytest.approx(expected, rel=1e-12)
+
+
+@few
+@given(st.floats(1e-6, 0.1), snrs, chances)
+def test_a_packet_of_less_than_a_bit_still_needs_the_channel_and_an_empty_one_does_not(bits, snr, error):
+    assert float(capacity.short_packet_blocklength(bits, snr, error)) > 0.0
+    assert float(capacity.short_packet_blocklength(0.0, snr, error)) == 0.0
