@@ -95,7 +95,7 @@ def _accuracy(file: Path) -> Table | None:
         return None
     with file.open(newline="", encoding="utf-8") as lines:
         rows = list(csv.DictReader(line for line in lines if not line.startswith("#")))
-    rows = [row for row in rows if row.get("cosine_to_llm")]
+    rows = [row for row in rows if row.get("cosine_to_llm") and row["run"] != "llm"]  # that is the reference
     if not rows:
         return None
     table: Table = {"scheme": np.array([row["scheme"] for row in rows])}
@@ -176,8 +176,8 @@ FIGURE = Figure(
     caption="Each scheme over its threshold on one link, the recommended operating point, and "
     "the floor: "
     "no scheme with one draft a round and a threshold on the uncertainty is faster at the same bias. "
-    "Below, where decoding was really run: similarity of "
-    "sentence embeddings to the LLM's own answer, 95 % intervals over prompts.",
+    "Below, where decoding was really run: similarity of sentence embeddings to the LLM's answer, 95 % "
+    "intervals over prompts; 'LLM' is a second answer of its own, the most that sampling lets one expect.",
     compute=compute,
     draw=draw,
     panels=("bias", "accuracy"),

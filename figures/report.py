@@ -112,8 +112,8 @@ def number(value: Any) -> str:
         return "∞"
     if value != 0.0 and not 1e-4 <= abs(value) < 1e9:
         return f"{value:.2e}"
-    digits = max(0, 2 - math.floor(math.log10(abs(value)))) if value else 0
     rounded = float(f"{value:.3g}")
+    digits = max(0, 2 - math.floor(math.log10(abs(rounded)))) if value else 0
     return f"{rounded:,.{digits}f}".replace(",", " ")
 
 

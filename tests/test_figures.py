@@ -329,13 +329,15 @@ def test_decoding_that_was_really_run_is_drawn_beside_theory(source, tmp_path):
     (tmp_path / "front.csv").write_text(
         "# seed: 0\n"
         "run,scheme,threshold,skip_rate,tsr,risk,throughput_token_per_s,cosine_to_llm,cosine_to_llm_ci95_half\n"
-        "a,llm,,0,,0,40,1,0\n"
+        "llm,llm,,0,,0,40,1,0\n"
+        "llm-again,llm,,0,,0,40,0.8,0.1\n"
         "b,u-hlm,0.1,0.2,0.9,0.02,50,0.9,0.05\n"
         "c,u-hlm,0.5,0.6,,0.1,80,0.7,\n"
     )
     run = replace(source, decoded=tmp_path)
     accuracy = compute("fronts", run)["accuracy"]
     assert list(accuracy["scheme"]) == ["llm", "u-hlm", "u-hlm"]
+    assert accuracy["cosine similarity to the LLM's answer [-]"][0] == 0.8  # not the reference itself
     assert np.isnan(accuracy["threshold [-]"][0])
     assert list(compute("skip_rates", run)["decoded"]["risk [-]"]) == [0.02, 0.1]
     with style.applied("fronts"):

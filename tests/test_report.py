@@ -134,7 +134,15 @@ def test_a_line_without_a_profile_still_gets_a_page(source, monkeypatch):
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(0.0, "0"), (5e-5, "5.00e-05"), (12.345, "12.3"), (True, "yes"), (32000, "32 000"), (float("nan"), "–")],
+    [
+        (0.0, "0"),
+        (5e-5, "5.00e-05"),
+        (12.345, "12.3"),
+        (0.9997, "1.00"),
+        (True, "yes"),
+        (32000, "32 000"),
+        (float("nan"), "–"),
+    ],
 )
 def test_numbers_are_short(value, text):
     assert report.number(value).replace("\N{NO-BREAK SPACE}", " ") == text.replace("\N{NO-BREAK SPACE}", " ")
