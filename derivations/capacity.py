@@ -13,12 +13,14 @@ from derivations.rules import (
     Concave,
     Evaluate,
     Fundamental,
+    IntegrateOver,
     Linear,
     Monotone,
     OnlyRoot,
     PositiveRoot,
     Solve,
 )
+from derivations.series import geometric
 from derivations.statement import Builder, Statement, Step, at, eq, le, lt
 
 bandwidth, snr, mean_snr = sp.symbols("W gamma gammabar", positive=True)
@@ -170,7 +172,9 @@ def rayleigh_outage_capacity() -> Statement:
     density = sp.exp(-time / mean_snr) / mean_snr
     threshold = sp.Symbol("gamma_epsilon", real=True)
     level = sp.Symbol("epsilon", positive=True)
-    falls = eq(sp.Integral(density, (time, 0, threshold)), 1 - sp.exp(-threshold / mean_snr))
+    chance = sp.Integral(density, (time, 0, threshold))
+    falls = eq(chance, 1 - sp.exp(-threshold / mean_snr))
+    misses = eq(chance, level)
     asked = eq(1 - sp.exp(-threshold / mean_snr), level)
     rises = lt(0, sp.Derivative(1 - sp.exp(-threshold / mean_snr) - level, threshold))
     root = eq(threshold, -mean_snr * sp.log(1 - level))
@@ -189,10 +193,11 @@ def rayleigh_outage_capacity() -> Statement:
             "C_epsilon is the rate at the SNR gamma_epsilon that the link misses with probability epsilon < "
             "1.",
         ),
-        assumed=(asked, definition),
+        assumed=(misses, definition),
         claims=(claim,),
         steps=(
             Step(text="Probability that the SNR is below gamma_epsilon.", claim=falls, rule=Evaluate()),
+            Step(text="It is to be epsilon.", claim=asked, rule=Combine(), uses=(misses, falls)),
             Step(text="It rises with gamma_epsilon,", claim=rises, rule=Evaluate()),
             Step(
                 text="so it is epsilon at one point only.",
@@ -215,22 +220,30 @@ def rate_adaptive_divergence() -> Statement:
     """
     latency = bits * sp.log(2) / (bandwidth * sp.log(1 + snr))
     gap = snr - sp.log(1 + snr)
-    rises = lt(0, sp.Derivative(gap, snr))
     slope = eq(sp.Derivative(gap, snr), snr / (1 + snr))
+    rises = lt(0, sp.Derivative(gap, snr))
     start = eq(sp.Limit(gap, snr, 0), 0)
     below = lt(sp.log(1 + snr), snr)
     floor = bits * sp.log(2) / bandwidth
     slower = lt(floor / snr, latency)
-    density = sp.exp(-snr / mean_snr) / mean_snr
-    least = sp.exp(-1 / mean_snr) / mean_snr
-    shortfall = sp.Symbol("s", positive=True)
-    left = density.subs(snr, 1 - shortfall)
-    grows = lt(0, sp.Derivative(left, shortfall))
-    from_one = eq(sp.Limit(left, shortfall, 0), least)
-    dense_below = lt(least, left)
-    bound = floor * least * sp.Integral(1 / snr, (snr, delta, 1))
-    value = eq(bound, -floor * least * sp.log(delta))
-    claim = eq(sp.Limit(-floor * least * sp.log(delta), delta, 0), sp.oo)
+    decay = sp.exp(-snr / mean_snr)
+    grows = lt(0, sp.Derivative(1 - decay, snr))
+    from_zero = eq(sp.Limit(1 - decay, snr, 0), 0)
+    decays = lt(0, 1 - decay)
+    bend = decay - 1 + snr / mean_snr
+    bends = lt(0, sp.Derivative(bend, snr))
+    touches = eq(sp.Limit(bend, snr, 0), 0)
+    tangent = lt(0, bend)
+    least = floor / snr * (1 - snr / mean_snr) / mean_snr
+    pointwise = lt(least, latency * decay / mean_snr)
+    span = (snr, delta, 1)
+    inside = lt(delta, 1)
+    part = sp.Integral(latency * decay / mean_snr, span)
+    integrated = lt(sp.Integral(least, span), part)
+    bound = floor / mean_snr * (-sp.log(delta) - (1 - delta) / mean_snr)
+    value = eq(sp.Integral(least, span), bound)
+    claim = lt(bound, part)
+    endless = eq(sp.Limit(bound, delta, 0), sp.oo)
     return Statement(
         name="capacity.rate_adaptive_divergence",
         title="The mean latency of a rate-adaptive Rayleigh link is infinite",
@@ -238,8 +251,13 @@ def rate_adaptive_divergence() -> Statement:
         source="here",
         status="new",
         functions=("capacity.rate_adaptive_mean_latency_s",),
-        assumptions=("The SNR is exponential; a packet of B > 0 bits takes B / C(gamma).",),
-        claims=(claim,),
+        assumptions=(
+            "The SNR gamma is exponential with mean gammabar; a packet of B > 0 bits takes "
+            "B ln 2 / (W ln(1 + gamma)).",
+            "0 < delta < 1.",
+        ),
+        assumed=(inside,),
+        claims=(claim, endless),
         steps=(
             Step(text="Compare ln(1 + gamma) with gamma.", claim=slope, rule=Evaluate()),
             Step(text="The difference rises,", claim=rises, rule=Evaluate()),
@@ -257,22 +275,44 @@ def rate_adaptive_divergence() -> Statement:
                 rule=Combine((floor / (snr * sp.log(1 + snr)),)),
                 uses=(below,),
             ),
-            Step(text="The density of the SNR at 1 - s grows with s,", claim=grows, rule=Evaluate()),
-            Step(text="from its value at 1,", claim=from_one, rule=Evaluate()),
             Step(
-                text="so left of 1 it is above that value.",
-                claim=dense_below,
-                rule=Monotone(shortfall),
-                uses=(grows, from_one),
-            ),
-            Step(
-                text="Hence the part of the mean with gamma between delta and 1 is at least",
-                claim=value,
+                text="Compare the density with its tangent at 0. First, this rises",
+                claim=grows,
                 rule=Evaluate(),
             ),
-            Step(text="which has no bound as delta falls to 0.", claim=claim, rule=Evaluate()),
+            Step(text="from 0,", claim=from_zero, rule=Evaluate()),
+            Step(text="so it is positive,", claim=decays, rule=Monotone(snr), uses=(grows, from_zero)),
+            Step(
+                text="and is, but for a factor, the slope of the difference,",
+                claim=bends,
+                rule=Combine((1 / mean_snr,)),
+                uses=(decays,),
+            ),
+            Step(text="which starts from 0", claim=touches, rule=Evaluate()),
+            Step(text="and so is positive.", claim=tangent, rule=Monotone(snr), uses=(bends, touches)),
+            Step(
+                text="Latency times density is therefore above",
+                claim=pointwise,
+                rule=Combine((decay / mean_snr, floor / (snr * mean_snr))),
+                uses=(slower, tangent),
+            ),
+            Step(
+                text="at every SNR, and so is its integral from delta to 1,",
+                claim=integrated,
+                rule=IntegrateOver(snr, delta, 1),
+                uses=(pointwise, inside),
+            ),
+            Step(text="where the lower bound integrates to", claim=value, rule=Evaluate()),
+            Step(
+                text="The part of the mean latency with gamma between delta and 1 is above this,",
+                claim=claim,
+                rule=Combine((1, 1)),
+                uses=(integrated, value),
+            ),
+            Step(text="which grows without end as delta falls to 0.", claim=endless, rule=Evaluate()),
         ),
-        glue="The mean is at least its part over [delta, 1], for every delta.",
+        glue="Latency and density are positive, so the mean is at least its part over [delta, 1], for every "
+        "delta.",
     )
 
 
@@ -321,21 +361,17 @@ def arq_mean_latency() -> Statement:
         The mean latency at a fixed rate.
     """
     lost = sp.Symbol("ell", positive=True)
-    count = sp.Symbol("n", integer=True, positive=True)
-    attempts = sp.Symbol("A", positive=True)
-    chance = sp.exp(-(2**rate - 1) / mean_snr)
-    geometric = sp.Symbol("p", positive=True)
-    partial = sp.Symbol("m", integer=True, positive=True)
-    many = sp.Sum(lost ** (count - 1), (count, 1, partial))
-    finite = eq(many * (1 - lost), 1 - lost**partial)
-    ratio = sp.Symbol("rho", positive=True)
-    vanishes = eq(sp.Limit(sp.exp(-ratio * partial), partial, sp.oo, "-"), 0)
-    limit = eq(attempts * geometric, 1)
-    definition = eq(geometric, chance)
+    series = geometric(lost, "Attempt n is needed with chance ell^(n-1).")
+    attempts, chance = sp.symbols("A p", positive=True)
+    attempts_are = eq(attempts, series.total)
+    lost_is = eq(chance, 1 - lost)
+    whole = eq(attempts * chance, 1)
+    inverse = eq(attempts, 1 / chance)
+    passes = sp.exp(-(2**rate - 1) / mean_snr)
+    chance_is = eq(chance, passes)
     latency = sp.Symbol("T", positive=True)
     spent = eq(latency, bits * attempts / (bandwidth * rate))
-    inverse = eq(attempts, 1 / geometric)
-    claim = eq(latency, bits / (bandwidth * rate * chance))
+    claim = eq(latency, bits / (bandwidth * rate * passes))
     return Statement(
         name="capacity.arq_mean_latency",
         title="Mean latency with retransmission",
@@ -344,34 +380,27 @@ def arq_mean_latency() -> Statement:
         status="new",
         functions=("capacity.arq_mean_latency_s", "capacity.packet_latency_s"),
         assumptions=(
-            "Attempts are independent; each takes B / (W R); feedback is free.",
-            "A is the sum of ell^(n-1) over n >= 1, the chances ell^(n-1) = (1-p)^(n-1) that attempt n is "
+            "Attempts are independent and alike; each takes B / (W R) and gets through with chance p at mean "
+            "SNR gammabar (the statement before); feedback is free.",
+            "ell = 1 - p; A is the mean number of attempts: the sum over n of the chances that attempt n is "
             "needed.",
         ),
-        assumed=(limit, definition, spent),
-        claims=(finite, claim),
+        assumed=(attempts_are, lost_is, series.below_one, chance_is, spent),
+        claims=(whole, claim),
         steps=(
+            *series.steps,
             Step(
-                text="Chances that attempts 1 to m are needed, summed and multiplied by p = 1 - ell.",
-                claim=finite,
-                rule=Evaluate(),
+                text="So the mean number of attempts, times p, is 1.",
+                claim=whole,
+                rule=Combine((chance, series.total, 1)),
+                uses=(attempts_are, lost_is, series.value),
             ),
-            Step(
-                text="What is missing vanishes as m grows (ell = exp(-rho)), so A p = 1.",
-                claim=vanishes,
-                rule=Evaluate(),
-            ),
-            Step(
-                text="Solve for the mean number of attempts.",
-                claim=inverse,
-                rule=Solve(attempts),
-                uses=(limit,),
-            ),
+            Step(text="Solve for it.", claim=inverse, rule=Solve(attempts), uses=(whole,)),
             Step(
                 text="Insert the chance of success.",
                 claim=claim,
                 rule=Evaluate(),
-                uses=(spent, inverse, definition),
+                uses=(spent, inverse, chance_is),
             ),
         ),
     )
@@ -508,7 +537,7 @@ def received_snr() -> Statement:
     ratio = sp.Symbol("SNR", positive=True)
     definition = eq(ratio, power * gain / (noise_psd * bandwidth))
     decibel = eq(
-        10 * sp.log(power * gain / (noise_psd * bandwidth), 10),
+        10 * sp.log(ratio, 10),
         10 * sp.log(power, 10)
         + 10 * sp.log(gain, 10)
         - 10 * sp.log(noise_psd, 10)
@@ -529,7 +558,12 @@ def received_snr() -> Statement:
         assumed=(definition,),
         claims=(decibel, wide),
         steps=(
-            Step(text="A product of powers is a sum of decibels.", claim=decibel, rule=Evaluate()),
+            Step(
+                text="A product of powers is a sum of decibels.",
+                claim=decibel,
+                rule=Evaluate(),
+                uses=(definition,),
+            ),
             Step(
                 text="A wider band spreads the power: the capacity has a limit.", claim=wide, rule=Evaluate()
             ),
@@ -591,7 +625,9 @@ def mean_packet_latency() -> Statement:
     latency = bits / (bandwidth * sp.log(1 + snr, 2))
     falls = lt(sp.Derivative(latency, snr), 0)
     wider = lt(sp.Derivative(latency, bandwidth), 0)
-    attempts, once, mean_time = sp.symbols("A T T_mean", positive=True)
+    attempts, once, mean_time = sp.symbols("A T Tbar", positive=True)
+    series = geometric(outage, "Attempt n is needed with chance epsilon^(n-1).")
+    attempts_are = eq(attempts, series.total)
     repeats = eq(attempts * (1 - outage), 1)
     number = eq(attempts, 1 / (1 - outage))
     time_is = eq(mean_time, attempts * once)
@@ -604,11 +640,14 @@ def mean_packet_latency() -> Statement:
         status="new",
         functions=("capacity.mean_packet_latency_s", "capacity.rate_bit_per_s"),
         assumptions=(
-            "Rates c > 0 with mean m; latency is B / c.",
-            "Where attempts of T are lost with chance epsilon, A of them are needed on average, as in "
-            "arq_mean_latency.",
+            "Rates c > 0 with mean m; a packet of B bits takes B / c. On a Gaussian channel of bandwidth W "
+            "and "
+            "SNR gamma it takes B ln 2 / (W ln(1 + gamma)).",
+            "Where attempts that take T are lost with chance epsilon < 1, independently, A of them are "
+            "needed "
+            "on average and take Tbar.",
         ),
-        assumed=(repeats, time_is),
+        assumed=(attempts_are, series.below_one, time_is),
         claims=(tangent, falls, wider, repeated),
         steps=(
             Step(text="Difference of 1/c and its tangent at m.", claim=square, rule=Evaluate()),
@@ -620,7 +659,14 @@ def mean_packet_latency() -> Statement:
             ),
             Step(text="Latency falls with SNR", claim=falls, rule=Evaluate()),
             Step(text="and with bandwidth.", claim=wider, rule=Evaluate()),
-            Step(text="Lost attempts are repeated.", claim=number, rule=Solve(attempts), uses=(repeats,)),
+            *series.steps,
+            Step(
+                text="Lost attempts are repeated.",
+                claim=repeats,
+                rule=Combine((1 - outage, 1)),
+                uses=(attempts_are, series.value),
+            ),
+            Step(text="Solve.", claim=number, rule=Solve(attempts), uses=(repeats,)),
             Step(text="So the mean is", claim=repeated, rule=Evaluate(), uses=(time_is, number)),
         ),
         glue="Expectation is linear and keeps order.",

@@ -6,7 +6,17 @@
 
 import sympy as sp
 
-from derivations.rules import Coefficients, Combine, Evaluate, Numeric, OnlyRoot, Solve, SumOver
+from derivations.rules import (
+    Coefficients,
+    Combine,
+    Evaluate,
+    Numeric,
+    OnlyRoot,
+    Rename,
+    Solve,
+    SumOver,
+)
+from derivations.series import geometric
 from derivations.statement import Builder, Statement, at, eq, le, lt, rounds_to, step
 
 acceptance = sp.Symbol("alpha", positive=True)
@@ -28,8 +38,8 @@ def expected_tokens() -> Statement:
     tail = sp.Sum(acceptance**index, (index, 0, drafts))
     times = eq(tail * (1 - acceptance), 1 - acceptance ** (drafts + 1))
     mean = sp.Symbol("E_N", positive=True)
-    definition = eq(mean * (1 - acceptance), 1 - acceptance ** (drafts + 1))
-    below = lt(acceptance, 1)
+    definition = eq(mean, tail)
+    scaled = eq(mean * (1 - acceptance), 1 - acceptance ** (drafts + 1))
     claim = eq(mean, EXPECTED)
     certain = eq(sp.Sum(sp.Integer(1) ** index, (index, 0, drafts)), drafts + 1)
     limit = eq(sp.Limit((1 - acceptance ** (length + 1)) / (1 - acceptance), acceptance, 1, "-"), length + 1)
@@ -44,13 +54,14 @@ def expected_tokens() -> Statement:
             "gamma drafts, each kept with chance alpha, independently, up to the first that is not; the LLM "
             "adds one token. "
             "More than i tokens come if the first i drafts were kept: chance alpha^i for i <= gamma.",
-            "E_N is the sum of these chances; the line for E_N (1 - alpha) repeats the first step.",
+            "E_N is the sum of these chances; g is gamma taken as a real number.",
         ),
-        assumed=(definition, below),
+        assumed=(definition,),
         claims=(times, claim, certain, limit),
         steps=(
             step("Sum the chances; times 1 - alpha the sum telescopes.", times, Evaluate()),
-            step("Divide, for alpha < 1: the printed form.", claim, Solve(mean), definition),
+            step("That is E_N (1 - alpha).", scaled, Combine((1 - acceptance, 1)), definition, times),
+            step("Divide, for alpha < 1: the printed form.", claim, Solve(mean), scaled),
             step("At alpha = 1, which the printed form leaves out, the sum is", certain, Evaluate()),
             step("and that is also its limit.", limit, Evaluate()),
         ),
@@ -145,14 +156,19 @@ def speculation_speedup() -> Statement:
 def operations_ratio() -> Statement:
     """Count operations per token."""
     cost = sp.Symbol("chat", nonnegative=True)
-    mean, missing = sp.symbols("E_N m", nonnegative=True)
+    mean = sp.Symbol("E_N", nonnegative=True)
     work = drafts * cost + drafts + 1
     tokens = sp.Symbol("N", positive=True)
     claim = eq(
         at(work / tokens, {tokens: EXPECTED}),
         (1 - acceptance) * (drafts * cost + drafts + 1) / (1 - acceptance ** (drafts + 1)),
     )
-    mean_is = eq(mean, drafts + 1 - missing)
+    powers = sp.IndexedBase("q")
+    count = sp.Symbol("i", integer=True, positive=True)
+    unit = le(power, 1)
+    chances = sp.Sum(powers[count], (count, 1, drafts))
+    summed = le(chances, drafts)
+    mean_is = eq(mean, 1 + chances)
     least = le(mean, drafts + 1)
     number = rounds_to(at((drafts + 1) / EXPECTED, {acceptance: sp.Rational(3, 5), drafts: 2}), "1.53")
     return Statement(
@@ -163,20 +179,23 @@ def operations_ratio() -> Statement:
         status="printed",
         functions=("drafting.operations_ratio",),
         assumptions=(
-            "A draft costs chat LLM tokens; the LLM processes gamma + 1 positions; E_N tokens result. Each "
-            "of the gamma + 1 "
-            "chances in E_N is at most 1: E_N = gamma + 1 - m with m >= 0.",
+            "A draft costs chat LLM tokens; the LLM processes gamma + 1 positions; N = E_N tokens result "
+            "(the "
+            "statement on the tokens of a round). E_N is 1 plus the chances q_i = alpha^i <= 1, i from 1 to "
+            "gamma.",
         ),
-        assumed=(mean_is,),
+        assumed=(unit, mean_is),
         claims=(claim, least, number),
         steps=(
             step("Operations over tokens.", claim, Evaluate()),
+            step("Sum the chances.", summed, SumOver(count, drafts, ((power, powers[count]),)), unit),
             step(
                 "A round never makes more tokens than the LLM processes, so a free draft model saves no "
                 "operations.",
                 least,
-                Combine(),
+                Combine((1, 1)),
                 mean_is,
+                summed,
             ),
             step("alpha = 0.6, two drafts:", number, Numeric()),
         ),
@@ -294,14 +313,12 @@ def continuous_num_drafts() -> Statement:
         numerator.subs(length, put) * sp.exp(shifted) / ratio,
         shifted * sp.exp(1 + log_alpha * (1 / ratio - 1)) - sp.exp(shifted),
     )
+    exponent = log_alpha * (1 / ratio - 1)
+    vanishes = eq(shifted * sp.exp(1 + exponent) - sp.exp(shifted), 0)
+    as_w = eq(-shifted * sp.exp(-shifted), -sp.exp(-exponent) / sp.E)
     lambert = sp.Symbol("W", real=True)
-    equation = eq(lambert * sp.exp(lambert), -sp.exp(-log_alpha * (1 / ratio - 1)) / sp.E)
-    as_w = eq(
-        (shifted * sp.exp(1 + log_alpha * (1 / ratio - 1)) - sp.exp(shifted))
-        * sp.exp(-shifted)
-        * sp.exp(-1 - log_alpha * (1 / ratio - 1)),
-        shifted * sp.exp(-shifted) - sp.exp(-log_alpha * (1 / ratio - 1)) / sp.E,
-    )
+    lambert_is = eq(lambert, -shifted)
+    equation = eq(lambert * sp.exp(lambert), -sp.exp(-exponent) / sp.E)
     back = eq(put.subs(shifted, -lambert), (lambert + 1) / (-log_alpha) - 1 / ratio)
     branch = eq((log_alpha * (length + 1 / ratio) + 1).subs(length, put), shifted)
     less = lt(ratio, 1)
@@ -321,10 +338,12 @@ def continuous_num_drafts() -> Statement:
         assumptions=(
             "kappa = -ln alpha > 0, 0 < L < 1, g real. w = 1 + kappa (g + 1/L) > 1, so g = (w - 1)/kappa - "
             "1/L.",
-            "W(z) solves W exp(W) = z; the branch W_(-1) is the solution below -1.",
+            "At the best g the slope of the speed-up, so the bracket in w, vanishes; W = -w. Lambert's W "
+            "solves "
+            "W exp(W) = z; the branch W_(-1) is the solution below -1.",
         ),
-        assumed=(less, equation),
-        claims=(slope, curve, back, number),
+        assumed=(less, vanishes, lambert_is),
+        claims=(slope, curve, equation, back, number),
         steps=(
             step(
                 "Slope of the speed-up, times the square of the round time (times 1 - alpha).",
@@ -337,7 +356,15 @@ def continuous_num_drafts() -> Statement:
                 Evaluate(),
             ),
             step("Write it in w,", scaled, Evaluate()),
-            step("so that it vanishes where w exp(-w) has this value.", as_w, Evaluate()),
+            step(
+                "so that it vanishes where -w exp(-w) has this value (times exp(-w), divided by the "
+                "exponential "
+                "that is free of w):",
+                as_w,
+                Combine((sp.exp(-shifted) * sp.exp(-1 - exponent),)),
+                vanishes,
+            ),
+            step("W = -w is a value of Lambert's function.", equation, Rename(), as_w, lambert_is),
             step(
                 "The exponent is positive, so the value lies in (0, 1/e) and both branches exist;",
                 positive,
@@ -360,12 +387,11 @@ def sync_tokens_per_round() -> Statement:
     trigger, keep_skip, keep_send = sp.symbols("p a_s a_t", positive=True)
     skip = 1 - trigger
     survive = sp.Symbol("r", positive=True)
-    last = sp.Symbol("m", integer=True, positive=True)
-    j = sp.Symbol("j", integer=True, positive=True)
+    series = geometric(survive, "Draft n is reached, alive, with chance r^(n-1).")
     survive_is = eq(survive, skip * keep_skip)
-    finite = eq(sp.Sum(survive ** (j - 1), (j, 1, last)) * (1 - survive), 1 - survive**last)
     reach = sp.Symbol("A", positive=True)
-    reach_is = eq(reach * (1 - survive), 1)
+    reach_is = eq(reach, series.total)
+    reach_scaled = eq(reach * (1 - survive), 1)
     reach_value = eq(reach, 1 / (1 - survive))
     kept, whole, tokens, bonus, risk = sp.symbols("K F E_N E_bonus R", positive=True)
     kept_is = eq(kept, (skip * keep_skip + trigger * keep_send) * reach)
@@ -393,21 +419,29 @@ def sync_tokens_per_round() -> Statement:
             "survive verification "
             "with chance a_s, the triggering one with a_t. R = (1 - p)(1 - a_s) is CU-HLM's risk at this "
             "trigger.",
-            "Draft j is reached by the verification, alive, with chance r^(j-1), r = (1 - p) a_s; A is the "
-            "sum of these "
-            "chances. K: kept drafts; F: chance that the whole run is kept, the sum of r^(j-1) p a_t.",
+            "Draft n is reached by the verification, alive, with chance r^(n-1), r = (1 - p) a_s; A is the "
+            "sum "
+            "of these chances. K: kept drafts; F: chance that the whole run is kept, the sum of r^(n-1) p "
+            "a_t. "
+            "E_N: tokens of a round; E_bonus: the same with the bonus.",
             "The first rejected draft is replaced by one token; the bonus is the LLM's own token after a run "
             "kept whole.",
         ),
-        assumed=(survive_is, reach_is, kept_is, whole_is, tokens_are, bonus_is, risk_is),
-        claims=(finite, plain, claim, claim_bonus, none),
+        assumed=(
+            survive_is,
+            series.below_one,
+            reach_is,
+            kept_is,
+            whole_is,
+            tokens_are,
+            bonus_is,
+            risk_is,
+        ),
+        claims=(reach_scaled, plain, claim, claim_bonus, none),
         steps=(
-            step(
-                "Chances that draft j is reached, summed up to m; the rest vanishes, so A (1 - r) = 1.",
-                finite,
-                Evaluate(),
-            ),
-            step("Drafts that are reached a round.", reach_value, Solve(reach), reach_is),
+            *series.steps,
+            step("In short,", reach_scaled, Combine((1 - survive, 1)), reach_is, series.value),
+            step("Drafts that are reached a round.", reach_value, Solve(reach), reach_scaled),
             step(
                 "Kept drafts and one replacement unless the run was kept whole: the triggering draft's part "
                 "cancels.",
@@ -447,10 +481,11 @@ def sync_latency() -> Statement:
     """Derive the latency of a token under verify-on-sync."""
     trigger, risk = sp.symbols("p R", positive=True)
     slm, llm, packet = sp.symbols("tau_SLM tau_LLM tau_b", positive=True)
-    run = sp.Symbol("n", positive=True)
-    j, last = sp.symbols("j m", integer=True, positive=True)
-    finite = eq(sp.Sum((1 - trigger) ** (j - 1), (j, 1, last)) * trigger, 1 - (1 - trigger) ** last)
-    run_is = eq(run * trigger, 1)
+    run, waits = sp.symbols("N_d q", positive=True)
+    series = geometric(waits, "Draft n is made with chance q^(n-1), if none before it triggered.")
+    waits_is = eq(trigger, 1 - waits)
+    run_is = eq(run, series.total)
+    run_scaled = eq(run * trigger, 1)
     run_value = eq(run, 1 / trigger)
     duration, tokens, mean = sp.symbols("D E_N T", positive=True)
     lemma = sync_tokens_per_round()
@@ -470,16 +505,25 @@ def sync_latency() -> Statement:
         status="new",
         functions=("drafting.sync_latency_s",),
         assumptions=(
-            "A round drafts a run of n drafts on average (n is the sum of the chances (1 - p)^(j-1) that "
-            "draft j is made), "
-            "sends tau_b for each and runs the LLM once.",
+            "A draft triggers a transmission with chance p; q = 1 - p. A round makes N_d drafts on average, "
+            "sends a packet of tau_b for each and runs the LLM once; R is CU-HLM's risk and E_N the tokens "
+            "of a "
+            "round (lemma). D: mean duration of a round; T: time a token.",
         ),
-        assumed=(run_is, duration_is, mean_is),
+        assumed=(waits_is, series.below_one, run_is, duration_is, mean_is),
         lemmas=(lemma,),
-        claims=(finite, claim, split),
+        claims=(run_scaled, claim, split),
         steps=(
-            step("Run length up to m; the rest vanishes, so n p = 1.", finite, Evaluate()),
-            step("Mean run.", run_value, Solve(run), run_is),
+            *series.steps,
+            step(
+                "So the mean run, times p, is 1.",
+                run_scaled,
+                Combine((run, 1 - waits, 1)),
+                waits_is,
+                run_is,
+                series.value,
+            ),
+            step("Mean run.", run_value, Solve(run), run_scaled),
             step("Duration over tokens.", claim, Evaluate(), mean_is, duration_is, run_value, tokens_are),
             step(
                 "Without risk it is the floor with a scalar more; risk costs whole rounds.", split, Evaluate()

@@ -9,7 +9,7 @@ import sympy as sp
 from derivations.rules import Coefficients, Combine, Evaluate, Orderings, Solve, SumOver
 from derivations.statement import Builder, Statement, at, eq, le, lt, step
 from derivations.verification import bias_bound
-from derivations.vocabulary import pos, size, token, total
+from derivations.vocabulary import over, pos, s, size, token, total, x, xh, y
 
 cost, loss, weight = sp.symbols("tau beta w", nonnegative=True)
 price = sp.Symbol("lambda", positive=True)
@@ -105,6 +105,7 @@ def lagrangian() -> Statement:
     share = sp.Symbol("pi", real=True)
     spends = eq((1 - share) * b_in + share * b_out, budget)
     mixed = eq(share, (budget - b_in) / width)
+    slack = eq(price * (budget - (1 - share) * b_in - share * b_out), 0)
     latency = (1 - share) * t_in + share * t_out
     latency_value = sp.Symbol("T", real=True)
     latency_is = eq(latency_value, latency)
@@ -129,10 +130,16 @@ def lagrangian() -> Statement:
             "with probability pi.",
         ),
         assumed=(slope, spends, latency_is, left, right),
-        claims=(found, mixed, low, high, no_gap, worth),
+        claims=(found, mixed, slack, low, high, no_gap, worth),
         steps=(
             step("Both have the same Lagrangian, so the multiplier is", found, Solve(price), slope),
             step("Spend the budget.", mixed, Solve(share), spends),
+            step(
+                "Complementary slackness: the multiplier times what is left of the budget is 0.",
+                slack,
+                Combine((price,)),
+                spends,
+            ),
             step("The probability is not negative", low, Combine((1 / width,)), left),
             step("and not above 1.", high, Combine((1 / width,)), right),
             step(
@@ -295,13 +302,15 @@ def separable_counterexample() -> Statement:
 def sound_accounting() -> Statement:
     """State the accounting that is a bound."""
     lemma = bias_bound()
-    skips = sp.Symbol("s", nonnegative=True)
-    a, b = sp.symbols("x y", positive=True)
-    all_kept = eq(at(pos(a * skips - b), {skips: 1}), at(skips * pos(a - b), {skips: 1}))
-    tv, risk = sp.symbols("TV R", nonnegative=True)
-    may_send = sp.Symbol("z", nonnegative=True)
-    charged = eq(at(risk + tv * may_send, {may_send: 1}), risk + tv)
-    nothing = eq(at(risk + tv * may_send, {may_send: 0}), risk)
+    (bound,) = lemma.claims
+    tv, risk = sp.symbols("TV_k R", nonnegative=True)
+    risk_is = eq(risk, over(s * pos(x - y)))
+    tv_is = eq(tv, over(pos(x - xh)))
+    sends = le(bound.lhs, risk + tv)
+    kept = sp.Symbol("R_1", nonnegative=True)
+    kept_is = eq(kept, over(pos(x - y)))
+    output = eq(at(x * s + x * (1 - s) * sp.Min(1, y / xh), {s: 1}), x)
+    never = eq(over(pos(x - y)), kept)
     return Statement(
         name="optimise.sound_accounting",
         title="Bias that is charged to a context",
@@ -310,19 +319,26 @@ def sound_accounting() -> Statement:
         status="departs",
         functions=("optimise.actions", "optimise.operating_point"),
         assumptions=(
-            "z is 1 where the context may transmit, else 0; the charge is R + TV_k z, with R the sum of x s "
-            "beta.",
+            "As in the lemma; R is the risk of the skip rule in this context, TV_k = TV(x, xhat).",
+            "A context that may transmit is charged R + TV_k, one that never does (s = 1 for every token) "
+            "its "
+            "risk R_1 alone.",
         ),
+        assumed=(risk_is, tv_is, kept_is),
         lemmas=(lemma,),
-        claims=(all_kept, charged, nothing),
+        claims=(sends, never),
         steps=(
             step(
-                "Where nothing is ever sent the output is x, and its bias is the risk, token by token.",
-                all_kept,
-                Evaluate(),
+                "Where something may be sent, the bias is at most the charge: the lemma, with its sums "
+                "named.",
+                sends,
+                Combine((1, 1, 1), sums=True),
+                bound,
+                risk_is,
+                tv_is,
             ),
-            step("There the charge is", nothing, Evaluate()),
-            step("Elsewhere it is the bound of the lemma.", charged, Evaluate()),
+            step("Where nothing is ever sent, the output is x, token by token,", output, Evaluate()),
+            step("and its bias, the sum of (x - y)_+, is the risk itself.", never, Combine((-1,)), kept_is),
         ),
         departs="Replaces the bias of THEORY §12 by E[risk + TV_k 1{P_tx > 0}]; latency is E[P_tx (tau_up(k) "
         "+ tau_LLM)].",
@@ -337,7 +353,10 @@ def operating_point() -> Statement:
     turn = eq(mu, saved / more)
     chance = sp.Symbol("P", positive=True)
     rate = eq(chance * saved / more, chance * mu)
-    stricter = lt(sp.Derivative(saved / (more + mu), mu), 0)
+    next_saved, next_more = sp.symbols("d_tau2 d_TV2", positive=True)
+    convex = le(next_saved * more, saved * next_more)
+    cleared = le((saved + next_saved) * more, saved * (more + next_more))
+    stricter = le((saved + next_saved) / (more + next_more), saved / more)
     return Statement(
         name="optimise.operating_point",
         title="Sizes that a device can choose by itself",
@@ -348,10 +367,13 @@ def operating_point() -> Statement:
         assumptions=(
             "In one context, the smaller size takes tau_1 and loses TV_2 + d_TV, the larger tau_1 + d_tau "
             "and TV_2; the device "
-            "takes the least tau + mu TV.",
+            "takes the least tau + mu TV, and transmits with chance P.",
+            "d_tau2 and d_TV2 are saved and lost by the next smaller size; on the lower hull d_tau2/d_TV2 "
+            "is at "
+            "most d_tau/d_TV.",
         ),
-        assumed=(equal,),
-        claims=(turn,),
+        assumed=(equal, convex),
+        claims=(turn, rate, stricter),
         steps=(
             step("The sizes change places at", turn, Solve(mu), equal),
             step(
@@ -360,10 +382,14 @@ def operating_point() -> Statement:
                 Combine((chance,)),
                 turn,
             ),
+            step("Two sizes at once,", cleared, Combine((1,)), convex),
             step(
-                "taking the highest first is the greedy rule, and each further unit saves less.",
+                "never save more per unit of bias than the first alone: taking the highest first is the "
+                "greedy "
+                "rule.",
                 stricter,
-                Evaluate(),
+                Combine((1 / (more * (more + next_more)),)),
+                cleared,
             ),
         ),
     )

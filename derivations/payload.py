@@ -6,7 +6,8 @@
 
 import sympy as sp
 
-from derivations.rules import Coefficients, Combine, Evaluate, Numeric, Orderings
+from derivations.rules import Coefficients, Combine, Evaluate, Numeric, Orderings, Solve
+from derivations.series import geometric
 from derivations.statement import Builder, Statement, Step, at, eq, le, lt, rounds_to
 
 vocab, kept = sp.symbols("V k", integer=True, positive=True)
@@ -30,12 +31,14 @@ def printed() -> Statement:
         B(k) with the three numbers of the literature.
     """
     total = sp.Symbol("B", positive=True)
-    definition = eq(total, _printed(kept, vocab, prob_bits))
+    entry = sp.Symbol("i", integer=True, positive=True)
+    sent = eq(total, sp.Sum(prob_bits + sp.ceiling(sp.log(vocab, 2)), (entry, 1, kept)))
+    formula = _printed(kept, vocab, prob_bits)
+    summed = eq(total, formula)
     bits = sp.Symbol("j", integer=True, positive=True)
     index = eq(at(sp.ceiling(sp.log(vocab, 2)), {vocab: published_vocab}), 15)
     below = lt(at(2**bits, {bits: 14}), published_vocab)
     above = le(published_vocab, at(2**bits, {bits: 15}))
-    formula = _printed(kept, vocab, prob_bits)
     full = eq(at(formula, {kept: published_vocab, vocab: published_vocab, prob_bits: CU_PROB_BITS}), 736000)
     byte = eq(at(total / 8, {total: 736000}), 92000)
     short = eq(at(formula, {kept: 30, vocab: published_vocab, prob_bits: CU_PROB_BITS}), 690)
@@ -49,11 +52,14 @@ def printed() -> Statement:
         status="printed",
         functions=("payload.printed_bit",),
         assumptions=(
-            "Every kept entry carries its probability and its index: B = k (b_prob + ceil(log2 V)).",
+            "Each of the k kept entries carries its probability, b_prob bits, and its index, ceil(log2 V) "
+            "bits "
+            "(enough for V tokens: j = ceil(log2 V) is the least j with 2^j >= V).",
         ),
-        assumed=(definition,),
-        claims=(full, byte, short, short_byte, share),
+        assumed=(sent,),
+        claims=(summed, full, byte, short, short_byte, share),
         steps=(
+            Step(text="Add up the entries.", claim=summed, rule=Evaluate(), uses=(sent,)),
             Step(text="32000 tokens need more than 14 bits,", claim=below, rule=Numeric()),
             Step(text="and no more than 15.", claim=above, rule=Numeric()),
             Step(text="So an index has 15 bits.", claim=index, rule=Numeric()),
@@ -86,7 +92,11 @@ def dense() -> Statement:
         source="here",
         status="new",
         functions=("payload.dense_bit",),
-        assumptions=("All V probabilities in order need no index: V b_prob bits.",),
+        assumptions=(
+            "All V probabilities in order need no index: V b_prob bits. The printed codec adds b_index "
+            "bits to "
+            "each of k entries.",
+        ),
         claims=(turn, slope, published),
         steps=(
             Step(text="Printed minus dense vanishes at this k,", claim=turn, rule=Evaluate()),
@@ -125,7 +135,8 @@ def enumerative() -> Statement:
         status="new",
         functions=("payload.enumerative_bit",),
         assumptions=(
-            "The kept set is one of C(V, k) sets, so ceil(log2 C(V, k)) bits name it; V >= n + 1, k = n + 1.",
+            "The kept set is one of C(V, k) sets, so ceil(log2 C(V, k)) bits name it. k = n + 1 and "
+            "V = n + 1 + m, with n, m >= 0.",
         ),
         claims=(small, rounded),
         steps=(
@@ -165,7 +176,9 @@ def best() -> Statement:
         source="here",
         status="new",
         functions=("payload.distribution_bit",),
-        assumptions=("Two bits that name the codec are not charged.",),
+        assumptions=(
+            "B_1, B_2, B_3: bits of the three codecs; two bits that name the codec are not charged.",
+        ),
         claims=(least, grows),
         steps=(
             Step(text="The minimum is at most each.", claim=least, rule=Orderings((one, two, three))),
@@ -187,9 +200,8 @@ def index_only() -> Statement:
         The bits of one index.
     """
     power = sp.Symbol("j", integer=True, nonnegative=True)
-    extra = sp.Symbol("e", integer=True, nonnegative=True)
     enough = eq(sp.ceiling(sp.log(2**power, 2)), power)
-    fits = le(2**power + 1 + extra - 2 ** (power + 1), extra)
+    fits = le(2**power + 1, 2 ** (power + 1))
     llama = eq(at(sp.ceiling(sp.log(vocab, 2)), {vocab: published_vocab}), 15)
     smollm = eq(at(sp.ceiling(sp.log(vocab, 2)), {vocab: 49152}), 16)
     return Statement(
@@ -199,15 +211,14 @@ def index_only() -> Statement:
         source="textbook",
         status="printed",
         functions=("payload.index_only_bit",),
-        assumptions=("j bits name at most 2^j tokens; fixed length.",),
+        assumptions=("An index has a fixed length; j bits name at most 2^j of the V tokens.",),
         claims=(enough, llama, smollm),
         steps=(
             Step(text="A power of two needs its exponent,", claim=enough, rule=Evaluate()),
             Step(
-                text="one token more needs a longer index: 2^j < 2^j + 1 <= 2^(j+1).",
+                text="one token more does not fit j bits, and fits j + 1.",
                 claim=fits,
-                rule=Combine(),
-                uses=(),
+                rule=Evaluate(),
             ),
             Step(text="32000 tokens:", claim=llama, rule=Numeric()),
             Step(text="49152 tokens:", claim=smollm, rule=Numeric()),
@@ -227,7 +238,11 @@ def resync() -> Statement:
     count = sp.Symbol("j", integer=True, positive=True)
     last = sp.Symbol("n", integer=True, positive=True)
     run = eq(sp.Sum(index_bits, (count, 1, last)), last * index_bits)
-    mean = eq(sp.summation(skip**count, (count, 1, last)) * (1 - skip), skip - skip ** (last + 1))
+    series = geometric(skip, "The run has at least n tokens with chance s^n = s s^(n-1).")
+    length = sp.Symbol("ell", positive=True)
+    length_is = eq(length, skip * series.total)
+    balance = eq(length * (1 - skip), skip)
+    mean = eq(length, skip / (1 - skip))
     return Statement(
         name="payload.resync",
         title="Re-synchronisation",
@@ -236,18 +251,22 @@ def resync() -> Statement:
         status="new",
         functions=("payload.resync_bit",),
         assumptions=(
-            "A run of skipped tokens is sent as indices with the next transmission; CU neglects it.",
+            "A run of n skipped tokens is sent as n indices of b_index bits with the next transmission; CU "
+            "neglects it.",
+            "For the mean run ell: each token is skipped with chance s < 1, independently.",
         ),
+        assumed=(series.below_one, length_is),
         claims=(run, mean),
         steps=(
             Step(text="One index a skipped token.", claim=run, rule=Evaluate()),
+            *series.steps,
             Step(
-                text="If each token is skipped with chance s, the run is at least j long with chance s^j; "
-                "summed up to n, "
-                "times 1 - s. As n grows the mean run tends to s / (1 - s).",
-                claim=mean,
-                rule=Evaluate(),
+                text="times s, the mean run:",
+                claim=balance,
+                rule=Combine((1 - skip, skip)),
+                uses=(length_is, series.value),
             ),
+            Step(text="Solve.", claim=mean, rule=Solve(length), uses=(balance,)),
         ),
     )
 
@@ -276,7 +295,10 @@ def compression() -> Statement:
         source="CU, arXiv:2505.11788v1, abstract",
         status="printed",
         functions=("payload.compression",),
-        assumptions=("Compression is 1 - B(k)/B(V) under the printed codec.",),
+        assumptions=(
+            "Compression c is 1 - B_k/B_V: bits of k entries over bits of all V, each of b_prob + b_index "
+            "bits.",
+        ),
         claims=(ratio, published, offline),
         steps=(
             Step(text="Bits an entry cancel.", claim=ratio, rule=Evaluate()),

@@ -606,16 +606,70 @@ class Linear:
         if not isinstance(claim, sp.Eq):
             return False
         gap = (claim.lhs - claim.rhs) - sum((r.lhs - r.rhs for r in given), sp.S.Zero)
+        return is_zero(_linear_integrals(gap))
 
-        def split(integral: sp.Integral) -> sp.Expr:
-            variables = [limit[0] for limit in integral.limits]
-            pieces = []
-            for term in sp.Add.make_args(sp.expand(integral.function)):
-                outside, inside = term.as_independent(*variables, as_Add=False)
-                pieces.append(outside * sp.Integral(inside, *integral.limits))
-            return sp.Add(*pieces)
 
-        return is_zero(sp.expand(gap.replace(lambda e: isinstance(e, sp.Integral), split)))
+def _linear_integrals(expression: sp.Expr) -> sp.Expr:
+    """Write integrals as linear combinations of integrals that cannot be split further."""
+
+    def split(integral: sp.Integral) -> sp.Expr:
+        variables = [limit[0] for limit in integral.limits]
+        pieces = []
+        for term in sp.Add.make_args(sp.expand(integral.function)):
+            outside, inside = term.as_independent(*variables, as_Add=False)
+            pieces.append(outside * sp.Integral(inside, *integral.limits))
+        return sp.Add(*pieces)
+
+    return sp.expand(expression.replace(lambda e: isinstance(e, sp.Integral), split))
+
+
+@dataclass(frozen=True, slots=True)
+class IntegrateOver:
+    """Integrate a relation that holds at every point of an interval."""
+
+    variable: sp.Symbol
+    low: Any
+    high: Any
+    label: str = "integrate both sides"
+
+    def proves(self, claim: Relational, given: Given) -> bool:
+        """Decide the claim from the relation at a point; an inequality also needs ``low < high``."""
+        pointwise, *order = given
+        if type(pointwise) is not type(claim):
+            return False
+        ends = (sp.sympify(self.low), sp.sympify(self.high))
+        if self.variable.is_nonnegative and not all(end.is_extended_nonnegative for end in ends):
+            return False  # the relation is known only where the variable's own sign holds
+        if _ordered(claim) and order != [sp.Lt(self.low, self.high, evaluate=False)]:
+            return False
+        limits = (self.variable, self.low, self.high)
+        return all(
+            is_zero(_linear_integrals(mine - sp.Integral(theirs, limits)))
+            for mine, theirs in ((claim.lhs, pointwise.lhs), (claim.rhs, pointwise.rhs))
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """Let the number of terms of a sum grow without end."""
+
+    label: str = "let the number of terms grow"
+
+    def proves(self, claim: Relational, given: Given) -> bool:
+        """Decide ``c Sum(f, (n, a, oo)) = L`` from ``c Sum(f, (n, a, m)) = g(m)`` and ``lim g = L``."""
+        partial, end = given
+        sums = list(partial.lhs.atoms(sp.Sum))
+        if not all(isinstance(r, sp.Eq) for r in (claim, partial, end)) or len(sums) != 1:
+            return False
+        (finite,) = sums
+        index, low, last = finite.limits[0]
+        if len(finite.limits) != 1 or not isinstance(end.lhs, sp.Limit):
+            return False
+        function, variable, point, _ = end.lhs.args
+        if variable != last or point != sp.oo or not is_zero(function - partial.rhs):
+            return False
+        endless = partial.lhs.xreplace({finite: sp.Sum(finite.function, (index, low, sp.oo))})
+        return not endless.has(last) and claim.lhs == endless and claim.rhs == end.rhs
 
 
 @dataclass(frozen=True, slots=True)
@@ -657,7 +711,7 @@ class Monotone:
         function, variable, point, side = start.lhs.args
         if variable != self.variable or str(side) != "+" or not _ordered(claim) or not _ordered(slope):
             return False
-        if not _covers(self.variable, point):
+        if not _starts_at(self.variable, point):
             return False
         strict = isinstance(slope, sp.StrictLessThan | sp.StrictGreaterThan)
         if isinstance(claim, sp.StrictLessThan | sp.StrictGreaterThan) and not strict:
@@ -672,8 +726,8 @@ class Monotone:
         return False
 
 
-def _covers(variable: sp.Symbol, point: sp.Basic) -> bool:
-    """Whether the variable's own sign keeps it right of the point."""
+def _starts_at(variable: sp.Symbol, point: sp.Basic) -> bool:
+    """Whether the values that the variable's own sign allows begin at the point."""
     return bool(point == 0 and variable.is_nonnegative) or bool(point == -sp.oo and variable.is_real)
 
 

@@ -8,7 +8,7 @@ import sympy as sp
 
 from derivations.rules import Combine, Evaluate, Numeric, Orderings, SumOver
 from derivations.statement import Builder, Statement, at, eq, le, lt, step
-from derivations.verification import distance, output_law, residual, total_variation
+from derivations.verification import distance, output_law, total_variation
 from derivations.vocabulary import over, pos, summing, token, x, y
 
 
@@ -39,8 +39,10 @@ def rand_hlm() -> Statement:
 
 def downlink_resampling() -> Statement:
     """Show that DSSD puts out the law of speculative sampling with scalars on the uplink."""
-    exact, rest = output_law(), residual()
+    exact = output_law()
+    refused, distance = sp.symbols("P_rej T", positive=True)
     accept_known = eq(sp.Min(1, y / x), sp.Min(x, y) / x)
+    claim = eq(x * (sp.Min(x, y) / x) + refused * pos(y - x) / distance, y)
     return Statement(
         name="schemes.downlink_resampling",
         title="Index and one probability up, a distribution down",
@@ -49,19 +51,24 @@ def downlink_resampling() -> Statement:
         status="printed",
         functions=("schemes.evaluate",),
         assumptions=(
-            "The server needs d, x_d and its own y to accept; after a rejection it sends y, and the device, "
-            "which has x, draws "
-            "from the residual.",
+            "The server has d, x_d and its own y, enough for the test; after a rejection, of chance P_rej, "
+            "it "
+            "sends y, and the device, which has x, draws from the residual (y - x)_+ / T, T = TV(x, y).",
         ),
-        lemmas=(exact, rest),
-        claims=(accept_known,),
+        lemmas=(exact,),
+        claims=(claim,),
         steps=(
             step(
-                "The test uses x and y at the draft only; the residual is drawn where both laws are known. "
-                "The output law is "
-                "that of the lemma: no bias.",
+                "The test, which uses x and y at the draft only, in two forms.",
                 accept_known,
                 Orderings((x, y)),
+            ),
+            step(
+                "The output has the law of the lemma: no bias.",
+                claim,
+                Combine((x, 1)),
+                accept_known,
+                exact.claims[0],
             ),
         ),
         glue="Who draws does not change the law of what is drawn.",
@@ -155,7 +162,8 @@ def lattice() -> Statement:
 
 def conformal_dropped_mass() -> Statement:
     """Bound the mean mass that C-SQS drops."""
-    start, end, target = sp.symbols("b_1 b_end alpha", real=True)
+    start, end = sp.symbols("b_1 b_end", real=True)
+    target = sp.Symbol("alpha", nonnegative=True)
     rate = sp.Symbol("eta", positive=True)
     rounds = sp.Symbol("T", integer=True, positive=True)
     D = sp.IndexedBase("d")
@@ -173,6 +181,12 @@ def conformal_dropped_mass() -> Statement:
     ends = eq(sp.Sum(B[token], (token, 1, rounds)) - sp.Sum(B[token + 1], (token, 1, rounds)), start - end)
     total_drop = eq(rate * dropped, start - end + rounds * rate * target)
     low = le(-rate * (1 - target), end)
+    most = le(mass, 1)
+    above = sp.Symbol("b_plus", nonnegative=True)
+    update_above = eq(then, above - rate * (mass - target))
+    falls = le(-rate * (1 - target), then)
+    update_below = eq(then, now + rate * target)
+    rises = le(now, then)
     claim = le(dropped / rounds, target + (start + rate * (1 - target)) / (rate * rounds))
     return Statement(
         name="schemes.conformal_dropped_mass",
@@ -184,14 +198,21 @@ def conformal_dropped_mass() -> Statement:
         assumptions=(
             "b_next = b_n - eta (d - alpha), d in [0, 1] the mass below the threshold b_n; 0 <= alpha <= 1; "
             "T tokens.",
-            "A threshold of at most 0 drops nothing and so rises; from above 0 it falls by at most eta (1 - "
-            "alpha). Hence, "
-            "started at b_1 >= -eta (1 - alpha), it stays at or above -eta (1 - alpha).",
-            "The difference of the two shifted sums is first minus last threshold (telescoping).",
+            "b_plus is a threshold that is not negative; a threshold of at most 0 drops nothing (d = 0).",
+            "b_1 >= -eta (1 - alpha), and so the last threshold b_end is too, by the first two steps and "
+            "induction. The difference of the two shifted sums is b_1 - b_end (telescoping).",
         ),
-        assumed=(update, low, ends),
-        claims=(total_drop, claim),
+        assumed=(update, most, update_above, update_below, low, ends),
+        claims=(falls, rises, total_drop, claim),
         steps=(
+            step(
+                "From above 0 the threshold falls by at most eta (1 - alpha),",
+                falls,
+                Combine((1, rate)),
+                update_above,
+                most,
+            ),
+            step("from below it rises.", rises, Combine(), update_below),
             step("One token's update, rearranged.", line, Combine((1,)), update),
             step(
                 "Sum over the tokens.",

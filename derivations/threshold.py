@@ -9,6 +9,7 @@ import sympy as sp
 from derivations.rules import (
     Combine,
     Evaluate,
+    IntegrateOver,
     Linear,
     Numeric,
     Orderings,
@@ -195,18 +196,21 @@ def risk_beta() -> Statement:
         status="new",
         functions=("threshold.risk_beta", "threshold.risk_budget_beta"),
         assumptions=(
-            "u ~ Beta(alpha, beta') with density f; f_1 is the density of Beta(alpha + 1, beta'); mu = "
-            "alpha/(alpha + beta').",
+            "u ~ Beta(alpha, betaprime) with density f; f_1 is the density of Beta(alpha + 1, betaprime); "
+            "mu = "
+            "alpha/(alpha + betaprime). The line a u + b leaves 0 at u_0 and is skipped up to the "
+            "threshold t.",
             "Integrals of the densities are differences of the regularised incomplete beta function; where "
             "the line reaches 1 "
             "before t, the integral stops there and the rest of the mass is added.",
         ),
-        assumed=(shift, moved),
+        assumed=(shift,),
         claims=(raised, claim),
         steps=(
             step("A factor u raises the first parameter by one and leaves the mean.", raised, Evaluate()),
             step("Split the risk.", parted, Linear()),
-            step("Insert the raised density.", claim, Combine((1, slope)), parted, moved),
+            step("In short u f = mu f_1, at every u; integrate.", moved, IntegrateOver(u, low, high), shift),
+            step("Insert.", claim, Combine((1, slope)), parted, moved),
             step("For instance for Beta(2, 3), where all integrals are polynomials.", instance, Evaluate()),
         ),
     )

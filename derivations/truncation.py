@@ -15,11 +15,12 @@ from derivations.rules import (
     Numeric,
     Orderings,
     Rename,
+    SameSum,
     Substitute,
     SumOver,
 )
 from derivations.statement import Builder, Statement, at, eq, le, lt, rounds_to, step
-from derivations.verification import data_processing, output_law, risk_is_bias
+from derivations.verification import data_processing, output_law
 from derivations.vocabulary import X, Y, other, over, pos, size, summing, token, total, x, xh, y
 
 tail, kept = sp.symbols("n k", integer=True, positive=True)
@@ -119,21 +120,25 @@ def truncation_tv() -> Statement:
 
 def exact_rule() -> Statement:
     """Show that the output's bias is at most TV_k by data processing."""
-    processing, exact, risk = data_processing(), output_law(), risk_is_bias()
-    D, Q, QH = sp.IndexedBase("D"), sp.IndexedBase("q"), sp.IndexedBase("qhat")
-    q, qh = sp.symbols("q qhat", positive=True)
-    moved = eq(Q[other], D[other] + Y[other])
+    processing = data_processing()
+    K, D, Q, QH, QS = (sp.IndexedBase(name) for name in ("K", "D", "q", "qhat", "q_s"))
+    kernel = K[other, token]
+    d_is = eq(D[other], over(kernel * (x - xh)))
+    to_llm, to_output = eq(over(kernel * xh), Y[other]), eq(over(kernel * x), Q[other])
+    to_risky, to_skipping = eq(over(kernel * xh), QH[other]), eq(over(kernel * x), QS[other])
+    image = eq(over(kernel * (x - xh)), Q[other] - Y[other])
+    image_skips = eq(over(kernel * (x - xh)), QS[other] - QH[other])
+    moved, moved_skips = eq(Q[other], D[other] + Y[other]), eq(QS[other], D[other] + QH[other])
     claim = le(total(sp.Abs(Q[other] - Y[other]), other), over(sp.Abs(x - xh)))
+    from_kernel = le(total(sp.Abs(QS[other] - QH[other]), other), over(sp.Abs(x - xh)))
+    q, qh = sp.symbols("q qhat", positive=True)
     line = le(sp.Abs(q - y), sp.Abs(q - qh) + sp.Abs(qh - y))
-    put = (*((s, v) for s, v in ((y, Y[token]), (q, Q[token]), (qh, QH[token]))),)
-    split = le(
-        total(sp.Abs(Q[token] - Y[token])),
-        total(sp.Abs(Q[token] - QH[token])) + total(sp.Abs(QH[token] - Y[token])),
-    )
+    put = ((y, Y[other]), (q, QS[other]), (qh, QH[other]))
+    away = total(sp.Abs(QH[other] - Y[other]), other)
+    split = le(total(sp.Abs(QS[other] - Y[other]), other), total(sp.Abs(QS[other] - QH[other]), other) + away)
     bound = sp.Symbol("rhohat", nonnegative=True)
-    from_kernel = le(total(sp.Abs(Q[token] - QH[token])), over(sp.Abs(x - xh)))
-    from_risk = eq(total(sp.Abs(QH[token] - Y[token])), 2 * bound)
-    with_skips = le(total(sp.Abs(Q[token] - Y[token])) / 2, bound + over(sp.Abs(x - xh)) / 2)
+    from_risk = eq(away, 2 * bound)
+    with_skips = le(total(sp.Abs(QS[other] - Y[other]), other) / 2, bound + over(sp.Abs(x - xh)) / 2)
     return Statement(
         name="truncation.exact_rule",
         title="The exact rule: bias is at most TV_k",
@@ -142,21 +147,32 @@ def exact_rule() -> Statement:
         status="new",
         functions=("truncation.exact_k",),
         assumptions=(
-            "Draft to output is one Markov kernel, the same for drafts from x and from xhat; k depends on "
-            "the context only.",
-            "By exactness (lemma) the kernel turns xhat into y, so it turns x into q with q - y = D, the "
-            "image of x - xhat.",
-            "With skipping the kernel turns xhat into qhat, whose TV from y is its rejection risk rhohat "
-            "(lemma), and "
-            "x into q; the image of x - xhat is then q - qhat.",
+            "On V tokens, draft to output is one Markov kernel K, the same for drafts from x and from xhat: "
+            "k depends on the context only. D is the image of x - xhat.",
+            "Without skipping, the kernel turns xhat into y (verification is exact: verification.output_law) "
+            "and x into q.",
+            "With skipping, it turns xhat into qhat, whose total variation from y is the rejection risk "
+            "rhohat "
+            "of drafts from xhat (verification.risk_is_bias), and x into q_s.",
         ),
-        assumed=(moved, from_kernel, from_risk),
-        lemmas=(processing, exact, risk),
+        assumed=(d_is, to_llm, to_output, to_risky, to_skipping, from_risk),
+        lemmas=(processing,),
         claims=(claim, with_skips),
         steps=(
-            step("Data processing, with the output named.", claim, Rename(), processing.claims[0], moved),
-            step("With skipping: the triangle inequality, one token,", line, Orderings((q, qh, y))),
-            step("and summed.", split, SumOver(token, size, put), line),
+            step(
+                "The image of a difference is the difference of the images.",
+                image,
+                SameSum(),
+                to_llm,
+                to_output,
+            ),
+            step("In short,", moved, Combine(), d_is, image),
+            step("Data processing (lemma) with that name.", claim, Rename(), processing.claims[0], moved),
+            step("With skipping, likewise,", image_skips, SameSum(), to_risky, to_skipping),
+            step("in short", moved_skips, Combine(), d_is, image_skips),
+            step("and, by data processing,", from_kernel, Rename(), processing.claims[0], moved_skips),
+            step("The triangle inequality, one token,", line, Orderings((q, qh, y))),
+            step("and summed.", split, SumOver(other, size, put), line),
             step(
                 "The first part is data processing, the second the risk against xhat.",
                 with_skips,
@@ -279,6 +295,8 @@ def resampling_counterexample() -> Statement:
     cost = eq(at(half_l1(list(x_small), list(hat_small)), numbers), sp.Rational(1, 20))
     printed = printed_bound()
     moved = sp.Symbol("TV_k", positive=True)
+    upper = printed.claims[1]
+    any_draft = le(moved * upper.lhs, moved * upper.rhs)
     most = at(2 * moved / _softplus(-1), {moved: sp.Rational(1, 20)})
     largest = rounds_to(most, "0.319")
     claim = lt(most, 1)
@@ -291,7 +309,8 @@ def resampling_counterexample() -> Statement:
         functions=("truncation.printed_bound",),
         assumptions=(
             "Three tokens, x = (1/2, 3/10, 1/5), k = 1, so xhat = (1/2, 1/4, 1/4); y = (1/2, 14/50, 11/50).",
-            "r and rhat are the normalised positive parts of y - x and y - xhat.",
+            "r and rhat are the normalised positive parts of y - x and y - xhat, which the server draws from "
+            "after a rejection. U(k) with x_o = 1 - x_d and beta as in the lemma.",
         ),
         lemmas=(printed,),
         claims=(apart, claim),
@@ -302,7 +321,13 @@ def resampling_counterexample() -> Statement:
             step("and never the third.", rebuilt_residuals[1], Evaluate()),
             step("The two are as far apart as can be.", apart, Evaluate()),
             step("Truncation moved little:", cost, Evaluate()),
-            step("U(1), for any draft and any rejection probability, is at most", largest, Numeric()),
+            step(
+                "U(1), for any draft and any rejection probability, is bounded (lemma):",
+                any_draft,
+                Combine((moved,)),
+                upper,
+            ),
+            step("here at most", largest, Numeric()),
             step("far below the total variation it is read as bounding.", claim, Numeric()),
         ),
         glue="The share of random trials in which this happens depends on how they are drawn; it is "
@@ -396,12 +421,11 @@ def resampling_tv_bound() -> Statement:
 def drop_tail() -> Statement:
     """Show that drafting from what is left is exact."""
     exact = output_law()
-    distance = sp.Symbol("T", positive=True)
+    distance, refused = sp.symbols("T P_rej", positive=True)
     mass = sp.Symbol("s_k", positive=True)
-    dropped = eq(at(x * sp.Min(1, y / mass) + distance * pos(y - x) / distance, {x: 0}), y)
-    inside = eq((x / mass) * sp.Min(1, y / (x / mass)) + distance * pos(y - x / mass) / distance, y)
-    scaled = sp.Symbol("xtilde", positive=True)
-    general = eq(scaled * sp.Min(1, y / scaled) + distance * pos(y - scaled) / distance, y)
+    refused_is = eq(refused, distance)
+    dropped = eq(at(x * sp.Min(1, y / mass) + refused * pos(y - x) / distance, {x: 0}), y)
+    inside = eq((x / mass) * sp.Min(1, y / (x / mass)) + refused * pos(y - x / mass) / distance, y)
     return Statement(
         name="truncation.drop_tail",
         title="Draft from what is left: no bias for any k",
@@ -410,10 +434,12 @@ def drop_tail() -> Statement:
         status="printed",
         functions=("truncation.drop_tail",),
         assumptions=(
-            "d ~ xtilde = x/s_k on the k largest entries, 0 elsewhere; the server verifies with xtilde; T = "
-            "TV(xtilde, y) is "
-            "the chance of a rejection (lemma).",
+            "d ~ xtilde = x/s_k on the k largest entries, 0 elsewhere, with s_k their mass; the server "
+            "verifies "
+            "with xtilde; P_rej, the chance of a rejection, is T = TV(xtilde, y) (verification."
+            "rejection_probability).",
         ),
+        assumed=(refused_is,),
         lemmas=(exact,),
         claims=(dropped, inside),
         steps=(
@@ -421,9 +447,14 @@ def drop_tail() -> Statement:
                 "A token that was dropped is never drafted, and comes back through the residual.",
                 dropped,
                 Evaluate(),
+                refused_is,
             ),
-            step("A kept one, whatever its new probability:", general, Orderings((y, scaled))),
-            step("in particular the renormalised one.", inside, Substitute(((scaled, x / mass),)), general),
+            step(
+                "A kept one has law y whatever its probability (lemma), so also the renormalised one.",
+                inside,
+                Substitute(((x, x / mass),)),
+                exact.claims[0],
+            ),
         ),
     )
 
@@ -433,7 +464,6 @@ def quantisation_tv_bound() -> Statement:
     entries, rounded = sp.symbols("n R", positive=True)
     high, low = sp.symbols("h l", nonnegative=True)
     levels = sp.Symbol("ell", positive=True)
-    fewer = le(rounded, entries)
     whole = eq(high + low, rounded)
     ranked = le(rounded * low, (entries - rounded) * high)
     share = le(rounded**2 / entries, high)
@@ -458,7 +488,7 @@ def quantisation_tv_bound() -> Statement:
             "Every remainder rounded up is at least every one rounded down, so their means are ordered: h/R "
             ">= l/(n - R).",
         ),
-        assumed=(fewer, whole, ranked, cost_is),
+        assumed=(whole, ranked, cost_is),
         claims=(claim,),
         steps=(
             step(

@@ -6,8 +6,9 @@
 
 import sympy as sp
 
-from derivations.rules import Combine, Evaluate, Linear, Numeric, Rename, Solve
+from derivations.rules import Combine, Evaluate, Linear, Numeric, Rename, Solve, SumOver
 from derivations.statement import Builder, Statement, Step, at, eq
+from derivations.vocabulary import size, token, total
 
 theta, top = sp.symbols("theta theta_max", positive=True)
 samples = sp.Symbol("M", integer=True, positive=True)
@@ -54,7 +55,10 @@ def mean_uncertainty() -> Statement:
             "theta is uniform on (0, theta_max]; given theta, a sample d_m has law softmax(z/theta), "
             "independent of the "
             "draft d; pi_d(theta) is that softmax at d.",
-            "ubar is the chance that a sample differs from d, given the logits z and d.",
+            "ubar is the chance that a sample differs from d, given the logits z and d. z_1, z_2, z_3 are "
+            "logits "
+            "of three tokens of which the first is d, c a shift of all logits, g_1 and g_2 the gaps below a "
+            "largest logit, V the number of equal logits.",
         ),
         assumed=(definition,),
         claims=(claim,),
@@ -92,7 +96,13 @@ def disagreement_count_pmf() -> Statement:
     chance = sp.Symbol("ubar", positive=True)
     one = 1 - chance + chance * mark
     generating = one**samples
-    step = eq(generating * one, one ** (samples + 1))
+
+    def pmf(number: sp.Expr, heads: sp.Expr) -> sp.Expr:
+        return sp.binomial(number, heads) * chance**heads * (1 - chance) ** (number - heads)
+
+    some = sp.Symbol("n", integer=True, positive=True)
+    step = eq((1 - chance) * pmf(samples, some) + chance * pmf(samples, some - 1), pmf(samples + 1, some))
+    start = eq(at(pmf(samples, some), {samples: 1, some: 1}), chance)
     mean_count = eq(sp.Subs(sp.Derivative(generating, mark), mark, 1), samples * chance)
     factorial_moment = eq(
         sp.Subs(sp.Derivative(generating, mark, mark), mark, 1), samples * (samples - 1) * chance**2
@@ -128,20 +138,25 @@ def disagreement_count_pmf() -> Statement:
             "Given (z, d) the pairs (theta_m, d_m) are independent and alike, so the M indicators are "
             "independent, each 1 "
             "with chance ubar.",
-            "The generating function of a sum of independent counts is the product of theirs; E_u and E_u2 "
-            "are the first two "
-            "moments of u = n/M.",
+            "w marks a disagreement: the generating function of the count is the sum of its chances times "
+            "w^n, "
+            "for independent samples the product of theirs. E_u and E_u2 are the first two moments of u = "
+            "n/M.",
         ),
         assumed=(mean_is, second_is),
-        claims=(law, unbiased, variance),
+        claims=(step, law, unbiased, variance),
         steps=(
+            Step(text="One sample disagrees with chance", claim=start, rule=Evaluate()),
             Step(
-                text="One more sample multiplies the generating function by 1 - ubar + ubar w.",
+                text="A further one leaves the count n with chance 1 - ubar and adds one with chance ubar: "
+                "the "
+                "binomial law for M samples gives that for M + 1.",
                 claim=step,
                 rule=Evaluate(),
             ),
             Step(
-                text="At the published M = 20, expanded, it is that of the binomial law.",
+                text="At the published M = 20 its generating function is the 20th power of that of one "
+                "sample.",
                 claim=law,
                 rule=Evaluate(),
             ),
@@ -164,14 +179,21 @@ def disagreement_count_pmf() -> Statement:
 def attenuation_factor() -> Statement:
     """Derive how much the sampling noise shrinks a least-squares slope."""
     lemma = disagreement_count_pmf()
-    given_mean = mean
+    *_, unbiased, spread = lemma.claims
     var_mean, within = sp.symbols("var w", positive=True)
     var_is = eq(var_mean, second - first**2)
     within_is = eq(within, first - second)
-    square = sp.Symbol("E_u2", nonnegative=True)
-    conditional = eq(
-        given_mean * (1 - given_mean) / samples + given_mean**2,
-        given_mean / samples + given_mean**2 * (1 - 1 / samples),
+    given_square = sp.Symbol("E_u2", nonnegative=True)
+    conditional = eq(given_square, mean / samples + mean**2 * (1 - 1 / samples))
+    weight = sp.Symbol("w_t", nonnegative=True)
+    W, U, S = (sp.IndexedBase(name) for name in ("w_t", "ubar", "E_u2"))
+    coordinates = ((weight, W[token]), (mean, U[token]), (given_square, S[token]))
+    weighted = eq(weight * given_square, weight * mean / samples + weight * mean**2 * (1 - 1 / samples))
+    square = sp.Symbol("m_M", nonnegative=True)
+    totals = (
+        eq(total(W[token] * U[token]), first),
+        eq(total(W[token] * U[token] ** 2), second),
+        eq(total(W[token] * S[token]), square),
     )
     total_is = eq(square, first / samples + second * (1 - 1 / samples))
     var_u = eq(square - first**2, var_mean + within / samples)
@@ -193,23 +215,31 @@ def attenuation_factor() -> Statement:
         status="new",
         functions=("uncertainty.attenuation_factor",),
         assumptions=(
-            "Moments over tokens: m_1 = E ubar, m_2 = E ubar^2, var = Var(ubar), w = E[ubar (1 - ubar)]; c = "
-            "Cov(beta, ubar), "
-            "c_M = Cov(beta, u).",
+            "Moments over V tokens with weights w_t: m_1 of ubar, m_2 of ubar^2, m_M of u^2; var = "
+            "Var(ubar), w "
+            "is the mean of ubar (1 - ubar); c = Cov(beta, ubar), c_M = Cov(beta, u).",
             "Given (z, d), u and beta are independent and E u = ubar, hence c_M = c (tower rule).",
-            "E_u2 is the mean of E[u^2 | ubar] over tokens; a and a_M are least-squares slopes, covariance "
-            "over variance.",
+            "a and a_M are least-squares slopes, covariance over variance, on ubar and on u (of M samples); "
+            "lambda names their ratio.",
         ),
-        assumed=(var_is, within_is, total_is, cov_same, a_is, sampled_is, factor_is),
+        assumed=(*totals, var_is, within_is, cov_same, a_is, sampled_is, factor_is),
         lemmas=(lemma,),
         claims=(var_u, claim, short, many),
         steps=(
             Step(
-                text="Second moment of u given ubar, noise plus square: it is linear in ubar and ubar^2, and "
-                "its mean over "
-                "tokens is E_u2.",
+                text="Second moment of u given ubar, noise plus square, solved from its variance (lemma): "
+                "linear "
+                "in ubar and ubar^2.",
                 claim=conditional,
-                rule=Evaluate(),
+                rule=Solve(given_square),
+                uses=(spread, unbiased),
+            ),
+            Step(text="Weight a token", claim=weighted, rule=Combine((weight,)), uses=(conditional,)),
+            Step(
+                text="and sum over the tokens.",
+                claim=total_is,
+                rule=SumOver(token, size, coordinates),
+                uses=(weighted, *totals),
             ),
             Step(
                 text="So the variance of u is that of ubar plus the mean noise.",

@@ -19,6 +19,7 @@ from derivations.rules import (
     Solve,
     SumOver,
 )
+from derivations.series import geometric
 from derivations.statement import Builder, Statement, Step, at, eq, le, lt
 from derivations.vocabulary import (
     XH,
@@ -133,8 +134,10 @@ def rejection_probability() -> Statement:
         source=SOURCE_SD,
         status="printed",
         functions=("verification.rejection_probability",),
-        assumptions=("A draft d ~ x is accepted with min(1, y_d / x_d), so beta_d = 1 - min(1, y_d / x_d).",),
-        assumed=DISTRIBUTIONS,
+        assumptions=(
+            "x and y are distributions on V tokens, V arbitrary; T = TV(x, y).",
+            "A draft d ~ x is accepted with min(1, y_d / x_d), so beta_d = 1 - min(1, y_d / x_d).",
+        ),
         lemmas=(lemma,),
         claims=(same, rejected, accepted),
         steps=(
@@ -175,8 +178,7 @@ def residual() -> Statement:
         source=SOURCE_SD,
         status="printed",
         functions=("verification.residual",),
-        assumptions=("x differs from y, so T > 0; r = (y - x)_+ / T.",),
-        assumed=DISTRIBUTIONS,
+        assumptions=("T = TV(x, y) > 0, that is x differs from y on the V tokens; r = (y - x)_+ / T.",),
         lemmas=(lemma,),
         claims=(nonnegative, sums, apart),
         steps=(
@@ -210,7 +212,7 @@ def output_law() -> Statement:
     for number in (3, 4):
         p, q, _skip = _small(number)
         out = _output(p, q, (sp.S.Zero,) * number)
-        small.extend((number, p, q, eq(out[place], q[place])) for place in range(1 if number == 4 else 2))
+        small.extend((number, place + 1, p, q, eq(out[place], q[place])) for place in range(number))
     return Statement(
         name="verification.output_law",
         title="Verification is exact",
@@ -220,9 +222,9 @@ def output_law() -> Statement:
         functions=("verification.output_law",),
         assumptions=(
             "An output is an accepted draft, or, after a rejection, a draw from r = (y - x)_+ / T.",
-            "P_rej is the chance of a rejection.",
+            "P_rej is the chance of a rejection; T = TV(x, y) > 0.",
         ),
-        assumed=(definition, *DISTRIBUTIONS),
+        assumed=(definition,),
         lemmas=(lemma,),
         claims=(claim,),
         steps=(
@@ -242,11 +244,12 @@ def output_law() -> Statement:
             ),
             *(
                 Step(
-                    text=f"Independent check with {number} tokens, all sign patterns.",
+                    text=f"Independent check with {number} tokens and all {2**number - 2} sign patterns: "
+                    f"token {place}.",
                     claim=line,
                     rule=SignPatterns(p, q),
                 )
-                for number, p, q, line in small
+                for number, place, p, q, line in small
             ),
         ),
     )
@@ -292,7 +295,7 @@ def risk_is_bias() -> Statement:
             "0.",
             "TV_q = TV(q, y), as the sum of positive parts.",
         ),
-        assumed=(unit, definition, means, bias_is, *DISTRIBUTIONS),
+        assumed=(unit, definition, means, bias_is),
         lemmas=(lemma,),
         claims=(claim,),
         steps=(
@@ -432,7 +435,6 @@ def bias_bound() -> Statement:
         over(s * pos(x - y)) + over(accepts_hat * pos(x - xh)) + mu,
     )
     claim = le(total(pos(Q[token] - Y[token])), over(s * pos(x - y)) + over(pos(x - xh)))
-    laws = sums_to_one(X, Y, XH)
     return Statement(
         name="verification.bias_bound",
         title="Skipping and truncation: the biases add",
@@ -449,7 +451,7 @@ def bias_bound() -> Statement:
             "y/xhat)) (x - xhat)_+.",
             "The left side of the statement is TV(q, y), the last sum is TV(x, xhat).",
         ),
-        assumed=(unit, refused_is, spread_is, mu_is, means, *laws),
+        assumed=(unit, refused_is, spread_is, mu_is, means, *sums_to_one(XH, Y)),
         claims=(claim,),
         steps=(
             Step(text="The positive parts of xhat - y", claim=balance, rule=Orderings((y, xh))),
@@ -512,10 +514,9 @@ def bias_bound() -> Statement:
 def server_sampling_law() -> Statement:
     """Show what a server that draws from its own law really costs."""
     p_skip = sp.Symbol("P_skip", positive=True)
-    unit = le(s, 1)
-    skip_is = eq(p_skip, over(x * s))
-    q, Q = sp.Symbol("q", nonnegative=True), sp.IndexedBase("q")
+    skip_is = eq(over(x * s), p_skip)
     law = x * s + (1 - p_skip) * y
+    unit = eq(over(law), 1)
     excess = eq(law - y, x * s - p_skip * y)
     const = sp.Symbol("c", positive=True)
     constant = eq(pos(x * const - const * y), const * pos(x - y))
@@ -529,7 +530,7 @@ def server_sampling_law() -> Statement:
     risk = eq(at(pos(a - b), {a: top, b: top}), 0)
     quarter = eq(at(top * (1 - top), {top: sp.Rational(3, 4)}), sp.Rational(3, 16))
     worst = lt(0, bias.rhs)
-    del q, Q
+    blind_skip = eq(over(x * const), const)
     return Statement(
         name="verification.server_sampling_law",
         title="A server that draws for itself is exact only if the skip rule ignores the draft",
@@ -539,18 +540,25 @@ def server_sampling_law() -> Statement:
         functions=("verification.server_sampling_law",),
         assumptions=(
             "The device keeps d with probability s_d; otherwise the server ignores d and draws from y: "
-            "q = x s + (1 - P_skip) y, with P_skip the sum of x s.",
+            "q = x s + (1 - P_skip) y, with P_skip the sum of x s over the V tokens; T = TV(x, y).",
         ),
-        assumed=(unit, skip_is, inside, *DISTRIBUTIONS),
+        assumed=(skip_is, inside, *DISTRIBUTIONS),
         lemmas=(lemma,),
         claims=(excess, blind, bias, worst),
         steps=(
+            Step(text="The output is a law.", claim=unit, rule=SameSum(), uses=(skip_is, *DISTRIBUTIONS)),
             Step(
                 text="One entry of the output against y: the bias is the sum of its positive parts.",
                 claim=excess,
                 rule=Evaluate(),
             ),
-            Step(text="If s is a constant c, then P_skip = c and", claim=constant, rule=Orderings((x, y))),
+            Step(
+                text="If s is a constant c, then P_skip = c",
+                claim=blind_skip,
+                rule=SameSum(),
+                uses=(DISTRIBUTIONS[0],),
+            ),
+            Step(text="and, one token,", claim=constant, rule=Orderings((x, y))),
             Step(
                 text="the bias is c TV(x, y), which equals the rejection risk: blind skipping costs what it "
                 "should.",
@@ -650,10 +658,11 @@ def sequence_bias() -> Statement:
 
 def first_divergence() -> Statement:
     """Derive the mean position of the first token that differs."""
-    worst = sp.Symbol("b", positive=True)
-    n, last = sp.Symbol("n", integer=True, nonnegative=True), sp.Symbol("m", integer=True, nonnegative=True)
+    worst, agrees = sp.symbols("b q", positive=True)
+    series = geometric(agrees, "The first n - 1 tokens all agree with chance q^(n-1).")
     position, before = sp.symbols("E_T E_N", nonnegative=True)
-    finite = eq(worst * sp.Sum((1 - worst) ** n, (n, 0, last)), 1 - (1 - worst) ** (last + 1))
+    agrees_is = eq(worst, 1 - agrees)
+    position_is = eq(position, series.total)
     tail = eq(worst * position, 1)
     solved = eq(position, 1 / worst)
     apart = eq(before, position - 1)
@@ -668,18 +677,19 @@ def first_divergence() -> Statement:
         functions=("verification.first_divergence",),
         assumptions=(
             "Each token can be coupled so that it differs with its bias, at most b in any context; the worst "
-            "case is b in each.",
-            "E_T, the mean position of the first differing token counted from 1, is the sum over n >= 0 of "
-            "the chance "
-            "(1 - b)^n that n tokens agree; E_N = E_T - 1 counts the tokens before it.",
+            "case is b in each, and a token agrees with chance q = 1 - b.",
+            "E_T, the mean position of the first differing token counted from 1, is the sum over n of the "
+            "chances that the first n - 1 tokens agree; E_N = E_T - 1 counts the tokens before it.",
         ),
-        assumed=(tail, apart),
+        assumed=(agrees_is, series.below_one, position_is, apart),
         claims=(solved, claim),
         steps=(
+            *series.steps,
             Step(
-                text="The sum up to m; what is missing vanishes as m grows, so b E_T = 1.",
-                claim=finite,
-                rule=Evaluate(),
+                text="So b E_T = 1.",
+                claim=tail,
+                rule=Combine((position, 1 - agrees, 1)),
+                uses=(agrees_is, position_is, series.value),
             ),
             Step(text="Solve.", claim=solved, rule=Solve(position), uses=(tail,)),
             Step(

@@ -133,7 +133,7 @@ def test_mean_packet_latency_falls_with_snr_and_bandwidth(bits, width, snr, fadi
 def test_mean_packet_latency_repeats_what_is_lost(width, snr, outage):
     link = Link(bandwidth_hz=width, snr=snr, fading="rayleigh-outage", outage=outage)
     once = float(capacity.packet_latency_s(link, 690))
-    expected = derived("capacity.mean_packet_latency", "T_mean", T=once, epsilon=outage)
+    expected = derived("capacity.mean_packet_latency", "Tbar", T=once, epsilon=outage)
     assert float(capacity.mean_packet_latency_s(link, 690)) == pytest.approx(expected, rel=1e-12)
 
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cuhlm_theory import payload
-from tests.joins.formula import statement, value
+from tests.joins.formula import derived, statement, value
 
 few = settings(max_examples=25)
 
@@ -18,8 +18,7 @@ sizes = st.integers(2, 200_000)
 @given(sizes, st.integers(1, 32), st.data())
 def test_printed_and_resync(vocab, prob_bits, data):
     k = data.draw(st.integers(1, vocab))
-    (definition,) = statement("payload.printed").assumed
-    expected = value(definition.rhs, V=vocab, k=k, b_prob=prob_bits)
+    expected = derived("payload.printed", "B", V=vocab, k=k, b_prob=prob_bits)
     assert float(payload.printed_bit(k, vocab, prob_bits)) == expected
     run = statement("payload.resync").claims[0].rhs
     index = float(payload.index_only_bit(vocab))

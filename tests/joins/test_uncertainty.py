@@ -46,7 +46,7 @@ def test_pmf_has_the_derived_generating_function(mean, mark):
 @few
 @given(units, st.integers(1, 100))
 def test_sampled_uncertainty_has_the_derived_moments(mean, samples):
-    _, unbiased, variance = statement("uncertainty.disagreement_count_pmf").claims
+    *_, unbiased, variance = statement("uncertainty.disagreement_count_pmf").claims
     pmf, u = uncertainty.disagreement_count_pmf(mean, samples), np.arange(samples + 1) / samples
     centre = float(pmf @ u)
     assert centre == pytest.approx(value(unbiased.rhs, ubar=mean), abs=1e-9)
