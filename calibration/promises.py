@@ -181,6 +181,7 @@ def guaranteed_threshold(
     failure_probability: float = 0.1,
     method: Literal["betting", "hoeffding", "conformal"] = "betting",
     max_tokens: int | None = None,
+    seed: int = 0,
 ) -> Guarantee:
     r"""Largest threshold whose risk keeps to the budget with probability :math:`1 - \delta` over prompts.
 
@@ -188,12 +189,13 @@ def guaranteed_threshold(
     :math:`\bar\ell_i(t)` the mean of :math:`\beta 1[u \le t]` over the :math:`n_i` tokens of prompt i. The
     per-token risk is :math:`R(t) = E \sum_j \beta_{ij} 1[u_{ij} \le t] / E n_i`, and :math:`R(t) \le
     \varepsilon` exactly if :math:`E z(t) \le \varepsilon`. R increases in t, so it is enough to reject
-    :math:`E z(t) > \varepsilon` at each t on its own and to stop at the first t where that fails.
+    :math:`E z(t) > \varepsilon` at each t on its own, from skipping nothing upwards, and to stop at the first
+    t where that fails: whoever goes too far has passed the test at the one t where R crosses the budget.
 
     Parameters
     ----------
     tokens : Tokens
-        Recorded tokens with ``prompt``, in an order that does not depend on their values.
+        Recorded tokens with ``prompt``, in any order.
     budget : float
         :math:`\varepsilon` [-], in (0, 1).
     failure_probability : float
@@ -205,6 +207,8 @@ def guaranteed_threshold(
     max_tokens : int, optional
         :math:`n_{\max}`, the cap on tokens a prompt, set before looking; None takes the largest recorded,
         which is exact when generation is cut at a cap that some prompt reaches.
+    seed : int
+        Seed of the order in which ``betting`` meets the prompts.
 
     Returns
     -------
@@ -219,10 +223,12 @@ def guaranteed_threshold(
     Notes
     -----
     Assumes that the prompts are independent draws from one law (exchangeable, for ``conformal``) and that the
-    prompts served later, their contexts included, come from that same law. Contexts recorded from the small
+    prompts served later, their contexts included, come from that same law. ``betting`` looks at one prompt
+    after another and would believe the easy ones if a file that is sorted by topic put them first, so it
+    shuffles them: a shuffled sample is a sample. Contexts recorded from the small
     model's own text are not those of a hybrid run that is corrected now and then: `calibration.compare` sets
-    the risk there beside it. ``conformal`` bounds the mean over calibration sets; here it holds with the
-    expectation of z.
+    the risk there beside it. ``conformal`` bounds the mean of z over calibration sets, and so that of R,
+    which is linear in it once the calibration set is given.
 
     References
     ----------
@@ -250,25 +256,22 @@ def guaranteed_threshold(
         raise ValueError("tokens must say which prompt each belongs to; prompt is missing")
     u, beta = np.asarray(tokens.uncertainty), np.asarray(tokens.rejection)
     index, num_prompts = bootstrap.cluster_index(tokens.prompt)
+    index = np.random.default_rng(seed).permutation(num_prompts)[index]
     lengths = np.bincount(index)
     cap = int(lengths.max()) if max_tokens is None else int(as_count("max_tokens", max_tokens))
     if lengths.max() > cap:
         raise ValueError(f"max_tokens must be at least {lengths.max()}, the longest prompt's; got {cap}")
     order, starts = estimators.tie_groups(u)
     values = u[order][starts]  # [G], candidates, increasing
-    last = np.append(starts[1:], u.size) - 1
-    chosen = -1
     cost = np.zeros(num_prompts)  # sum of beta over the skipped tokens of each prompt
     level = epsilon * (1.0 - lengths / cap)  # what a prompt's unused tokens contribute to z
-    begin = 0
-    for candidate, end in enumerate(last):
-        part = order[begin : end + 1]
-        np.add.at(cost, index[part], beta[part])
-        begin = end + 1
+    passed = 0
+    for group in (order[:0], *np.split(order, starts[1:])):  # skip nothing, then each u as well
+        np.add.at(cost, index[group], beta[group])
         if not _within_budget(cost / cap + level, epsilon, delta, method):
             break
-        chosen = candidate
-    threshold = float(values[chosen]) if chosen >= 0 else NEVER_SKIP
+        passed += 1
+    threshold = float(values[passed - 2]) if passed > 1 else NEVER_SKIP
     skipped = u <= threshold
     chance = "" if method == "conformal" else f"with probability at least {1.0 - delta:g} over the prompts, "
     what = "expected risk over calibration sets" if method == "conformal" else "mean risk a token"

@@ -143,6 +143,29 @@ def test_promises_are_broken_no_more_often_than_they_say(method, varying):
         assert np.mean(risks > budget) <= delta + 3 * np.sqrt(delta * (1 - delta) / repeats)
 
 
+def test_a_file_sorted_by_topic_does_not_break_the_promise():
+    """Half of the prompts are easy and come first; risk at t is 0.525 t^2 / 2."""
+    rng = np.random.default_rng(42)
+    budget, delta, repeats, prompts, length = 0.1, 0.2, 60, 60, 12
+    prompt = np.repeat(np.arange(prompts), length)
+    broken = 0
+    for _ in range(repeats):
+        hard = np.sort(rng.uniform(size=prompts) < 0.5)
+        u = rng.uniform(size=prompt.size)
+        tokens = Tokens(uncertainty=u, rejection=np.where(hard[prompt], u, 0.05 * u), prompt=prompt)
+        promise = promises.guaranteed_threshold(tokens, budget, failure_probability=delta)
+        assert promise.threshold > 0.3  # the promise is not empty
+        broken += 0.525 * promise.threshold**2 / 2 > budget
+    assert broken <= delta * repeats + 3 * np.sqrt(delta * (1 - delta) * repeats)
+
+
+def test_prompts_too_short_for_their_cap_promise_nothing_that_was_not_tested():
+    u = np.linspace(0.0, 1.0, 60)
+    tokens = Tokens(uncertainty=u, rejection=np.zeros(60), prompt=np.arange(60) // 2)
+    assert promises.guaranteed_threshold(tokens, 0.1, max_tokens=2).threshold == 1.0
+    assert promises.guaranteed_threshold(tokens, 0.1, max_tokens=2000).threshold == models.NEVER_SKIP
+
+
 def test_transfer_to_the_same_tokens_promises_what_it_has():
     tokens = simulate(np.random.default_rng(23))
     rows = promises.transfer(tokens, tokens, budgets=[0.05])
