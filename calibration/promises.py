@@ -361,6 +361,7 @@ def transfer(
     used_on: Tokens,
     *,
     budgets: Sequence[float] = (0.02, 0.05, 0.1),
+    failure_probability: float = 0.1,
     num_resamples: int = 2000,
     seed: int = 0,
 ) -> list[TransferRow]:
@@ -374,6 +375,8 @@ def transfer(
         Where they are used: other prompts, another temperature, another pair.
     budgets : sequence of float
         Risk budgets [-].
+    failure_probability : float
+        delta of the guaranteed thresholds [-].
     num_resamples : int
         Bootstrap resamples of the second trace's prompts.
     seed : int
@@ -383,7 +386,7 @@ def transfer(
     -------
     list of TransferRow
         The line's risk-averse threshold, and for each budget the thresholds by the line, by the recorded
-        rejections and, where the first trace names its prompts, by the guarantee at 90 %.
+        rejections and, where the first trace names its prompts, by the guarantee.
 
     Raises
     ------
@@ -416,7 +419,7 @@ def transfer(
         threshold = risk_threshold(u, beta, budget)
         chosen.append(("empirical", budget, threshold, float(np.mean(beta * (u <= threshold)))))
         if fitted_on.prompt is not None:
-            promise = guaranteed_threshold(fitted_on, budget)
+            promise = guaranteed_threshold(fitted_on, budget, failure_probability=failure_probability)
             chosen.append(("guaranteed", budget, promise.threshold, budget))
     skipped = new_u[:, None] <= np.array([row[2] for row in chosen])  # [N, rows]
     had = bootstrap.of_sums(

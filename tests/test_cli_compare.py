@@ -137,11 +137,48 @@ def test_estimators_models_and_transfer_come_on_request(folder, capsys):
     text = _run(capsys, "--calibration", folder, "--estimators", "--models", "--transfer", folder)
     for title in (
         "Measures of uncertainty",
+        "What a measure costs",
         "Rejection models",
+        "Their thresholds",
         "Thresholds with a promise",
-        "used elsewhere",
+        "Thresholds fitted on this trace, used on the other",
     ):
         assert title in text
+
+
+def test_every_table_fits_a_terminal_of_80_columns(folder, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    wide = ("--estimators", "--models", "--transfer", folder, "--llm-latency-s", 9.0)
+    text = _run(capsys, "--calibration", folder, *wide)
+    assert "Where it fails" in text
+    assert "…" not in text
+    assert max(map(len, text.splitlines())) <= 80
+    for heading in ("risk-coverage", "over the line", "violation rate", "failure probability", "risk had"):
+        assert heading in text
+
+
+def test_the_budget_and_the_chance_of_failure_are_the_user_s(folder, capsys):
+    asked = ("--calibration", folder, "--models", "--transfer", folder, "--risk-budget", 0.3)
+    found = _json(capsys, *asked)
+    assert {row["budget"] for row in found["guarantees"]} == {0.3}
+    assert {row["budget"] for row in found["rejection_models"]} == {0.3}
+    assert {row["budget"] for row in found["transfer"]} == {0.3, None}
+    assert "risk_budget 0.3" in {row["name"] for row in found["thresholds"]}
+    assert any(row["quantity"].endswith("threshold guaranteed for 0.3") for row in found["rows"])
+    bolder = _json(capsys, *asked, "--failure-probability", 0.5)
+    for key, name in (("guarantees", "method"), ("transfer", "rule")):
+        careful, bold = (
+            next(row["threshold"] for row in result[key] if row[name] in ("betting", "guaranteed"))
+            for result in (found, bolder)
+        )
+        assert careful < bold
+    assert bolder["guarantees"][0]["failure_probability"] == 0.5
+
+
+def test_failures_of_one_reason_share_it(folder, capsys):
+    text = _run(capsys, "--calibration", folder, "--llm-latency-s", 9.0)
+    listed = text[text.index("Where it fails") :]
+    assert listed.count("latency [s/token]") > listed.count("constant tau_SLM") > 0
 
 
 def test_thresholds_transfer_between_the_prompt_sets_of_one_trace(folder, capsys, tmp_path):
@@ -181,6 +218,8 @@ def test_rows_that_fail_are_listed_with_their_reason(folder, capsys):
         (["--decoded", "nowhere.parquet"], "decoded must be an existing file; got 'nowhere.parquet'", 2),
         (["--truncation-budget", "1.5"], "truncation_budget must lie in [0, 1]; got 1.5", 2),
         (["--transfer", "u-hlm"], "calibration u-hlm has no recorded tokens", 1),
+        (["--risk-budget", "0"], "risk_budget must lie in (0, 1); got 0", 2),
+        (["--failure-probability", "1"], "failure_probability must lie in (0, 1); got 1", 2),
         (["--bandwidth-hz", "-1"], "bandwidth_hz must be positive; got -1", 2),
     ],
 )

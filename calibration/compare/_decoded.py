@@ -113,8 +113,9 @@ def compare_decoded(
 ) -> list[Row]:
     """Set theory beside decoding that was really run, run by run.
 
-    Two predictions are tried. Given the contexts that decoding met, theory claims skip rate, risk, bias and
-    resampling exactly. Given only the trace (contexts of the small model's own text) it claims them if
+    Two predictions are tried. Given the contexts that decoding met, theory claims skip rate, risk, bias,
+    resampling and, where every transmission has the same size, bits, latency and throughput. Given only the
+    trace (contexts of the small model's own text, cut at the length of the run's answers) it claims them if
     contexts were alike: such rows are of kind ``model``, and their interval resamples trace and run
     independently.
 
@@ -138,23 +139,47 @@ def compare_decoded(
     list of Row
         All runs; ``table`` names the run.
     """
-    tokens = recorded.tokens()
+    runs = decoded.header["runs"]
+    lengths = [int(run.get("max_new_tokens") or recorded.header.max_new_tokens) for run in runs]
+    beginnings = {length: _beginnings(recorded, length) for length in set(lengths)}
     rows: list[Row] = []
-    for number, run in enumerate(decoded.header["runs"]):
+    for number, (run, length) in enumerate(zip(runs, lengths, strict=True)):
         chosen = decoded.columns["run"] == number
         if not chosen.any() or run.get("scheme") not in SCHEMES:
             continue
         part = {name: values[chosen] for name, values in decoded.columns.items()}
         name = str(run.get("name", run["scheme"]))
-        rows += _run_rows(part, run, name, seed=seed, num_resamples=num_resamples)
-        rows += _law_rows(
-            part, run, name, tokens, calibration, system, seed=seed, num_resamples=num_resamples
-        )
+        policy = _policy_of(run, calibration)
+        for predict in (_run_rows, _law_rows):
+            rows += predict(
+                part,
+                run,
+                name,
+                policy,
+                beginnings[length],
+                system,
+                seed=seed,
+                num_resamples=num_resamples,
+            )
     return rows
 
 
+def _beginnings(recorded: Trace, length: int) -> Tokens:
+    """Tokens among the first ``length`` of their answer, because acceptance rises along an answer."""
+    early = recorded.columns["position"] < length
+    return Trace(recorded.header, {name: values[early] for name, values in recorded.columns.items()}).tokens()
+
+
 def _run_rows(
-    part: Mapping[str, NDArray[Any]], run: Mapping[str, Any], name: str, *, seed: int, num_resamples: int
+    part: Mapping[str, NDArray[Any]],
+    run: Mapping[str, Any],
+    name: str,
+    policy: Policy,
+    tokens: Tokens,
+    system: System,
+    *,
+    seed: int,
+    num_resamples: int,
 ) -> list[Row]:
     """Predict from the contexts that decoding met."""
     scheme = SCHEMES[run["scheme"]]
@@ -209,7 +234,7 @@ def _run_rows(
                     f"{name}: output bias",
                     bound,
                     tv,
-                    kind="model" if dependent else "bound",
+                    kind="model bound" if dependent else "bound",
                     basis="at most risk + TV_k (THEORY 8.2)"
                     + (", which does not cover a k that depends on the draft" if dependent else ""),
                 )
@@ -217,19 +242,23 @@ def _run_rows(
                     f"{name}: share of tokens with a bias above risk + TV_k",
                     0.0,
                     tv > bound + ROUNDING,
-                    kind="model" if dependent else "bound",
+                    kind="model bound" if dependent else "bound",
                     basis="data processing, context by context (THEORY 8.2)",
                     failing="the printed k depends on the draft, so the bound does not apply (THEORY 8.1)",
                 )
         elif scheme.verification == "none":
             table.add(f"{name}: output bias", risk, tv, basis="all drafts are kept: TV(x, y)")
+        transmit = np.zeros_like(mass) if scheme.verification == "none" else 1.0 - mass
         table.add(
-            f"{name}: LLM calls [1/token]",
-            1.0 - (np.ones_like(mass) if scheme.verification == "none" else mass),
+            f"{name}: transmission rate = LLM calls [1/token]",
+            transmit,
             value["llm_calls"],
             basis="one a transmission",
             variance=largest_variance(mass),
         )
+        if scheme.payload in ("full", "offline") and scheme.verification != "none":
+            bit = PAYLOAD_RULES[scheme.payload](tokens, system, policy).bit[0]
+            _cost_rows(table, name, transmit, value, float(bit), system)
     elif scheme.drafts_several and np.isfinite(tv).all():
         table.add(f"{name}: output bias", 0.0, tv, basis="prefix verification is exact [SD]")
         if scheme.payload in ("full", "index-and-probability"):
@@ -245,12 +274,39 @@ def _run_rows(
     return table.rows(seed=seed, num_resamples=num_resamples)
 
 
+def _cost_rows(
+    table: Ratios, name: str, transmit: Floats, value: Mapping[str, Floats], bit: float, system: System
+) -> None:
+    """Predict bits and time from the chance of a transmission, all of which have one size."""
+    each = float(packet_latency_s(system.link, bit)) + system.latency.llm_s + system.latency.round_trip_s
+    latency = system.latency.slm_s + transmit * each
+    coin = largest_variance(transmit)
+    basis = "P_tx times the cost of a transmission, given the contexts that decoding met"
+    table.add(
+        f"{name}: uplink [bit/token]",
+        transmit * bit,
+        value["uplink_bit"],
+        basis=basis,
+        variance=coin * bit**2,
+    )
+    table.add(f"{name}: latency [s/token]", latency, value["latency_s"], basis=basis, variance=coin * each**2)
+    table.add(
+        f"{name}: throughput [token/s]",
+        1.0,
+        1.0,
+        over=latency,
+        measured_over=value["latency_s"],
+        basis="E[N]/E[D] (THEORY 11), given the contexts that decoding met",
+        variance=coin * (each / latency.mean()) ** 2,
+    )
+
+
 def _law_rows(
     part: Mapping[str, NDArray[Any]],
     run: Mapping[str, Any],
     name: str,
+    policy: Policy,
     tokens: Tokens,
-    calibration: Calibration,
     system: System,
     *,
     seed: int,
@@ -258,7 +314,6 @@ def _law_rows(
 ) -> list[Row]:
     """Predict from the trace: what `cuhlm optimize` does before anything is decoded."""
     scheme = SCHEMES[run["scheme"]]
-    policy = _policy_of(run, calibration)
     if scheme.draft == "none":
         return []
     sides = _single_sides if scheme.draft == "one" else _several_sides
@@ -276,7 +331,7 @@ def _law_rows(
         entry: Entry = (
             f"{name}: {what}, from the trace",
             "model",
-            "contexts of the small model's own text",
+            "contexts of the small model's own text, as far as the run's answers go",
             "hybrid text has other contexts than the trace: the LLM corrects it as it runs",
         )
         rows.append(judge(entry, predicted, measured, gap, error, name))

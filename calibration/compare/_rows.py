@@ -14,7 +14,7 @@ from cuhlm_theory.parameters import Tokens
 Floats = NDArray[np.float64]
 
 
-Kind = Literal["equal", "bound", "model"]
+Kind = Literal["equal", "bound", "model", "model bound"]
 
 
 Entry = tuple[str, Kind, str, str]  # quantity, kind, what the prediction rests on, why it may fail
@@ -46,14 +46,14 @@ class Row:
     reason: str
     """What the prediction rests on, and for a row that fails, why."""
     kind: Kind
-    """`equal` or `bound`: theory claims it. `model`: a fitted model or an assumed law that may be wrong."""
+    """`equal`, `bound`: theory claims it. `model`, `model bound`: rests on a fit or an assumed law."""
     table: str
     """`trace` or the decoding run."""
 
     @property
     def claimed(self) -> bool:
         """Whether theory claims this row."""
-        return self.kind != "model"
+        return not self.kind.startswith("model")
 
 
 def agreement(rows: Sequence[Row]) -> tuple[int, int]:
@@ -159,7 +159,7 @@ def judge(
     slack = ROUNDING * max(1.0, abs(predicted)) if np.isfinite(predicted) else 0.0
     if not (np.isfinite(predicted) and np.isfinite(measured)):
         agrees, verdict = None, "undefined here: no such token in the sample"
-    elif kind == "bound":
+    elif kind.endswith("bound"):
         agrees = measured <= predicted + slack
         verdict = "" if agrees else failing
     elif gap is None:

@@ -260,7 +260,13 @@ def _scheme_rows(
             variance=coin * bit**2,
         )
         if name == "u-hlm":
-            table.add(f"{at}: LLM calls [1/token]", trigger.transmit, sent, basis=basis, variance=coin)
+            table.add(
+                f"{at}: transmission rate = LLM calls [1/token]",
+                trigger.transmit,
+                sent,
+                basis=basis,
+                variance=coin,
+            )
         predicted = system.latency.slm_s + trigger.transmit * (air + system.latency.llm_s + other)
         measured = slm + sent * (air + llm + other)
         basis = "constant tau_SLM and tau_LLM, against the latencies recorded with each token"

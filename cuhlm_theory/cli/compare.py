@@ -3,6 +3,7 @@
 import math
 import shutil
 import textwrap
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,31 +22,60 @@ if TYPE_CHECKING:
 
 _SETS = "sets"
 _BESIDE_QUANTITY = 62  # columns that the numbers of a row take
+_BESIDE_REASON = 45  # columns that a reason takes
 _DECODED = ("decoded.parquet", "decoded/decoded.parquet")
-_SECTIONS = {
-    "estimators": (
+_SECTIONS = (  # key of the result, title of a table (rows with another title make another table), columns
+    (
+        "estimators",
         "Measures of uncertainty on the same tokens",
-        ("name", "pearson", "spearman", "r_squared", "risk_coverage_area", "softmax_evaluations", "seconds"),
+        ("name", "pearson", "spearman", "r_squared", "risk_coverage_area"),
     ),
-    "rejection_models": (
+    ("estimators", "What a measure costs a token", ("name", "softmax_evaluations", "seconds")),
+    (
+        "rejection_models",
         "Rejection models on prompts they have not seen",
-        ("name", "brier", "brier_over_line", "budget", "threshold", "risk", "violation_rate", "skip_rate"),
+        ("name", "brier", "brier_over_line"),
     ),
-    "line_against_isotonic": (
+    (
+        "rejection_models",
+        "Their thresholds for a risk budget on prompts they have not seen",
+        ("name", "budget", "threshold", "risk", "violation_rate", "skip_rate"),
+    ),
+    (
+        "line_against_isotonic",
         "What the line costs against the isotonic fit at equal risk",
         ("risk", "skip_rate_line", "skip_rate_isotonic", "lost"),
     ),
-    "thresholds": ("Thresholds", ("name", "threshold")),
-    "guarantees": (
+    ("thresholds", "Thresholds", ("name", "threshold")),
+    (
+        "guarantees",
         "Thresholds with a promise",
         ("method", "budget", "failure_probability", "threshold", "risk", "skip_rate"),
     ),
-    "transfer": (
-        "Thresholds used elsewhere",
-        ("fitted_on", "used_on", "rule", "budget", "threshold", "risk_promised", "risk_had", "kept"),
+    (
+        "transfer",
+        "Thresholds fitted on {fitted_on}, used on {used_on}",
+        ("rule", "budget", "threshold", "risk_promised", "risk_had", "kept"),
     ),
+)
+_PROMISE = (
+    "betting, hoeffding: the risk is within the budget, but for the failure probability; conformal: it is "
+    "in the mean over calibration sets. All if the recorded prompts and those served later are independent "
+    "draws from one law."
+)
+_NAMES = {  # of columns and measures, as a table shows them
+    "r_squared": "R²",
+    "risk_coverage_area": "risk-coverage",
+    "softmax_evaluations": "further softmaxes",
+    "seconds": "s/token",
+    "brier_over_line": "over the line",
+    "mean_uncertainty": "u-bar",
+    **{f"sampled_uncertainty_{count}": f"u at M = {count}" for count in (1, 5, 20, 100)},
+    "one_minus_max_prob": "1 - x_max",
+    "one_minus_draft_prob": "1 - x_d",
+    "one_minus_margin": "1 - margin",
 }
-_BUDGETS = (0.02, 0.05, 0.1)
+_RISK_BUDGETS = (0.02, 0.05, 0.1)
 _COST_RATIOS = (0.2, 0.4)  # rejections at which waiting for the server breaks even
 
 
@@ -68,29 +98,42 @@ def _render(result: output.Result) -> None:
         )
     failing = [row for row in result["rows"] if row["agrees"] is False]
     if failing:
+        alike: dict[str, list[str]] = {}
+        for row in failing:
+            alike.setdefault(row["reason"], []).append(_wrapped(row["quantity"], _BESIDE_REASON))
         output.table(
             "Where it fails",
             ["quantity", "reason"],
-            [(_wrapped(row["quantity"], _BESIDE_QUANTITY), row["reason"]) for row in failing],
+            [("\n".join(quantities), reason) for reason, quantities in alike.items()],
         )
-    for key, (title, columns) in _SECTIONS.items():
-        if result.get(key):
-            rows = [[_with_interval(row, name) for name in columns] for row in result[key]]
-            output.table(title, [name.replace("_", " ") for name in columns], rows)
+    for key, title, columns in _SECTIONS:
+        rows = result.get(key, [])
+        for told in dict.fromkeys(title.format(**row) for row in rows):
+            cells = [
+                tuple(_with_interval(row, name) for name in columns)
+                for row in rows
+                if title.format(**row) == told
+            ]
+            output.table(told, [_shown(name) for name in columns], dict.fromkeys(cells))
+    if "guarantees" in result:
+        click.echo(f"{_wrapped(_PROMISE)}\n")
     if "monotonicity" in result:
         click.echo(
             f"E[beta | u] is non-decreasing: p = {result['monotonicity']['p_value']:.3g} "
             "(small values speak against it).\n"
         )
     click.echo(
-        f"{result['agreeing']} of the {result['claimed']} rows that theory claims agree. Rows marked (model) "
-        "rest on a fitted line or an assumed law. Intervals: bootstrap over prompts."
+        _wrapped(
+            f"{result['agreeing']} of the {result['claimed']} rows that theory claims agree. Rows marked "
+            "(model) rest on a fitted line or an assumed law. Intervals: bootstrap over prompts."
+        )
     )
 
 
-def _wrapped(text: str, taken: int) -> str:
+def _wrapped(text: str, taken: int = 0) -> str:
     """Break a text into lines that leave ``taken`` columns of the terminal to the other cells."""
-    return textwrap.fill(text, max(20, shutil.get_terminal_size().columns - taken))
+    columns = max(20, shutil.get_terminal_size().columns - taken)
+    return textwrap.fill(text, columns, subsequent_indent="  " if taken else "")
 
 
 def _interval(ends: list[float] | tuple[float, float] | None) -> str | None:
@@ -106,12 +149,18 @@ def _verdict(row: dict[str, Any]) -> str:
     return said if row["claimed"] else f"{said} (model)"
 
 
+def _shown(name: str) -> str:
+    return _NAMES.get(name, name.replace("_", " "))
+
+
 def _with_interval(row: dict[str, Any], name: str) -> Any:
     """Return a cell, with its interval on a second line where there is one."""
-    ends = row.get(f"{name}_ci95")
-    if isinstance(row[name], float) and math.isnan(row[name]):
-        return None
-    return row[name] if ends is None else f"{row[name]:.4g}\n[{ends[0]:.3g}, {ends[1]:.3g}]"
+    value, ends = row[name], row.get(f"{name}_ci95")
+    if isinstance(value, str):
+        return _NAMES.get(value, value)
+    if isinstance(value, float) and (math.isnan(value) or (name == "threshold" and value < 0.0)):
+        return None  # a threshold below every uncertainty skips nothing
+    return value if ends is None else f"{value:.4g}\n[{ends[0]:.3g}, {ends[1]:.3g}]"
 
 
 @click.command("compare", epilog="\b\nExample: cuhlm compare --calibration smollm2 --snr-db 10")
@@ -139,6 +188,19 @@ def _with_interval(row: dict[str, Any], name: str) -> Any:
     default=None,
     help="Use this trace's thresholds on another calibration or trace; `sets`: between its own prompt sets.",
 )
+@click.option(
+    "--risk-budget",
+    type=float,
+    default=None,
+    help="Risk that thresholds are chosen for [-] [default: 0.02, 0.05 and 0.1].",
+)
+@click.option(
+    "--failure-probability",
+    type=float,
+    default=0.1,
+    show_default=True,
+    help="Chance that a guaranteed threshold may exceed its budget [-].",
+)
 @click.option("--resamples", type=int, default=2000, show_default=True, help="Bootstrap resamples.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the bootstrap.")
 @output.reports(_render)
@@ -162,12 +224,17 @@ def command(
     estimators: bool,
     models: bool,
     transfer: str | None,
+    risk_budget: float | None,
+    failure_probability: float,
     resamples: int,
     seed: int,
 ) -> output.Result:
     """Set theory beside the recorded tokens and beside decoding that was really run."""
     if resamples < 100:
         raise ValueError(f"resamples must be at least 100; got {resamples}")
+    for name, value in (("risk_budget", risk_budget), ("failure_probability", failure_probability)):
+        if value is not None and not 0.0 < value < 1.0:
+            raise ValueError(f"{name} must lie in (0, 1); got {value:g}")
     from calibration import compare, estimate, trace
 
     fitted, _ = estimate.load(calibration)
@@ -189,7 +256,10 @@ def command(
         ),
     )
     policy = Policy(truncation_budget=truncation_budget, offline_k=offline_k)
-    rows = compare.compare_trace(recorded, fitted, system, policy=policy, seed=seed, num_resamples=resamples)
+    budgets = _RISK_BUDGETS if risk_budget is None else (risk_budget,)
+    rows = compare.compare_trace(
+        recorded, fitted, system, policy=policy, budgets=budgets, seed=seed, num_resamples=resamples
+    )
     file = _find_decoded(decoded, place.parent)
     if file is not None:
         table = compare.read_decoded(file)
@@ -213,6 +283,8 @@ def command(
             "system": asdict(system),
             "truncation_budget": truncation_budget,
             "offline_k": offline_k,
+            "risk_budgets": budgets,
+            "failure_probability": failure_probability,
             "resamples": resamples,
             "seed": seed,
         },
@@ -220,9 +292,9 @@ def command(
     if estimators:
         result |= _judge_estimators(recorded, resamples, seed)
     if models:
-        result |= _judge_models(recorded, fitted, resamples, seed)
+        result |= _judge_models(recorded, fitted, budgets, failure_probability, resamples, seed)
     if transfer is not None:
-        result["transfer"] = _judge_transfer(recorded, other, resamples, seed)
+        result["transfer"] = _judge_transfer(recorded, other, budgets, failure_probability, resamples, seed)
     return result
 
 
@@ -282,7 +354,12 @@ def _judge_estimators(recorded: "Trace", resamples: int, seed: int) -> output.Re
 
 
 def _judge_transfer(
-    recorded: "Trace", other: "Trace | None", resamples: int, seed: int
+    recorded: "Trace",
+    other: "Trace | None",
+    budgets: Sequence[float],
+    failure_probability: float,
+    resamples: int,
+    seed: int,
 ) -> list[dict[str, Any]]:
     from calibration import promises
 
@@ -299,11 +376,25 @@ def _judge_transfer(
     return [
         {"fitted_on": fitted_on, "used_on": used_on, **asdict(row)}
         for fitted_on, used_on, first, second in ways
-        for row in promises.transfer(first, second, budgets=_BUDGETS, num_resamples=resamples, seed=seed)
+        for row in promises.transfer(
+            first,
+            second,
+            budgets=budgets,
+            failure_probability=failure_probability,
+            num_resamples=resamples,
+            seed=seed,
+        )
     ]
 
 
-def _judge_models(recorded: "Trace", fitted: "Calibration", resamples: int, seed: int) -> output.Result:
+def _judge_models(
+    recorded: "Trace",
+    fitted: "Calibration",
+    budgets: Sequence[float],
+    failure_probability: float,
+    resamples: int,
+    seed: int,
+) -> output.Result:
     from calibration import promises, rejection_models
 
     tokens = recorded.tokens()
@@ -311,14 +402,14 @@ def _judge_models(recorded: "Trace", fitted: "Calibration", resamples: int, seed
     num_prompts = fitted.num_prompts
     models = (
         rejection_models.cross_validate(
-            tokens, budgets=_BUDGETS, sampled=(sampled, 20), num_resamples=resamples, seed=seed
+            tokens, budgets=budgets, sampled=(sampled, 20), num_resamples=resamples, seed=seed
         )
         if num_prompts >= 5
         else []
     )
     cost = (
         rejection_models.line_against_isotonic(
-            tokens, risks=_BUDGETS, num_resamples=min(resamples, 1000), seed=seed
+            tokens, risks=budgets, num_resamples=min(resamples, 1000), seed=seed
         )
         if num_prompts >= 5
         else []
@@ -326,16 +417,20 @@ def _judge_models(recorded: "Trace", fitted: "Calibration", resamples: int, seed
     test = rejection_models.monotonicity(tokens, num_resamples=min(resamples, 1000), seed=seed)
     thresholds = promises.threshold_intervals(
         tokens,
-        budgets=(0.01, *_BUDGETS),
+        budgets=budgets,
         cost_ratios=_COST_RATIOS,
         num_resamples=resamples,
         seed=seed,
     )
     kept = [
         promises.guaranteed_threshold(
-            tokens, budget, method=method, max_tokens=recorded.header.max_new_tokens
+            tokens,
+            budget,
+            failure_probability=failure_probability,
+            method=method,
+            max_tokens=recorded.header.max_new_tokens,
         )
-        for budget in _BUDGETS
+        for budget in budgets
         for method in ("betting", "hoeffding", "conformal")
     ]
     return {
