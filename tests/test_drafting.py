@@ -25,7 +25,8 @@ from cuhlm_theory.drafting import (
 from cuhlm_theory.errors import DivergentError, InfeasibleError
 from cuhlm_theory.parameters import Latency, Link
 
-# arXiv:2211.17192, Table 1: acceptance, drafts, operations, speed (both for a free draft model).
+# arXiv:2211.17192, Table 1: acceptance, drafts, operations, speed (both for a free draft model). Entered from
+# memory: no stored copy of the table was found (10 look-ups of its entries, title and full text).
 SD_TABLE_1 = [
     (0.6, 2, 1.53, 1.96),
     (0.7, 3, 1.58, 2.53),
@@ -34,6 +35,13 @@ SD_TABLE_1 = [
     (0.9, 2, 1.11, 2.71),
     (0.9, 10, 1.60, 6.86),
 ]
+# arXiv:2509.04576, Table I: the best draft count, a row an acceptance, a column a latency ratio. Read from a
+# public re-implementation that transcribes it cell by cell (Nanji-Huaji/DuoDecoding, test/test_tk_slt.py at
+# 617b047); of the paper itself only the opening could be read.
+TK_RATIOS = (0.01, 0.1, 0.2, 0.4, 0.6)
+TK_TABLE_1 = {0.4: (4, 2, 1, 1, 1), 0.6: (7, 3, 2, 1, 1), 0.8: (14, 6, 4, 2, 1)}
+TK_STARRED = {(0.4, 0.6), (0.6, 0.6)}  # printed 1*: speculating does not pay
+TK_TIES = {(0.4, 0.4), (0.6, 0.6)}  # S = 1 exactly; the print stars one and not the other
 LATENCY = Latency(slm_s=0.01, llm_s=0.1)
 
 
@@ -41,6 +49,18 @@ LATENCY = Latency(slm_s=0.01, llm_s=0.1)
 def test_the_speedup_table_of_speculative_decoding(alpha, drafts, operations, speed):
     assert round(float(speculation_speedup(alpha, drafts, 0.0)), 2) == speed
     assert round(float(operations_ratio(alpha, drafts)), 2) == operations
+
+
+@pytest.mark.parametrize("alpha", TK_TABLE_1)
+def test_the_table_of_draft_counts_of_tk_slt(alpha):
+    assert tuple(best_num_drafts(alpha, TK_RATIOS)) == TK_TABLE_1[alpha]
+    assert tuple(printed_num_drafts(alpha, TK_RATIOS)) == TK_TABLE_1[alpha]
+    for ratio in TK_RATIOS:
+        cell = (alpha, ratio)
+        pays = bool(speculate(*cell))
+        assert pays == (cell not in TK_STARRED | TK_TIES)
+        gain = float(speculation_speedup(alpha, best_num_drafts(*cell), ratio))
+        assert gain == pytest.approx(1.0, abs=1e-12) if cell in TK_TIES else (gain > 1.0) == pays
 
 
 def test_the_printed_examples():
