@@ -1,5 +1,6 @@
 """The knapsack against brute force, its dual and a solver; the operating point against every grid point."""
 
+import contextlib
 import itertools
 import math
 import time
@@ -411,48 +412,150 @@ def test_charged_quantisation_needs_more_bits_or_more_bias():
 # The wider problem
 
 
-@pytest.mark.parametrize(
-    ("seed", "bandwidth_hz", "budget"), [(1, 300.0, 0.1), (2, 3e3, 0.02), (1, 3e4, 0.05)]
-)
-def test_no_grid_point_beats_the_joint_optimum(seed, bandwidth_hz, budget):
-    tokens = table(random_world(seed, num_contexts=3))
-    system = replace(SYSTEM, link=replace(SYSTEM.link, bandwidth_hz=bandwidth_hz))
+CHANNELS = {
+    "slow": (Link(bandwidth_hz=300.0, snr=3.0), 0.1, 0.0),
+    "medium": (Link(bandwidth_hz=3e3, snr=3.0), 0.02, 0.0),
+    "fast": (Link(bandwidth_hz=3e4, snr=3.0), 0.05, 0.02),
+    "exact": (Link(bandwidth_hz=1e3, snr=3.0), 0.0, 0.0),
+    "loose": (Link(bandwidth_hz=1e3, snr=3.0), 1.0, 0.0),
+    "arq": (Link(bandwidth_hz=1e3, snr=10.0, fading="rayleigh-arq"), 0.1, 0.1),
+    "outage": (Link(bandwidth_hz=1e4, snr=30.0, fading="rayleigh-outage", outage=0.1), 0.15, 0.0),
+    "short": (Link(bandwidth_hz=1e4, snr=1.0, fading="short-packet"), 0.2, 0.5),
+}
+
+
+@pytest.mark.parametrize("channel", CHANNELS)
+def test_no_grid_point_beats_the_joint_optimum(channel):
+    """Whatever the scheme, threshold, size, bits, codec and draft count, and scheme by scheme."""
+    link, budget, round_trip_s = CHANNELS[channel]
+    tokens = table(random_world(1 + len(channel) % 3, num_contexts=3))
+    latency = replace(SYSTEM.latency, round_trip_s=round_trip_s)
+    system = replace(SYSTEM, link=link, latency=latency)
     joint = joint_optimum(tokens, system, Budget(bias=budget))
-    best = joint.best.outcome
-    assert best.bias <= budget + 1e-9
     latencies = [candidate.outcome.latency_s for candidate in joint.candidates]
     assert latencies == sorted(latencies)
-    for row in _grid(tokens, system):
-        if row.bias is not None and row.bias <= budget:
-            assert row.latency_s >= best.latency_s * (1 - 1e-9), row
+    assert all(candidate.outcome.bias <= budget + 1e-9 for candidate in joint.candidates)
+    of_scheme = {candidate.outcome.name: candidate.outcome for candidate in joint.candidates}
+    seen = set()
+    for row, comparable in _grid(tokens, system):
+        if row.bias is None or row.bias > budget:
+            continue
+        seen.add(row.name)
+        assert row.latency_s >= joint.best.outcome.latency_s * (1 - 1e-9), row
+        if comparable:
+            assert row.latency_s >= of_scheme[row.name].latency_s * (1 - 1e-9), row
+    assert seen <= set(of_scheme)
+    assert {name for name in SCHEMES if SCHEMES[name].drafts_several} <= seen
+
+
+def test_the_joint_optimum_holds_every_scheme_whose_bias_is_known():
+    joint = joint_optimum(table(random_world(1)), SYSTEM, Budget(bias=1.0))
+    assert {candidate.outcome.name for candidate in joint.candidates} == set(SCHEMES) - {"cu-hlm-online"}
+    for candidate in joint.candidates:
+        assert all(hasattr(candidate.policy, name) for name in candidate.chosen)
+    (compressed,) = (one for one in joint.candidates if one.outcome.name == "cu-hlm-exact")
+    assert compressed.chosen == ("threshold", "truncation_price_s")
+
+
+def test_the_best_scheme_depends_on_the_channel():
+    def winner(seed, link, budget, slm_s):
+        system = replace(SYSTEM, link=link, latency=Latency(slm_s=slm_s, llm_s=0.1))
+        return joint_optimum(table(random_world(seed)), system, Budget(bias=budget)).best.outcome.name
+
+    dead, slow, fast = (Link(bandwidth_hz=w, snr=3.0) for w in (1e-3, 300.0, 1e5))
+    found = {
+        winner(1, dead, 0.0, 0.01),
+        winner(1, slow, 1.0, 0.01),
+        winner(1, slow, 0.05, 0.01),
+        winner(1, fast, 0.05, 0.001),
+    }
+    assert len(found) >= 3
+
+
+@pytest.mark.parametrize("bandwidth_hz", [100.0, 1e3, 1e5])
+def test_no_other_number_of_bits_suits_the_exact_rule_better(bandwidth_hz):
+    tokens, budget = table(random_world(1)), Budget(bias=0.05)
+    system = replace(
+        SYSTEM,
+        link=replace(SYSTEM.link, bandwidth_hz=bandwidth_hz),
+        codec=replace(SYSTEM.codec, kind="best"),
+    )
+    latencies = []
+    for bits in range(1, 33):
+        at = replace(system, codec=replace(system.codec, prob_bits=bits))
+        extra = quantisation_profile(tokens, at.codec)
+        with contextlib.suppress(InfeasibleError):
+            latencies.append(
+                operating_point(tokens, at, budget, quantisation_tv=extra, bound=False).latency_s
+            )
+    found = {one.outcome.name: one for one in joint_optimum(tokens, system, budget).candidates}
+    assert found["cu-hlm-exact"].outcome.latency_s == pytest.approx(min(latencies), rel=1e-12)
+
+
+@pytest.mark.parametrize("llm_s", [0.02, 0.1, 0.5])
+def test_no_other_draft_count_is_faster_on_a_recording(llm_s):
+    world = random_world(6, num_contexts=20)
+    close = World(x=world.x, y=0.9 * world.x + 0.1 * world.y, u=world.u)
+    tokens = recording(close, num_texts=3, length=40, seed=4)
+    system = replace(SYSTEM, latency=Latency(slm_s=0.01, llm_s=llm_s))
+    found = {
+        one.outcome.name: one for one in joint_optimum(tokens, system, Budget(), max_drafts=12).candidates
+    }
+    counts = range(1, 13)
+    for name in ("dsd", "dssd"):
+        every = [evaluate(SCHEMES[name], tokens, system, Policy(num_drafts=count)) for count in counts]
+        assert found[name].outcome.latency_s <= min(row.latency_s for row in every) + 1e-12
+    every = [
+        evaluate(SCHEMES["confidence-stop"], tokens, system, Policy(confidence=confidence, max_drafts=count))
+        for confidence, count in itertools.product((0.05, 0.3, 0.5, 0.7, 0.95), counts)
+    ]
+    assert found["confidence-stop"].outcome.latency_s <= min(row.latency_s for row in every) + 1e-12
+
+
+@pytest.mark.parametrize("name", ["risk", "truncation"])
+def test_the_joint_optimum_keeps_the_parts_of_the_budget(name):
+    budget = Budget(bias=1.0, **{name: 0.01})
+    for candidate in joint_optimum(table(random_world(1)), SYSTEM, budget).candidates:
+        part = {"risk": candidate.outcome.risk, "truncation": candidate.outcome.truncation_bias}[name]
+        assert part <= 0.01 + 1e-9
 
 
 def _grid(tokens, system):
-    for kind, bits in itertools.product(("printed", "enumerative"), (4, 8)):
-        at = replace(system, codec=replace(system.codec, kind=kind, prob_bits=bits))
-        extra = quantisation_profile(tokens, at.codec)
+    """Outcomes, and whether the setting is one that the joint search chooses among."""
+
+    def at(name, given=system, recorded=tokens, **settings):
+        return evaluate(SCHEMES[name], recorded, given, Policy(**settings))
+
+    for name in ("slm", "llm", "hlm"):
+        yield at(name), True
+    for rate in (0.0, 0.1, 0.5, 1.0):
+        yield at("rand-hlm", skip_rate=rate), True
+    thresholds = (NEVER_SKIP, *THRESHOLDS.tolist())
+    for threshold in thresholds:
+        yield at("u-hlm", threshold=threshold), True
+        yield at("floor", threshold=threshold), True
+    for kind, bits in itertools.product(("printed", "enumerative"), (4, 8, 12)):
+        given = replace(system, codec=replace(system.codec, kind=kind, prob_bits=bits))
+        extra = quantisation_profile(tokens, given.codec)
         charged = replace(tokens, tv_profile=np.minimum(tokens.tv_profile + extra, 1.0))
-        for threshold in (NEVER_SKIP, *THRESHOLDS[3::2]):
+        for threshold in thresholds[::2]:
             for theta in (0.02, 0.1):
-                policy = Policy(threshold=float(threshold), truncation_budget=theta)
-                yield evaluate(SCHEMES["cu-hlm-exact"], charged, at, policy)
+                yield at("cu-hlm-exact", given, charged, threshold=threshold, truncation_budget=theta), False
+            for price in (0.0, 0.01, 0.1, 1.0):
+                yield at("cu-hlm-exact", given, charged, threshold=threshold, truncation_price_s=price), True
+            for size in (1, 2, 4, 6):
+                yield at("cu-hlm-offline", given, charged, threshold=threshold, offline_k=size), True
     for count in (1, 2, 3, 5, 8):
         for name in ("dsd", "dssd"):
-            yield evaluate(SCHEMES[name], tokens, system, Policy(num_drafts=count))
-        for size in tokens.coarse_k_grid[::2]:
+            yield at(name, num_drafts=count), True
+        for size in tokens.coarse_k_grid[::2].tolist():
             for name in ("tk-slt", "tslt", "k-sqs"):
-                policy = Policy(num_drafts=count, num_candidates=int(size), lattice_levels=63)
-                yield evaluate(SCHEMES[name], tokens, system, policy)
-    for threshold in THRESHOLDS[:-2]:
-        for bonus in (False, True):
-            yield evaluate(
-                SCHEMES["verify-on-sync"], tokens, system, Policy(threshold=float(threshold), bonus=bonus)
-            )
-    for confidence in (0.2, 0.5, 0.8):
-        yield evaluate(
-            SCHEMES["confidence-stop"], tokens, system, Policy(confidence=confidence, max_drafts=32)
-        )
-    yield evaluate(SCHEMES["llm"], tokens, system, Policy())
+                yield at(name, num_drafts=count, num_candidates=size, lattice_levels=63), True
+        yield at("c-sqs", num_drafts=count, conformal_target=0.1, lattice_levels=63), True
+        for confidence in (0.2, 0.5, 0.8):
+            yield at("confidence-stop", confidence=confidence, max_drafts=count), True
+    for threshold, bonus in itertools.product(thresholds[:-2], (False, True)):
+        yield at("verify-on-sync", threshold=threshold, bonus=bonus), True
 
 
 def test_the_joint_optimum_needs_something_that_works():

@@ -1,19 +1,26 @@
 """The wider problem: scheme, threshold, size, bits a probability, codec and draft count together."""
 
+import itertools
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from cuhlm_theory._checks import as_count
 from cuhlm_theory.errors import CuhlmError, InfeasibleError
+from cuhlm_theory.optimise.actions import curves
 from cuhlm_theory.optimise.operating import operating_point
 from cuhlm_theory.parameters import Budget, Codec, System, Tokens
 from cuhlm_theory.schemes import SCHEMES, Outcome, Policy, evaluate
 from cuhlm_theory.schemes.lineup import candidate_thresholds
+from cuhlm_theory.schemes.rules import column, mean_rejection
 from cuhlm_theory.truncation import quantisation_tv_bound
 
 _SLACK = 1e-9
+_MOST_BITS = 32  # a probability; more would only lengthen the packet
 _CONFIDENCES = np.linspace(0.05, 0.95, 19)
+_LEVELS = (15, 63, 255, 1023)
+_TARGETS = (0.02, 0.05, 0.1, 0.2)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +33,8 @@ class Candidate:
     """Its settings."""
     codec: Codec
     """Its codec: kind and bits a probability."""
+    chosen: tuple[str, ...] = ()
+    """Fields of the policy that were chosen."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,8 +55,9 @@ def joint_optimum(tokens: Tokens, system: System, budget: Budget, *, max_drafts:
 
     Nested: threshold and sizes of CU-HLM are closed forms for each :math:`b_\mathrm{prob}`; its search
     ends when quantising for free could no longer win, because bits only grow. The codec is the best of the
-    three, which no other beats. Exact schemes have no bias; their draft counts come from the closed form for
-    the mean acceptance and then from the neighbours on the recorded tokens, up to ``max_drafts``.
+    three, which no other beats. Draft counts start from the closed form for the mean acceptance and climb to
+    the best neighbour on the recorded tokens, up to ``max_drafts``; thresholds, sizes of candidate sets and
+    confidences are tried one by one. `cu-hlm-online` is left out, because its bias is only estimated.
     Derivation: ``derivations.optimise.joint``.
 
     Parameters
@@ -76,8 +86,8 @@ def joint_optimum(tokens: Tokens, system: System, budget: Budget, *, max_drafts:
     Notes
     -----
     Quantisation to b bits adds at most (k + 1)/(4 (2^b - 1)) to the bias of CU-HLM, which verifies with what
-    it received. Schemes that draft from the quantised law (K-SQS) pay in acceptance instead. DSSD-like
-    schemes send one scalar, kept at the bits of the given codec.
+    it received. Schemes that draft from the quantised law (K-SQS) pay in acceptance instead. HLM, U-HLM and
+    DSD send all of x and DSSD-like schemes one scalar, both at the bits of the given codec and uncharged.
 
     Examples
     --------
@@ -86,35 +96,55 @@ def joint_optimum(tokens: Tokens, system: System, budget: Budget, *, max_drafts:
     as_count("max_drafts", max_drafts)
     lean = replace(system, codec=replace(system.codec, kind="best"))
     found = [
-        candidate
-        for candidate in (
-            *_alone(tokens, system, budget),
-            _compressed(tokens, lean, budget),
-            *(_drafting(name, tokens, lean, max_drafts) for name in ("dsd", "dssd")),
-            *(_sparse(name, tokens, lean, max_drafts) for name in ("tk-slt", "tslt", "k-sqs")),
-            _stopping(tokens, lean, max_drafts),
-            _syncing(tokens, lean),
-        )
-        if candidate is not None and np.isfinite(candidate.outcome.latency_s)
+        *(_candidate(name, tokens, lean, Policy()) for name in ("slm", "llm", "hlm")),
+        _at_random(tokens, lean, budget),
+        *(_by_threshold(name, tokens, lean, budget) for name in ("u-hlm", "floor")),
+        _one_size(tokens, lean, budget),
+        _compressed(tokens, lean, budget),
+        *(_drafting(name, tokens, lean, max_drafts) for name in ("dsd", "dssd")),
+        *(_sparse(name, tokens, lean, max_drafts) for name in ("tk-slt", "tslt", "k-sqs")),
+        _conformal(tokens, lean, max_drafts),
+        _stopping(tokens, lean, max_drafts),
+        _syncing(tokens, lean),
     ]
-    if not found:
+    usable = [one for one in found if one is not None and _meets(one.outcome, budget)]
+    usable = [one for one in usable if np.isfinite(one.outcome.latency_s)]
+    if not usable:
         raise InfeasibleError("no scheme meets the budget over this link; raise snr_db or bias_budget")
-    return Joint(candidates=tuple(sorted(found, key=lambda candidate: candidate.outcome.latency_s)))
+    return Joint(candidates=tuple(sorted(usable, key=lambda candidate: candidate.outcome.latency_s)))
 
 
-def _candidate(name: str, tokens: Tokens, system: System, policy: Policy) -> Candidate:
-    return Candidate(
-        outcome=evaluate(SCHEMES[name], tokens, system, policy), policy=policy, codec=system.codec
+def _meets(outcome: Outcome, budget: Budget) -> bool:
+    spent = (
+        (outcome.bias, budget.bias),
+        (outcome.risk, budget.risk),
+        (outcome.truncation_bias, budget.truncation),
     )
+    return all(limit is None or (part is not None and part <= limit + _SLACK) for part, limit in spent)
 
 
-def _fastest(candidates: list[Candidate]) -> Candidate | None:
+def _candidate(name: str, tokens: Tokens, system: System, policy: Policy, *chosen: str) -> Candidate:
+    outcome = evaluate(SCHEMES[name], tokens, system, policy)
+    return Candidate(outcome=outcome, policy=policy, codec=system.codec, chosen=chosen)
+
+
+def _fastest(candidates: Iterable[Candidate]) -> Candidate | None:
     return min(candidates, key=lambda candidate: candidate.outcome.latency_s, default=None)
 
 
-def _alone(tokens: Tokens, system: System, budget: Budget) -> list[Candidate]:
-    both = [_candidate(name, tokens, system, Policy()) for name in ("slm", "llm")]
-    return [one for one in both if (one.outcome.bias or 0.0) <= budget.bias]
+def _at_random(tokens: Tokens, system: System, budget: Budget) -> Candidate:
+    most = float(tokens.weight @ mean_rejection(tokens))
+    risk = budget.bias if budget.risk is None else min(budget.bias, budget.risk)
+    rate = min(risk / most, 1.0) if most > 0.0 else 1.0
+    return _candidate("rand-hlm", tokens, system, Policy(skip_rate=rate), "skip_rate")
+
+
+def _by_threshold(name: str, tokens: Tokens, system: System, budget: Budget) -> Candidate | None:
+    tried = (
+        _candidate(name, tokens, system, Policy(threshold=float(threshold)), "threshold")
+        for threshold in candidate_thresholds(tokens)
+    )
+    return _fastest(candidate for candidate in tried if _meets(candidate.outcome, budget))
 
 
 def quantisation_profile(tokens: Tokens, codec: Codec) -> np.ndarray:
@@ -138,15 +168,48 @@ def quantisation_profile(tokens: Tokens, codec: Codec) -> np.ndarray:
     >>> quantisation_profile(tokens, Codec(vocab_size=32_000)).round(6)
     array([0.001961, 0.029412, 1.      ])
     """
-    sizes = np.asarray(tokens.k_grid)
+    sizes = column(tokens, "k_grid")
     return quantisation_tv_bound(np.minimum(sizes + 1, codec.vocab_size), codec.prob_bits)
+
+
+def _with_bits(system: System, bits: int) -> System:
+    return replace(system, codec=replace(system.codec, prob_bits=bits))
+
+
+def _one_size(tokens: Tokens, system: System, budget: Budget) -> Candidate | None:
+    """CU-HLM with one size for all tokens: the best bits a probability, threshold and recorded size."""
+    best = None
+    for bits in range(1, _MOST_BITS + 1):
+        at = _with_bits(system, bits)
+        extra = quantisation_profile(tokens, at.codec)
+        given = curves(tokens, at, quantisation_tv=extra)
+        if not np.all(np.isfinite(given.send_s)):
+            return None
+        risk = given.weight @ given.risk  # [J + 1]
+        lost = ((given.transmit > 0.0) * given.weight[:, None]).T @ given.truncation  # [J + 1, K]
+        within = risk[:, None] + lost <= budget.bias
+        within &= (risk <= (1.0 if budget.risk is None else budget.risk))[:, None]
+        within &= lost <= (1.0 if budget.truncation is None else budget.truncation)
+        latency_s = np.outer(given.weight @ given.transmit, given.send_s)
+        j, k = np.unravel_index(np.argmin(np.where(within, latency_s, np.inf)), within.shape)
+        if not within[j, k]:
+            continue
+        policy = Policy(threshold=float(given.thresholds[j]), offline_k=int(given.sizes[k]))
+        charged = _charged(tokens, extra)
+        candidate = _candidate("cu-hlm-offline", charged, at, policy, "threshold", "offline_k")
+        best = _fastest([candidate] if best is None else [best, candidate])
+    return best
+
+
+def _charged(tokens: Tokens, extra: np.ndarray) -> Tokens:
+    return replace(tokens, tv_profile=np.minimum(column(tokens, "tv_profile") + extra, 1.0))
 
 
 def _compressed(tokens: Tokens, system: System, budget: Budget) -> Candidate | None:
     """CU-HLM with the exact rule: the best bits a probability, threshold and sizes."""
     best = None
-    for bits in range(1, 33):
-        at = replace(system, codec=replace(system.codec, prob_bits=bits))
+    for bits in range(1, _MOST_BITS + 1):
+        at = _with_bits(system, bits)
         try:
             if best is not None:
                 ideal = operating_point(tokens, at, budget, bound=False)
@@ -157,28 +220,19 @@ def _compressed(tokens: Tokens, system: System, budget: Budget) -> Candidate | N
         except InfeasibleError:
             continue
         policy = Policy(threshold=point.threshold, truncation_price_s=point.truncation_price_s)
-        charged = replace(tokens, tv_profile=np.minimum(tokens.tv_profile + extra, 1.0))
-        candidate = _candidate("cu-hlm-exact", charged, at, policy)
-        if best is None or candidate.outcome.latency_s < best.outcome.latency_s:
-            best = candidate
+        charged = _charged(tokens, extra)
+        candidate = _candidate("cu-hlm-exact", charged, at, policy, "threshold", "truncation_price_s")
+        best = _fastest([candidate] if best is None else [best, candidate])
     return best
 
 
-def _drafting(
-    name: str, tokens: Tokens, system: System, max_drafts: int, given: Policy | None = None
-) -> Candidate:
-    """Climb from the best count for the mean acceptance to the best one on the recorded tokens."""
-
-    def at(count: int) -> Candidate:
-        return _candidate(name, tokens, system, replace(policy, num_drafts=count))
-
-    policy = given or Policy()
-    start = evaluate(SCHEMES[name], tokens, system, policy)
-    count = int(min(max(round(start.num_drafts or 1.0), 1), max_drafts))
+def _climb(at: Callable[[int], Candidate], start: int, most: int) -> Candidate:
+    """Go from a count to the neighbour that is faster, until none is."""
+    count = min(max(start, 1), most)
     best = at(count)
     for step in (-1, 1):
         trial = count + step
-        while 1 <= trial <= max_drafts:
+        while 1 <= trial <= most:
             candidate = at(trial)
             if candidate.outcome.latency_s >= best.outcome.latency_s:
                 break
@@ -186,31 +240,57 @@ def _drafting(
     return best
 
 
-def _sparse(name: str, tokens: Tokens, system: System, max_drafts: int) -> Candidate | None:
-    if tokens.coarse_k_grid is None:
-        return None
-    candidates = []
-    for size in tokens.coarse_k_grid:
-        for levels in (15, 63, 255, 1023) if name == "k-sqs" else (100,):
-            policy = Policy(num_candidates=int(size), lattice_levels=levels)
-            candidates.append(_drafting(name, tokens, system, max_drafts, policy))
-    return _fastest(candidates)
+def _drafting(
+    name: str, tokens: Tokens, system: System, most: int, policy: Policy | None = None, *chosen: str
+) -> Candidate:
+    given = policy or Policy()
+    start = evaluate(SCHEMES[name], tokens, system, given).num_drafts or 1.0
+
+    def at(count: int) -> Candidate:
+        return _candidate(name, tokens, system, replace(given, num_drafts=count), *chosen, "num_drafts")
+
+    return _climb(at, round(start), most)
 
 
-def _stopping(tokens: Tokens, system: System, max_drafts: int) -> Candidate | None:
-    if tokens.max_prob is None:
-        return None
-    policies = [Policy(confidence=float(at), max_drafts=max_drafts) for at in _CONFIDENCES]
-    return _fastest([_candidate("confidence-stop", tokens, system, policy) for policy in policies])
+def _sparse(name: str, tokens: Tokens, system: System, most: int) -> Candidate | None:
+    sizes, levels = column(tokens, "coarse_k_grid"), _LEVELS if name == "k-sqs" else (None,)
+    tried = []
+    for size, level in itertools.product(sizes, levels):
+        policy, chosen = Policy(num_candidates=int(size)), ("num_candidates",)
+        if level is not None:
+            policy, chosen = replace(policy, lattice_levels=level), (*chosen, "lattice_levels")
+        tried.append(_drafting(name, tokens, system, most, policy, *chosen))
+    return _fastest(tried)
+
+
+def _conformal(tokens: Tokens, system: System, most: int) -> Candidate | None:
+    chosen = ("conformal_target", "lattice_levels")
+    policies = [
+        Policy(conformal_target=target, lattice_levels=levels)
+        for target, levels in itertools.product(_TARGETS, _LEVELS)
+    ]
+    return _fastest(_drafting("c-sqs", tokens, system, most, policy, *chosen) for policy in policies)
+
+
+def _stopping(tokens: Tokens, system: System, most: int) -> Candidate | None:
+    start = round(_drafting("dssd", tokens, system, most).outcome.num_drafts or 1.0)
+
+    def longest(confidence: float) -> Candidate:
+        def at(count: int) -> Candidate:
+            policy = Policy(confidence=confidence, max_drafts=count)
+            return _candidate("confidence-stop", tokens, system, policy, "confidence", "max_drafts")
+
+        return _climb(at, start, most)
+
+    return _fastest(longest(float(confidence)) for confidence in _CONFIDENCES)
 
 
 def _syncing(tokens: Tokens, system: System) -> Candidate | None:
     candidates = []
-    for threshold in candidate_thresholds(tokens):
-        for bonus in (False, True):
-            try:
-                policy = Policy(threshold=float(threshold), bonus=bonus)
-                candidates.append(_candidate("verify-on-sync", tokens, system, policy))
-            except CuhlmError:  # i.i.d. tokens that are all skipped never synchronise
-                continue
+    for threshold, bonus in itertools.product(candidate_thresholds(tokens), (False, True)):
+        policy = Policy(threshold=float(threshold), bonus=bonus)
+        try:
+            candidates.append(_candidate("verify-on-sync", tokens, system, policy, "threshold", "bonus"))
+        except CuhlmError:  # i.i.d. tokens that are all skipped never synchronise
+            continue
     return _fastest(candidates)
