@@ -37,6 +37,8 @@ class Reach:
     """Speed-up that a slow link approaches at this p_tx and k [-]."""
     max_rate_bit_per_s: float | None
     """The link must be no faster than this [bit/s]; None where no rate reaches the speed-up."""
+    bandwidths_hz: tuple[float, ...]
+    """Bandwidths of the next field [Hz]."""
     max_snr_db: tuple[float | None, ...]
     """The same as an AWGN SNR at each bandwidth [dB]."""
 
@@ -112,6 +114,7 @@ def headline_region(
                 llm_s=llm_s,
                 ceiling=float(speedup_ceiling(chance, bit / full_bit)),
                 max_rate_bit_per_s=high if reached else None,
+                bandwidths_hz=tuple(bandwidths_hz),
                 max_snr_db=tuple(_snr_db(high / w) if reached else None for w in bandwidths_hz),
             )
         )
@@ -133,6 +136,10 @@ class Consistency:
     """Scheme."""
     speedup: float
     """Printed speed-up, "up to" [-]."""
+    skip_rate: float
+    """Printed share of skipped uplinks [-]."""
+    compression: float
+    """Printed compression of the payload [-]; 0 where the full distribution is sent."""
     ceiling: float
     """Largest speed-up at the printed skip rate and compression [-]."""
     fits: bool
@@ -144,6 +151,17 @@ class Consistency:
     mean_rate_latency_ratio: float
     """Latency of a transmitted over a skipped token at which the mean of the rates E[1/D] gives it without
     compression [-]."""
+
+    @property
+    def statement(self) -> str:
+        """The verdict in words."""
+        squeezed = f", {100 * self.compression:.4g} % compressed" if self.compression else ""
+        verdict = "fit" if self.fits else "do not fit"
+        return (
+            f"{self.name} prints {100 * self.skip_rate:.4g} % of the uplinks skipped{squeezed} and a "
+            f"speed-up of {self.speedup:g}: these {verdict} one operating point of the printed latency "
+            f"model, which allows at most {self.ceiling:.4g}."
+        )
 
 
 def headline_consistency() -> list[Consistency]:
@@ -161,17 +179,19 @@ def headline_consistency() -> list[Consistency]:
     """
     figures = presets.FIGURES
     printed = (
-        ("cu-hlm", "cu_hlm_speedup", "cu_hlm_skip_rate", 1.0 - figures["cu_hlm_compression"].value),
-        ("u-hlm", "u_hlm_speedup", "u_hlm_skip_rate", 1.0),
+        ("cu-hlm", "cu_hlm_speedup", "cu_hlm_skip_rate", figures["cu_hlm_compression"].value),
+        ("u-hlm", "u_hlm_speedup", "u_hlm_skip_rate", 0.0),
     )
     rows = []
-    for name, speedup_key, skip_key, ratio in printed:
-        speedup, skip = figures[speedup_key].value, figures[skip_key].value
+    for name, speedup_key, skip_key, compression in printed:
+        speedup, skip, ratio = figures[speedup_key].value, figures[skip_key].value, 1.0 - compression
         ceiling = float(speedup_ceiling(1.0 - skip, ratio))
         rows.append(
             Consistency(
                 name=name,
                 speedup=speedup,
+                skip_rate=skip,
+                compression=compression,
                 ceiling=ceiling,
                 fits=speedup <= ceiling,
                 max_transmit_probability=1.0 / (speedup * ratio),

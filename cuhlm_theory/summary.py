@@ -1,4 +1,4 @@
-"""Everything that one channel and one calibration lead to: thresholds, operating point, schemes, in words."""
+"""Everything that one channel and one calibration lead to: thresholds, operating point, proof, schemes."""
 
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -8,7 +8,6 @@ import numpy as np
 from cuhlm_theory import threshold as thresholds_of
 from cuhlm_theory.capacity import packet_latency_s
 from cuhlm_theory.drafting import sync_break_even_risk
-from cuhlm_theory.errors import CuhlmError
 from cuhlm_theory.optimise import (
     Certificate,
     OperatingPoint,
@@ -24,8 +23,6 @@ from cuhlm_theory.rejection import line
 from cuhlm_theory.schemes import SCHEMES, Outcome, Policy, evaluate, line_up
 from cuhlm_theory.throughput import transmission_latency_s
 from cuhlm_theory.truncation import printed_k_offline
-
-_DB = 10.0**0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -502,95 +499,3 @@ def truncation_orders(setting: Setting) -> dict[str, Any] | None:
             for place, size in enumerate(tokens.coarse_k_grid)
         ]
     return result
-
-
-def explain(setting: Setting, found: Answer) -> list[str]:
-    """Say in words which constraint binds and what one more unit of each resource would buy.
-
-    Parameters
-    ----------
-    setting : Setting
-        The question.
-    found : Answer
-        Its operating point.
-
-    Returns
-    -------
-    list of str
-        Sentences.
-
-    Examples
-    --------
-    See `answer`.
-    """
-    row, budget, system = found.row, setting.budget, setting.system
-    sentences = [_what_binds(found, budget)]
-
-    def latency_with(change: Setting) -> float | None:
-        try:
-            return answer(change, bound=False).row.latency_s
-        except CuhlmError:
-            return None
-
-    if found.point is not None and found.point.multiplier_s is not None:
-        price = found.point.multiplier_s
-        sentences.append(
-            f"The multiplier of the bias budget is {price:.4g} s a token per unit of bias: at the margin, "
-            f"0.001 more bias saves {price:.3g} ms a token."
-        )
-        excess = found.point.excess
-        if excess is not None:
-            sentences.append(
-                f"One threshold and one rule for k take {excess:.2%} more latency than the certified "
-                f"optimum, which knows the risk of every context; no device does."
-            )
-    changes = (
-        (
-            "0.01 more bias",
-            replace(setting, budget=replace(budget, bias=min(budget.bias + 0.01, 1.0))),
-        ),
-        (
-            "One more dB of SNR",
-            replace(setting, system=replace(system, link=replace(system.link, snr=system.link.snr * _DB))),
-        ),
-        (
-            "One more bit a probability",
-            replace(
-                setting,
-                system=replace(system, codec=replace(system.codec, prob_bits=system.codec.prob_bits + 1)),
-            ),
-        ),
-        (
-            "10 % less LLM latency",
-            replace(
-                setting,
-                system=replace(system, latency=replace(system.latency, llm_s=0.9 * system.latency.llm_s)),
-            ),
-        ),
-    )
-    for what, change in changes:
-        after = latency_with(change)
-        if after is None or not np.isfinite(row.latency_s):
-            sentences.append(f"{what} would not change what is possible.")
-            continue
-        saved_s = row.latency_s - after
-        verb = "saves" if saved_s >= 0.0 else "costs"
-        sentences.append(
-            f"{what} {verb} {abs(saved_s) * 1e3:.4g} ms a token ({abs(saved_s) / row.latency_s:.2%})."
-        )
-    return sentences
-
-
-def _what_binds(found: Answer, budget: Budget) -> str:
-    row = found.row
-    spent = "unknown" if found.bias_bound is None else f"{found.bias_bound:.4g}"
-    parts = f"risk {found.row.risk if found.point is None else found.point.risk:.4g}"
-    if found.point is not None:
-        parts += f" + truncation {found.point.truncation:.4g}"
-    if found.binds == "none":
-        return f"No budget binds: the bias is {spent} ({parts}) of the {budget.bias:.4g} allowed."
-    named = {"bias": budget.bias, "risk": budget.risk, "truncation": budget.truncation}[found.binds]
-    return (
-        f"The {found.binds} budget of {named:.4g} binds: the bias is {spent} ({parts}), with "
-        f"{row.skip_rate:.1%} of the tokens skipped."
-    )

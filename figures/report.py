@@ -17,6 +17,7 @@ from typing import Any
 
 from cuhlm_theory import summary
 from cuhlm_theory.errors import CuhlmError
+from cuhlm_theory.explanation import explain, gains
 from figures import style
 from figures.catalogue import figure
 from figures.frame import Figure, Source
@@ -155,7 +156,7 @@ def page(source: Source, setting: summary.Setting, inputs: Mapping[str, Any]) ->
         dark=_variables(DARK),
         answer=_answer(point, rows, inputs),
         numbers=_numbers(point),
-        explanation=_items(summary.explain(setting, found)),
+        explanation=_items(explain(setting.budget, found, gains(setting, found))),
         schemes=_schemes(rows, point["scheme"]),
         notes=html.escape("; ".join(notes)),
         figures="".join(drawn),

@@ -117,6 +117,18 @@ def test_equal_bias_lines_the_schemes_up(optimize):
     assert result["inputs"]["equal_bias"] == 0.05
 
 
+@pytest.mark.parametrize("bias", [0.0, 1e-9, 0.01, 0.03, 1.0])
+def test_every_scheme_with_a_known_bias_reaches_any_equal_bias(optimize, bias):
+    """The schemes split the bias they are brought to, not that of the budget, whatever it is."""
+    result = optimize("--equal-bias", str(bias))
+    alone = next(row for row in result["schemes"] if row["name"] == "slm")["bias"]
+    for row in result["schemes"]:
+        if row["name"] in ("rand-hlm", "u-hlm", "cu-hlm-offline", "cu-hlm-exact"):
+            assert row["bias"] == pytest.approx(min(bias, alone), abs=1e-9)
+    assert result["missing"] == {}
+    assert result["operating_point"]["bias_budget"] == 0.05
+
+
 def test_equal_bits_line_the_schemes_up(optimize):
     rows = {row["name"]: row["uplink_bit_per_token"] for row in optimize("--equal-bits", "8")["schemes"]}
     for name in ("rand-hlm", "u-hlm", "cu-hlm-exact"):
@@ -164,10 +176,31 @@ def test_explain_says_what_binds_and_what_more_would_buy(optimize):
         assert words in text
 
 
+def test_explain_gives_its_numbers_too(optimize):
+    result = optimize("--explain", "--bias-budget", "0.2", "--truncation-budget", "0.005")
+    assert result["operating_point"]["binds"] == "truncation"
+    saved = {gain["change"]: gain["saved_s"] for gain in result["gains"]}
+    more = optimize("--bias-budget", "0.2", "--truncation-budget", "0.015")["operating_point"]["latency_s"]
+    assert saved["0.01 more truncation budget"] == pytest.approx(
+        result["operating_point"]["latency_s"] - more
+    )
+
+
+def test_joint_needs_recorded_profiles(assert_refused):
+    law = ("--calibration", "cu-hlm", "--uncertainty", "uniform", "--joint")
+    assert_refused("optimize", *law, code=1, words=["k_grid", "--calibration smollm2"])
+
+
 def test_joint_and_headline(optimize):
     result = optimize("--joint", "--headline")
     latencies = [row["latency_s"] for row in result["joint"]]
     assert latencies == sorted(latencies)
+    assert {row["name"] for row in result["joint"]} >= {"dssd", "cu-hlm-exact", "floor", "llm"}
+    settings = {row["name"]: row["settings"] for row in result["joint"]}
+    assert set(settings["confidence-stop"]) == {"confidence", "max_drafts"}
+    for row in result["headline"]["consistency"]:
+        assert "do not fit one operating point of the printed latency model" in row["statement"]
+    assert result["headline"]["region"][0]["bandwidths_hz"] == [180e3, 1e6, 10e6]
     assert result["headline"]["consistency"][0]["fits"] is False
     assert round(result["headline"]["consistency"][0]["ceiling"], 1) == 152.6
     assert any(row["max_rate_bit_per_s"] is None for row in result["headline"]["region"])
@@ -288,9 +321,17 @@ def test_the_tables(run_cuhlm, folder):
         "verify-on-sync",
         "Certificate",
         "152.6",
+        "do not fit",
+        "printed rule",
+        "kept T-S",
+        "token/round",
+        "J/token",
+        "E[N/D]",
+        "bit down",
         "binds",
     ):
         assert words in out
+    assert "…" not in out
 
 
 def test_nothing_heavy_is_imported(folder):

@@ -493,6 +493,14 @@ def test_at_equal_bias_uncertainty_beats_chance():
     assert outcomes[1].skip_rate > outcomes[0].skip_rate
 
 
+def test_equal_bias_allows_for_the_rounding_of_a_profile():
+    tokens = replace(TOKENS, tv_profile=np.where(TOKENS.tv_profile < 1e-12, 1e-13, TOKENS.tv_profile))
+    policy = replace(POLICY, truncation_budget=1e-13)
+    tuned = at_bias(SCHEMES["cu-hlm-exact"], tokens, SYSTEM, policy, 0.0)
+    row = outcome("cu-hlm-exact", tokens, policy=tuned)
+    assert (row.bias, row.skip_rate) == (pytest.approx(1e-13), 0.0)
+
+
 def test_a_bias_beyond_reach_skips_everything():
     tuned = at_bias(SCHEMES["u-hlm"], TOKENS, SYSTEM, POLICY, 0.9)
     assert outcome("u-hlm", policy=tuned).skip_rate == pytest.approx(1.0)

@@ -9,6 +9,7 @@ import pytest
 from cuhlm_theory import summary
 from cuhlm_theory.capacity import packet_latency_s
 from cuhlm_theory.errors import InfeasibleError
+from cuhlm_theory.explanation import Gain, explain, gains
 from cuhlm_theory.parameters import Budget, Codec, Latency, Link, System, Tokens
 from cuhlm_theory.rejection import line
 from cuhlm_theory.schemes import SCHEMES, evaluate
@@ -139,11 +140,59 @@ def test_the_exact_rule_never_sends_more_than_the_printed_one():
     assert found["orders"][2]["bit"] == 33
 
 
+def _explained(setting):
+    found = summary.answer(setting)
+    return explain(setting.budget, found, gains(setting, found))
+
+
+@pytest.mark.parametrize("bias", [0.01, 0.05, 0.12])
+def test_the_multiplier_is_the_slope_of_the_certified_optimum(bias):
+    """Finite differences on both sides of the budget: the optimum is convex in it, with slope -lambda."""
+    found, step = summary.answer(replace(SETTING, budget=Budget(bias=bias))).point, 1e-6
+    less, more = (
+        summary.answer(replace(SETTING, budget=Budget(bias=bias + h))).point.optimum_s for h in (-step, step)
+    )
+    assert found.multiplier_s > 0.0
+    assert (less - found.optimum_s) / step == pytest.approx(found.multiplier_s, rel=1e-6)
+    assert (found.optimum_s - more) / step == pytest.approx(found.multiplier_s, rel=1e-6)
+    assert (
+        f"{found.multiplier_s:.4g} s a token per unit"
+        in _explained(replace(SETTING, budget=Budget(bias=bias)))[1]
+    )
+    far = summary.answer(replace(SETTING, budget=Budget(bias=bias + 0.001))).point.optimum_s
+    assert found.optimum_s - far <= 0.001 * found.multiplier_s + 1e-12  # "at most"
+
+
+def test_gains_are_differences_of_answers_and_the_multiplier_of_the_link_is_its_time_on_air():
+    found = summary.answer(SETTING)
+    gained = {gain.change: gain.saved_s for gain in gains(SETTING, found)}
+    louder = replace(SYSTEM, link=Link(bandwidth_hz=1e3, snr=3.0 * 10**0.1))
+    again = summary.answer(replace(SETTING, system=louder)).row.latency_s
+    assert gained["One more dB of SNR"] == pytest.approx(found.row.latency_s - again)
+    sent_s = found.row.latency_s - 0.01 - found.row.llm_calls_per_token * 0.1
+    shorter = 1 - np.log2(1 + 3.0) / np.log2(1 + 3.0 * 10**0.1)
+    assert gained["One more dB of SNR"] == pytest.approx(sent_s * shorter, rel=0.05)  # to first order
+    assert gained["10 % less LLM latency"] == pytest.approx(0.01 * found.row.llm_calls_per_token, rel=0.05)
+    per_bit = found.row.uplink_bit_per_token / 11 / 2000
+    assert gained["One more bit a probability"] == pytest.approx(-per_bit, rel=0.05)
+
+
+def test_a_change_without_an_answer_is_said_to_change_nothing():
+    dead = replace(
+        SETTING, budget=Budget(bias=1.0), system=replace(SYSTEM, link=Link(bandwidth_hz=1e3, snr=0))
+    )
+    sentences = _explained(dead)
+    assert "One more dB of SNR saves 0 ms a token (0.00%)." in sentences
+    found = summary.answer(dead)
+    lost = [Gain(change="Silence", saved_s=None)]
+    assert explain(dead.budget, found, lost)[-1] == "Silence would not change what is possible."
+
+
 def test_explanations_of_a_slack_budget_and_of_one_that_cannot_grow():
     slack = replace(SETTING, budget=Budget(bias=1.0))
-    assert summary.explain(slack, summary.answer(slack))[0].startswith("No budget binds")
+    assert _explained(slack)[0].startswith("No budget binds")
     fixed = replace(SETTING, budget=Budget(bias=0.5, risk=0.01, truncation=0.002))
-    text = summary.explain(fixed, summary.answer(fixed))[0]
+    text = _explained(fixed)[0]
     assert "truncation budget of 0.002 binds" in text or "risk budget of 0.01 binds" in text
 
 

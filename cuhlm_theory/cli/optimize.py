@@ -1,11 +1,13 @@
 """`cuhlm optimize`: thresholds, truncation and operating point for one channel, beside every scheme."""
 
+import itertools
 from dataclasses import asdict, replace
 from typing import Any
 
 import click
 
-from cuhlm_theory import summary
+from cuhlm_theory import explanation, summary
+from cuhlm_theory._checks import as_probability
 from cuhlm_theory.cli import options, output
 from cuhlm_theory.cli._setting import build_setting, setting_options
 from cuhlm_theory.schemes import SCHEMES
@@ -36,6 +38,47 @@ _COLUMNS = {
     "llm_calls_per_token": "calls",
     "throughput_token_per_s": "token/s",
     "speedup_over_hlm": "speed-up",
+}
+_MORE_COLUMNS = {
+    "name": "scheme",
+    "num_drafts": "drafts",
+    "tokens_per_round": "token/round",
+    "downlink_bit_per_token": "bit down",
+    "latency_s": "s/token",
+    "mean_rate_token_per_s": "E[N/D]",
+    "energy_j_per_token": "J/token",
+}
+_JOINT = {
+    "name": "scheme",
+    "bias": "bias",
+    "latency_s": "s/token",
+    "throughput_token_per_s": "token/s",
+    "prob_bits": "b_prob",
+}
+_RULES = {"budget": "budget", "exact_bit": "exact rule", "printed_bit": "printed rule", "ratio": "ratio"}
+_ORDERS = {
+    "k": "k",
+    "bit": "bit",
+    "sample_then_truncate_bias": "bias S-T",
+    "truncate_then_sample_bias": "bias T-S",
+    "sample_acceptance": "kept S-T",
+    "truncate_then_sample_acceptance": "kept T-S",
+}
+_CONSISTENCY = {
+    "name": "abstract",
+    "speedup": "speed-up",
+    "ceiling": "ceiling",
+    "fits": "fits",
+    "max_transmit_probability": "p_tx needed",
+    "max_payload_ratio": "B(k)/B(V) needed",
+    "mean_rate_latency_ratio": "E[1/D] ratio",
+}
+_REGION = {
+    "transmit_probability": "p_tx",
+    "k": "k",
+    "slm_s": "SLM [s]",
+    "llm_s": "LLM [s]",
+    "ceiling": "ceiling",
 }
 
 
@@ -75,94 +118,83 @@ def _render(result: output.Result) -> None:
     _render_more(result)
 
 
+def _cells(rows: list[dict[str, Any]], columns: dict[str, str]) -> list[list[Any]]:
+    return [[row[key] for key in columns] for row in rows]
+
+
 def _render_schemes(result: output.Result) -> None:
-    if len(result["schemes"]) == 1:
-        row = result["schemes"][0]
-        output.table(row["name"], ["quantity", "value"], list(row.items())[1:])
+    rows = result["schemes"]
+    if len(rows) == 1:
+        output.table(rows[0]["name"], ["quantity", "value"], list(rows[0].items())[1:])
         return
-    rows = []
-    for row in result["schemes"]:
-        bits = row["uplink_bit_per_token"]
-        cells = [row[key] for key in _COLUMNS]
-        cells[3] = round(bits) if bits >= 1000.0 else bits
+    first, more = _cells(rows, _COLUMNS), _cells(rows, _MORE_COLUMNS)
+    for row, cells, others in zip(rows, first, more, strict=True):
+        cells[3], others[3] = _whole(cells[3]), _whole(others[3])
         if row["bias"] is not None and row["bias_is_bound"]:
             cells[1] = f"≤\u202f{row['bias']:.4g}"
-        rows.append(cells)
     reasons: dict[str, list[str]] = {}
     for name, why in result["missing"].items():
         reasons.setdefault(why, []).append(name)
     missing = "; ".join(f"{', '.join(names)}: {why}" for why, names in reasons.items())
-    output.table("Schemes", list(_COLUMNS.values()), rows, note=missing)
+    output.table("Schemes", list(_COLUMNS.values()), first, note=missing)
+    output.table("Their rounds, the other average, energy", list(_MORE_COLUMNS.values()), more)
+
+
+def _whole(bits: float) -> float:
+    return round(bits) if bits >= 1000.0 else bits
 
 
 def _render_more(result: output.Result) -> None:
     if "joint" in result:
         output.table(
             "Joint optimum over scheme, threshold, k, b_prob, codec and draft count",
-            ["scheme", "bias", "latency [s]", "token/s", "b_prob", "settings"],
+            [*_JOINT.values(), "settings"],
             [
-                (
-                    row["name"],
-                    row["bias"],
-                    row["latency_s"],
-                    row["throughput_token_per_s"],
-                    row["prob_bits"],
-                    row["settings"],
-                )
-                for row in result["joint"]
+                [*cells, ", ".join(f"{name} {value:.4g}" for name, value in row["settings"].items())]
+                for row, cells in zip(result["joint"], _cells(result["joint"], _JOINT), strict=True)
             ],
         )
     if "headline" in result:
-        output.table(
-            "Printed figures against the printed latency model",
-            ["abstract", "speed-up", "ceiling", "fits", "p_tx needed", "B(k)/B(V) needed", "E[1/D] ratio"],
-            [
-                [
-                    row[key]
-                    for key in (
-                        "name",
-                        "speedup",
-                        "ceiling",
-                        "fits",
-                        "max_transmit_probability",
-                        "max_payload_ratio",
-                        "mean_rate_latency_ratio",
-                    )
-                ]
-                for row in result["headline"]["consistency"]
-            ],
-        )
-        output.table(
-            "Where a speed-up over HLM is reached: the link may be no faster than",
-            [
-                "speed-up",
-                "p_tx",
-                "k",
-                "tau_SLM [s]",
-                "tau_LLM [s]",
-                "ceiling",
-                "rate [bit/s]",
-                "SNR [dB] at 180 kHz, 1 MHz, 10 MHz",
-            ],
-            [
-                [
-                    row[key]
-                    for key in (
-                        "speedup",
-                        "transmit_probability",
-                        "k",
-                        "slm_s",
-                        "llm_s",
-                        "ceiling",
-                        "max_rate_bit_per_s",
-                        "max_snr_db",
-                    )
-                ]
-                for row in result["headline"]["region"]
-            ],
-        )
+        _render_headline(result["headline"])
+    if result.get("truncation"):
+        _render_truncation(result["truncation"])
     for sentence in result.get("explanation", ()):
         click.echo(sentence)
+
+
+def _render_truncation(found: dict[str, Any]) -> None:
+    output.table(
+        "Bits a token of the two rules for k at equal budget, nothing skipped",
+        list(_RULES.values()),
+        _cells(found["exact_over_printed"], _RULES),
+    )
+    if "orders" in found:
+        output.table(
+            "Sample then truncate (S-T) against truncate then sample (T-S), at equal bits",
+            list(_ORDERS.values()),
+            _cells(found["orders"], _ORDERS),
+        )
+
+
+def _render_headline(found: dict[str, Any]) -> None:
+    output.table(
+        "Printed figures against the printed latency model",
+        list(_CONSISTENCY.values()),
+        _cells(found["consistency"], _CONSISTENCY),
+        note=" ".join(row["statement"] for row in found["consistency"]),
+    )
+    for speedup, group in itertools.groupby(found["region"], lambda row: row["speedup"]):
+        rows = list(group)
+        table = _cells(rows, _REGION)
+        for row, cells in zip(rows, table, strict=True):
+            rate = row["max_rate_bit_per_s"]
+            cells.append(None if rate is None else rate / 1e3)
+            cells.extend(None if snr is None else f"{snr:.1f}" for snr in row["max_snr_db"])
+        output.table(
+            f"A speed-up of {speedup:g} over HLM needs at most this rate [kbit/s] or SNR [dB]",
+            [*_REGION.values(), "kbit/s", *(f"{width / 1e6:g} MHz" for width in rows[0]["bandwidths_hz"])],
+            table,
+        )
 
 
 @click.command(
@@ -199,10 +231,11 @@ def command(
     """Thresholds, truncation and operating point for one channel, beside every scheme."""
     setting, inputs = build_setting(**setting_values)
     found = summary.answer(setting)
-    policy = replace(found.policy, num_drafts=num_drafts, num_candidates=num_candidates)
+    lined_up = found if equal_bias is None else summary.answer(_at_bias(setting, equal_bias), bound=False)
+    policy = replace(lined_up.policy, num_drafts=num_drafts, num_candidates=num_candidates)
     names = tuple(SCHEMES) if scheme_name is None else (scheme_name,)
     rows, missing = summary.scheme_rows(
-        setting, found, names, equal_bias=equal_bias, equal_bits=equal_bits, policy=policy
+        setting, lined_up, names, equal_bias=equal_bias, equal_bits=equal_bits, policy=policy
     )
     result = {
         "inputs": inputs | {"equal_bias": equal_bias, "equal_bits": equal_bits},
@@ -218,34 +251,32 @@ def command(
     if headline:
         result["headline"] = _headline(setting)
     if explain:
+        gained = explanation.gains(setting, found)
         result["truncation"] = summary.truncation_orders(setting)
-        result["explanation"] = summary.explain(setting, found)
+        result["gains"] = [asdict(gain) for gain in gained]
+        result["explanation"] = explanation.explain(setting.budget, found, gained)
     return result
+
+
+def _at_bias(setting: summary.Setting, bias: float) -> summary.Setting:
+    """Give the setting another budget, so that the schemes split the bias they are brought to."""
+    as_probability("equal_bias", bias)
+    return replace(setting, budget=replace(setting.budget, bias=bias))
 
 
 def _joint(setting: summary.Setting) -> list[dict[str, Any]]:
     from cuhlm_theory.optimise import joint_optimum
 
     found = joint_optimum(setting.tokens, setting.system, setting.budget)
-    rows = []
-    for candidate in found.candidates:
-        policy, row = candidate.policy, asdict(candidate.outcome)
-        names = {
-            "cu-hlm-exact": ("threshold", "truncation_price_s"),
-            "verify-on-sync": ("threshold", "bonus"),
-            "confidence-stop": ("confidence", "max_drafts"),
-            "k-sqs": ("num_candidates", "num_drafts", "lattice_levels"),
-            "tk-slt": ("num_candidates", "num_drafts"),
-            "tslt": ("num_candidates", "num_drafts"),
-            "dsd": ("num_drafts",),
-            "dssd": ("num_drafts",),
-        }.get(row["name"], ())
-        settings = ", ".join(f"{name} {getattr(policy, name):.4g}" for name in names)
-        rows.append(
-            row
-            | {"prob_bits": candidate.codec.prob_bits, "codec": candidate.codec.kind, "settings": settings}
-        )
-    return rows
+    return [
+        asdict(candidate.outcome)
+        | {
+            "prob_bits": candidate.codec.prob_bits,
+            "codec": candidate.codec.kind,
+            "settings": {name: getattr(candidate.policy, name) for name in candidate.chosen},
+        }
+        for candidate in found.candidates
+    ]
 
 
 def _headline(setting: summary.Setting) -> dict[str, Any]:
@@ -257,6 +288,6 @@ def _headline(setting: summary.Setting) -> dict[str, Any]:
         *headline_region(2.54, [1 - 0.4593, 0.39], [32_000], pairs),
     ]
     return {
-        "consistency": [asdict(row) for row in headline_consistency()],
+        "consistency": [asdict(row) | {"statement": row.statement} for row in headline_consistency()],
         "region": [asdict(row) for row in region],
     }

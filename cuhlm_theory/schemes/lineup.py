@@ -160,6 +160,7 @@ def _by_threshold(
             f"{what} {abs(at_low):.4g} even if nothing is skipped, above the wanted {abs(wanted):.4g}; "
             f"raise {knob} or lower truncation_budget"
         )
+    wanted = max(wanted, at_low)  # rounding may leave the least just above
     if at_high <= wanted:
         return replace(policy, threshold=float(thresholds[high]), upper_threshold=None, mix=0.0)
     while high - low > 1:
