@@ -177,10 +177,10 @@ def test_explain_says_what_binds_and_what_more_would_buy(optimize):
 
 
 def test_explain_gives_its_numbers_too(optimize):
-    result = optimize("--explain", "--bias-budget", "0.2", "--truncation-budget", "0.005")
+    result = optimize("--explain", "--risk-budget", "0", "--truncation-budget", "0.005")
     assert result["operating_point"]["binds"] == "truncation"
     saved = {gain["change"]: gain["saved_s"] for gain in result["gains"]}
-    more = optimize("--bias-budget", "0.2", "--truncation-budget", "0.015")["operating_point"]["latency_s"]
+    more = optimize("--risk-budget", "0", "--truncation-budget", "0.015")["operating_point"]["latency_s"]
     assert saved["0.01 more truncation budget"] == pytest.approx(
         result["operating_point"]["latency_s"] - more
     )

@@ -94,6 +94,8 @@ def joint_optimum(tokens: Tokens, system: System, budget: Budget, *, max_drafts:
     See `cuhlm_theory.optimise.operating_point`.
     """
     as_count("max_drafts", max_drafts)
+    for name in ("k_grid", "coarse_k_grid", "threshold_grid"):
+        column(tokens, name)  # refuse at once what would be missed after minutes
     lean = replace(system, codec=replace(system.codec, kind="best"))
     found = [
         *(_candidate(name, tokens, lean, Policy()) for name in ("slm", "llm", "hlm")),
