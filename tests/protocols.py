@@ -40,14 +40,16 @@ class Ledger:
     tokens: list = field(default_factory=list)
     drafts: list = field(default_factory=list)
     bits: list = field(default_factory=list)
+    down: list = field(default_factory=list)
     calls: list = field(default_factory=list)
     seconds: list = field(default_factory=list)
 
-    def note(self, tokens, drafts, bits, calls, seconds):
+    def note(self, tokens, drafts, bits, down, calls, seconds):
         """Enter a round."""
         self.tokens.append(tokens)
         self.drafts.append(drafts)
         self.bits.append(bits)
+        self.down.append(down)
         self.calls.append(calls)
         self.seconds.append(seconds)
 
@@ -73,11 +75,11 @@ def verify(draft, law, y, dice):
     return dice.draw([max(b - a, 0.0) for a, b in zip(law, y, strict=True)]), False
 
 
-def single_round(world, num_rounds, dice, *, skips, law_of, bits_of, server_draws, seconds_of):
+def single_round(world, num_rounds, dice, *, skips, law_of, bits_of, answer_bit, server_draws, seconds_of):
     """HLM and its relatives: one draft a round.
 
     skips(c, d) says whether the device keeps the draft; law_of(c, d) is the law that the server receives;
-    bits_of(c, d) the message; seconds_of(bits or None) the duration of a round.
+    bits_of(c, d) the message, answer_bit the answer; seconds_of(bits or None) the duration of a round.
     """
     x, y = world.x.tolist(), world.y.tolist()
     ledger = Ledger(outputs=np.zeros(world.shape))
@@ -89,56 +91,115 @@ def single_round(world, num_rounds, dice, *, skips, law_of, bits_of, server_draw
             bits = bits_of(c, d)
             token = dice.draw(y[c]) if server_draws else verify(d, law_of(c, d), y[c], dice)[0]
         ledger.outputs[c, token] += 1
-        ledger.note(1, 1, bits or 0, int(bits is not None), seconds_of(bits))
+        sent = bits is not None
+        ledger.note(1, 1, bits or 0, answer_bit * sent, int(sent), seconds_of(bits))
     return ledger
 
 
-def chain(world, num_tokens, dice, *, draft_law, ends, max_drafts, bonus, bits_per_draft, seconds_of):
-    """Several drafts a round, on a chain whose context is the previous token.
+def rounded(law, levels):
+    """The law in multiples of 1/levels: rounded down, the rest to the largest remainders."""
+    scaled = np.asarray(law) * levels
+    whole = np.floor(scaled)
+    for place in np.argsort(whole - scaled)[: levels - int(whole.sum())]:
+        whole[place] += 1
+    return whole / levels
 
-    draft_law[c] is what the device draws from and the server verifies with; ends(c, d) says whether the
-    device calls after drafting d in context c. Needs as many contexts as tokens. Drafts depend on earlier
-    drafts, so a wrong rollback would show in the transitions.
+
+class FixedLaws:
+    """What a device draws from and sends: one law a context."""
+
+    def __init__(self, laws):
+        self._laws = np.asarray(laws).tolist()
+
+    def law(self, context):
+        """The law of the next draft."""
+        return self._laws[context]
+
+    def rewind(self, num_drafts):
+        """Forget what came after the last num_drafts drafts that stand."""
+
+
+class ConformalLaws:
+    """C-SQS: what is at least a threshold, which moves with the mass that was dropped, on a lattice.
+
+    The device remembers the threshold at each draft of a round, and goes back to it where drafts are undone.
     """
-    x, y = np.asarray(draft_law).tolist(), world.y.tolist()
+
+    def __init__(self, world, *, start, step, target, levels):
+        self._x, self._levels, self._step, self._target = world.x, levels, step, target
+        self._thresholds = [start]
+        self._laws = {}
+
+    def law(self, context):
+        """The law of the next draft; moves the threshold."""
+        x, threshold = self._x[context], self._thresholds[-1]
+        keep = x >= min(threshold, x.max())
+        self._thresholds.append(threshold - self._step * (x[~keep].sum() - self._target))
+        key = context, keep.tobytes()
+        if key not in self._laws:
+            kept = np.where(keep, x, 0.0)
+            self._laws[key] = rounded(kept / kept.sum(), self._levels).tolist()
+        return self._laws[key]
+
+    def rewind(self, num_drafts):
+        """Undo the drafts after the first num_drafts of the round."""
+        self._thresholds = [self._thresholds[num_drafts]]
+
+
+def chain(
+    world, num_tokens, dice, *, laws, ends, max_drafts, bonus, bits_per_draft, answer_bits, then, seconds_of
+):
+    """Several drafts a round, on a chain of contexts.
+
+    laws.law(c) is what the device draws from and the server verifies with; ends(c, d) says whether the
+    device calls after drafting d in context c; then(d) is the context that follows d; answer_bits(kept) what
+    comes down, seconds_of(drafts, answer) the duration of the round. Where the context is the previous
+    token, drafts depend on earlier drafts, so a wrong rollback would show in the transitions.
+    """
+    y = world.y.tolist()
     ledger = Ledger(outputs=np.zeros(world.shape))
     context, total = 0, 0
     while total < num_tokens:
         run, c = [], context
         while True:
-            d = dice.draw(x[c])
-            run.append((c, d))
+            law = laws.law(c)
+            d = dice.draw(law)
+            run.append((c, d, law))
             if ends(c, d) or len(run) == max_drafts:
                 break
-            c = d
+            c = then(d)
         committed, kept = [], True
-        for c, d in run:
-            token, kept = verify(d, x[c], y[c], dice)
+        for c, d, law in run:
+            token, kept = verify(d, law, y[c], dice)
             committed.append((c, token))
             if not kept:
                 break
-        if kept and bonus:
-            c = committed[-1][1]
+        laws.rewind(len(committed))
+        all_kept = kept
+        if all_kept and bonus:
+            c = then(committed[-1][1])
             committed.append((c, dice.draw(y[c])))
         for c, token in committed:
             ledger.outputs[c, token] += 1
-        context = committed[-1][1]
+        context = then(committed[-1][1])
         total += len(committed)
-        ledger.note(len(committed), len(run), bits_per_draft * len(run), 1, seconds_of(len(run)))
+        down = answer_bits(all_kept)
+        ledger.note(len(committed), len(run), bits_per_draft * len(run), down, 1, seconds_of(len(run), down))
     return ledger
 
 
-def replay(acceptance, ends, prompt, num_replays, dice, *, max_drafts, bonus):
-    """Run the rounds over recorded acceptances; returns totals per replay [num_replays, 4].
+def replay(acceptance, ends, prompt, bits, num_replays, dice, *, max_drafts, bonus):
+    """Run the rounds over recorded acceptances; returns totals per replay [num_replays, 5].
 
-    Columns: rounds, drafts, sum over rounds of tokens / drafts, fully kept rounds.
+    Columns: rounds, drafts, sum over rounds of tokens / drafts, fully kept rounds, bits.
     """
     texts = [
-        (acceptance[prompt == text].tolist(), ends[prompt == text].tolist()) for text in np.unique(prompt)
+        tuple(values[prompt == text].tolist() for values in (acceptance, ends, bits))
+        for text in np.unique(prompt)
     ]
-    totals = np.zeros((num_replays, 4))
+    totals = np.zeros((num_replays, 5))
     for r in range(num_replays):
-        for keep, stop in texts:
+        for keep, stop, size in texts:
             at, num = 0, len(keep)
             while at < num:
                 last = at
@@ -153,5 +214,6 @@ def replay(acceptance, ends, prompt, num_replays, dice, *, max_drafts, bonus):
                 totals[r, 0] += 1
                 totals[r, 1] += last - at + 1
                 totals[r, 2] += committed / (last - at + 1)
+                totals[r, 4] += sum(size[at : last + 1])
                 at += committed
     return totals

@@ -426,6 +426,17 @@ def test_rounds_commit_every_recorded_token_once():
             np.testing.assert_allclose(rounds.draft_bit, rounds.num_drafts)
 
 
+@pytest.mark.parametrize("bonus", [False, True])
+def test_where_every_draft_is_kept_a_round_commits_what_it_commits_when_kept(bonus):
+    prompt, ends = np.repeat([0, 1], [5, 4]), np.array([0, 1, 0, 0, 0, 1, 0, 0, 1])
+    sure = recorded_rounds(np.ones(9), ends, prompt, np.ones(9), bonus=bonus)
+    np.testing.assert_array_equal(sure.num_tokens, sure.kept_tokens)
+    np.testing.assert_array_equal(sure.all_kept, 1.0)
+    unsure = recorded_rounds(np.full(9, 0.5), ends, prompt, np.ones(9), bonus=bonus)
+    np.testing.assert_array_equal(unsure.kept_tokens, sure.kept_tokens)
+    assert np.all(unsure.num_tokens >= unsure.all_kept * unsure.kept_tokens)
+
+
 def test_without_bonus_a_round_ends_where_a_token_triggered_or_was_rejected():
     rng = np.random.default_rng(1)
     keep, ends = rng.random(50), rng.random(50) < 0.4

@@ -285,21 +285,21 @@ def _several(scheme: Scheme, tokens: Tokens, system: System, policy: Policy) -> 
     most, bonus = _longest(scheme, tokens, system, policy, carried, acceptance)
     rounds = _rounds(tokens, acceptance, ends, carried.bit, most, bonus)
 
-    on_device = scheme.verification == "prefix-on-device"
     index = system.codec.bits_per_index
-    law_bit = system.codec.vocab_size * system.codec.prob_bits  # one dense distribution down
-    answer_bit = np.full(len(rounds.weight), float(index))
-    if on_device:
-        answer_bit = (1.0 - rounds.all_kept) * law_bit + rounds.all_kept * (index if bonus else 1.0)
+    kept_bit, lost_bit = float(index), float(index)
+    if scheme.verification == "prefix-on-device":
+        kept_bit = index if bonus else 1.0
+        lost_bit = system.codec.vocab_size * system.codec.prob_bits  # one dense distribution down
+    answer_bit = rounds.all_kept * kept_bit + (1.0 - rounds.all_kept) * lost_bit
     uplink_s = packet_latency_s(system.link, rounds.draft_bit)
-    round_s = rounds.num_drafts * system.latency.slm_s + transmission_latency_s(
-        system.latency, uplink_s, downlink_bit=answer_bit
-    )
+
+    def round_s(down_bit: Floats | float) -> Floats:
+        answered_s = transmission_latency_s(system.latency, uplink_s, downlink_bit=down_bit)
+        return rounds.num_drafts * system.latency.slm_s + answered_s
+
     per_round = rounds.mean(rounds.num_tokens)
-    happens = rounds.weight > 0.0
-    rate = float(
-        np.sum((rounds.weight * rounds.num_tokens)[happens] / round_s[happens]) / np.sum(rounds.weight)
-    )
+    kept = rounds.all_kept * rounds.kept_tokens
+    rate = rounds.mean(kept / round_s(kept_bit) + (rounds.num_tokens - kept) / round_s(lost_bit))
     chance = None if trigger is None else _share(tokens.weight, trigger.transmit)
     risk = 0.0 if trigger is None else float(tokens.weight @ trigger.risk)
     return _outcome(
@@ -314,7 +314,7 @@ def _several(scheme: Scheme, tokens: Tokens, system: System, policy: Policy) -> 
         downlink_bit=rounds.mean(answer_bit) / per_round,
         llm_calls=1.0 / per_round,
         tokens_per_round=per_round,
-        latency_s=_over(rounds, round_s) / per_round,
+        latency_s=_over(rounds, round_s(answer_bit)) / per_round,
         mean_rate=rate,
         air_s=_over(rounds, uplink_s) / per_round,
         drafts_per_token=rounds.mean(rounds.num_drafts) / per_round,

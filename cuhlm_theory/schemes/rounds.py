@@ -28,6 +28,8 @@ class Rounds:
     """Mean tokens that the round commits, shape [R] [token]."""
     all_kept: Floats
     """Chance that no draft is rejected, shape [R] [-]."""
+    kept_tokens: Floats
+    """Tokens that the round commits where none is, shape [R] [token]."""
     draft_bit: Floats
     """Uplink payload of all drafts of the round, shape [R] [bit]."""
 
@@ -98,6 +100,7 @@ def recorded_rounds(
     kept = grid(as_probability("acceptance", acceptance), 1.0)  # [P, n]
     last = _last_draft(grid(np.asarray(ends, dtype=np.float64), 1.0) > 0.0, length, max_drafts)  # [P, n]
     num_drafts = last - np.arange(longest) + 1
+    kept_tokens = num_drafts + (bonus & (last + 1 < length[:, None]))  # a complete text needs no bonus token
     total_bit = np.concatenate((np.zeros((num_texts, 1)), np.cumsum(grid(draft_bit, 0.0), axis=1)), axis=1)
     run_bit = np.take_along_axis(total_bit, last + 1, axis=1) - total_bit[:, :longest]
 
@@ -115,7 +118,7 @@ def recorded_rounds(
         begins[:, j + 1] += np.sum(chance * (1.0 - kept[:, j, None]), axis=1)
         done = np.where(last[:, window] == j, passed, 0.0)
         all_kept[:, window] += done
-        more = bonus & (j + 1 < length[:, None])  # a text that is complete needs no bonus token
+        more = bonus & (j + 1 < length[:, None])
         tokens[:, window] += np.where(more, done, 0.0)
         finished = np.sum(begins[:, window] * done, axis=1)
         begins[:, j + 1] += np.where(more[:, 0], 0.0, finished)
@@ -132,6 +135,7 @@ def recorded_rounds(
         num_drafts=flat(num_drafts),
         num_tokens=flat(tokens),
         all_kept=flat(all_kept),
+        kept_tokens=flat(kept_tokens),
         draft_bit=flat(run_bit),
     )
 
@@ -223,5 +227,6 @@ def independent_rounds(
         num_drafts=length,
         num_tokens=before + (all_kept if bonus else 0.0),
         all_kept=all_kept,
+        kept_tokens=length + bonus,
         draft_bit=length * draft_bit,
     )
