@@ -245,7 +245,7 @@ def rayleigh_ergodic_capacity_bit_per_s(bandwidth_hz: ArrayLike, mean_snr: Array
     with np.errstate(divide="ignore", over="ignore"):
         x = 1.0 / ratio
     small = np.minimum(x, _EXP1_SAFE)
-    large = np.clip(x, _EXP1_SAFE, 1e300)
+    large = np.maximum(x, _EXP1_SAFE)
     scaled = np.where(x <= _EXP1_SAFE, np.exp(small) * special.exp1(small), special.hyperu(1.0, 1.0, large))
     nats = np.where(x > 1e300, ratio, scaled)  # the limit e^x E_1(x) -> 1/x, which is 0 on a dead link
     return np.asarray(as_positive("bandwidth_hz", bandwidth_hz) * nats / _LN2)
@@ -451,7 +451,7 @@ def rate_adaptive_mean_latency_s(bits: ArrayLike, bandwidth_hz: ArrayLike, mean_
     >>> float(rate_adaptive_mean_latency_s(0.0, 1e6, 10.0))
     0.0
     """
-    payload, width, ratio = np.broadcast_arrays(
+    payload, _, _ = np.broadcast_arrays(
         as_nonnegative("bits", bits),
         as_positive("bandwidth_hz", bandwidth_hz),
         as_nonnegative("mean_snr", mean_snr),
@@ -463,7 +463,7 @@ def rate_adaptive_mean_latency_s(bits: ArrayLike, bandwidth_hz: ArrayLike, mean_
             "for a finite mean, to rayleigh-outage for a rate that holds with a given probability, or to "
             "rayleigh-ergodic without asking for a mean (the limit of many coherence blocks)"
         )
-    return np.zeros(np.broadcast(payload, width, ratio).shape)
+    return np.zeros(payload.shape)
 
 
 def short_packet_blocklength(bits: ArrayLike, snr: ArrayLike, block_error: ArrayLike) -> Floats:

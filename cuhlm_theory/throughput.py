@@ -508,6 +508,9 @@ def rate_for_speedup_bit_per_s(
         - latency.slm_s
         - server_s
     )
-    if needed_s <= 0.0:  # fast links reach it; slow ones too unless the payloads are against it
-        return (slope_bit / needed_s if needed_s < 0.0 and slope_bit < 0.0 else 0.0), math.inf
-    return (0.0, slope_bit / needed_s) if slope_bit > 0.0 else (math.nan, math.nan)
+    if needed_s > 0.0:  # no fast link reaches it
+        return (0.0, slope_bit / needed_s) if slope_bit > 0.0 else (math.nan, math.nan)
+    if slope_bit >= 0.0:  # every link reaches it
+        return 0.0, math.inf
+    # the payloads are against it: only fast links, and none where even they just miss it
+    return (slope_bit / needed_s, math.inf) if needed_s < 0.0 else (math.nan, math.nan)

@@ -217,6 +217,55 @@ def test_at_the_break_even_risk_both_are_equally_fast(chance, up, draft):
         assert sync_latency_s(latency, chance, 0.0, draft) > cu_s
 
 
+LINK = Link(bandwidth_hz=1e6, snr=1.0)
+GOOD = {
+    "acceptance": 0.5, "num_drafts": 2, "latency_ratio": 0.25, "draft_cost": 0.1, "latency": LATENCY,
+    "draft_uplink_s": 0.01, "link": LINK, "bits_per_draft": 24.0, "transmit_probability": 0.5, "risk": 0.1,
+    "transmitted_rejection": 0.5, "uplink_s": 0.1, "downlink_bit": 10.0,
+}  # fmt: skip
+TAKES = {
+    expected_tokens_per_round: ["acceptance", "num_drafts"],
+    speculation_speedup: ["acceptance", "num_drafts", "latency_ratio"],
+    operations_ratio: ["acceptance", "num_drafts", "draft_cost"],
+    speculate: ["acceptance", "latency_ratio"],
+    best_num_drafts: ["acceptance", "latency_ratio"],
+    continuous_num_drafts: ["acceptance", "latency_ratio"],
+    printed_num_drafts: ["acceptance", "latency_ratio"],
+    latency_ratio: ["latency", "draft_uplink_s"],
+    best_drafts_on_link: ["acceptance", "latency", "link", "bits_per_draft", "downlink_bit"],
+    sync_tokens_per_round: ["transmit_probability", "risk", "transmitted_rejection"],
+    sync_latency_s: ["latency", "transmit_probability", "risk", "draft_uplink_s", "transmitted_rejection"],
+    sync_break_even_risk: ["latency", "transmit_probability", "uplink_s", "draft_uplink_s"],
+}
+PROBABILITIES = {"acceptance", "transmit_probability", "risk", "transmitted_rejection"}
+ARGUMENTS = [
+    (function, name) for function, names in TAKES.items() for name in names if name not in ("latency", "link")
+]
+
+
+@pytest.mark.parametrize(("function", "name"), ARGUMENTS)
+def test_refuses_what_is_no_chance_count_or_time(function, name):
+    good = {argument: GOOD[argument] for argument in TAKES[function]}
+    function(**good)
+    bad_values = {math.nan: r"be (finite|at least 0); got nan", -0.5: r"(be at least|lie in) .*; got -0.5"}
+    if name in PROBABILITIES:
+        bad_values[1.5] = r"lie in \[0, 1\]; got 1.5"
+    if name == "transmit_probability":
+        bad_values[0.0] = "be positive; got 0"
+    for bad, text in bad_values.items():
+        with pytest.raises(ValueError, match=f"^{name} must {text}$"):
+            function(**(good | {name: bad}))
+
+
+@pytest.mark.parametrize("function", [continuous_num_drafts, printed_num_drafts])
+@pytest.mark.parametrize("name", ["acceptance", "latency_ratio"])
+def test_the_lambert_form_refuses_both_ends(function, name):
+    good = {"acceptance": 0.5, "latency_ratio": 0.25}
+    for bad in (0.0, 1.0):
+        with pytest.raises(ValueError, match=rf"^{name} must lie in \(0, 1\); got {bad:g}$"):
+            function(**(good | {name: [0.75, bad, 0.5]}))
+
+
 def test_refusals_name_the_argument():
     with pytest.raises(ValueError, match=r"acceptance must lie in \[0, 1\]; got 1.5"):
         expected_tokens_per_round(1.5, 3)

@@ -1,5 +1,6 @@
 """Latency and throughput against simulated rounds, and the published figures they make consistent or not."""
 
+import inspect
 import math
 
 import numpy as np
@@ -32,6 +33,17 @@ chances = st.floats(0.01, 0.99)
 def test_a_transmission_costs_round_trip_uplink_llm_and_downlink():
     assert transmission_latency_s(FULL, 0.7, downlink_bit=200) == pytest.approx(0.05 + 0.7 + 0.3 + 0.2)
     assert transmission_latency_s(PLAIN, 0.7, downlink_bit=200) == pytest.approx(1.0)
+
+
+def test_a_server_that_answers_nothing_spends_no_time_on_it():
+    assert transmission_latency_s(FULL, 0.7) == pytest.approx(0.05 + 0.7 + 0.3)
+    assert round_latency_s(FULL, 0.25, 0.7) == pytest.approx(0.02 + 0.25 * 1.05 + 0.75 * 0.004)
+
+
+def test_latencies_of_any_kind_of_number_add_up_in_float64():
+    got = transmission_latency_s(PLAIN, np.float32(0.7))
+    assert got.dtype == np.float64
+    assert got == pytest.approx(0.3 + float(np.float32(0.7)), rel=1e-15)
 
 
 def test_a_round_costs_a_transmission_as_often_as_there_is_one():
@@ -130,6 +142,38 @@ def test_the_rate_interval_can_be_open_above_when_hlm_itself_is_fast_enough():
     assert high == math.inf
 
 
+@given(
+    gain=st.floats(0.2, 3.0),
+    chance=st.floats(0.0, 1.0),
+    ratio=st.floats(0.1, 5.0),
+    trip=st.floats(0.0, 1.0),
+    prefill=st.floats(0.0, 1.0),
+)
+def test_the_speedup_is_the_wanted_one_at_either_end_of_the_rates(gain, chance, ratio, trip, prefill):
+    latency = Latency(slm_s=0.2, llm_s=0.3, round_trip_s=trip, llm_prefill_s=prefill)
+    for rate in rate_for_speedup_bit_per_s(gain, latency, chance, ratio * 1e3, 1e3):
+        if 1.0 < rate < 1e6:
+            got = speedup_over_hlm(latency, chance, ratio * 1e3 / rate, 1e3 / rate)
+            assert got == pytest.approx(gain, rel=1e-6)
+
+
+def test_where_a_fast_link_just_reaches_the_speedup_the_payloads_decide():
+    """With every token sent both schemes compute for as long: what is sent decides, at any rate alike."""
+    latency = Latency(slm_s=0.25, llm_s=0.5)
+    for payload in (500.0, 1000.0):
+        assert rate_for_speedup_bit_per_s(1.0, latency, 1.0, payload, 1000.0) == (0.0, math.inf)
+    assert np.all(np.isnan(rate_for_speedup_bit_per_s(1.0, latency, 1.0, 1001.0, 1000.0)))
+    # and where the payloads are even, the computing decides
+    assert rate_for_speedup_bit_per_s(1.0, latency, 0.5, 2000.0, 1000.0) == (0.0, math.inf)
+    assert np.all(np.isnan(rate_for_speedup_bit_per_s(2.0, latency, 1.0, 500.0, 1000.0)))
+
+
+def test_rounds_are_averaged_along_the_last_axis():
+    tokens, time, weight = [[1.0, 3.0], [2.0, 2.0]], [[0.5, 1.5], [1.0, 4.0]], [[1.0, 3.0], [1.0, 1.0]]
+    assert renewal_throughput_token_per_s(tokens, time, weight).tolist() == [10 / 5, 4 / 5]
+    assert mean_rate_token_per_s(tokens, time, weight).tolist() == [(2 + 3 * 2) / 4, (2 + 0.5) / 2]
+
+
 def test_the_abstracts_do_not_fit_one_operating_point():
     cu, u = headline_consistency()
     assert (cu.name, cu.fits, round(cu.ceiling, 1)) == ("cu-hlm", False, 152.6)
@@ -158,6 +202,63 @@ def test_the_headline_region_is_where_the_speedup_holds():
         assert got == pytest.approx(206)
         (snr_db,) = row.max_snr_db
         assert 180e3 * math.log2(1 + 10 ** (snr_db / 10)) == pytest.approx(rate)
+
+
+ARGUMENTS = {  # what a function takes, with the least and the largest value of each
+    transmission_latency_s: {"uplink_s": (0, None), "downlink_bit": (0, None)},
+    round_latency_s: {"transmit_probability": (0, 1), "uplink_s": (0, None), "downlink_bit": (0, None)},
+    renewal_throughput_token_per_s: {"num_tokens": (0, None), "duration_s": (0, None), "weight": (0, None)},
+    mean_rate_token_per_s: {"num_tokens": (0, None), "duration_s": (0, None), "weight": (0, None)},
+    speedup_over_hlm: {"transmit_probability": (0, 1), "uplink_s": (0, None)},
+    speedup_ceiling: {"transmit_probability": (0, 1), "payload_ratio": (0, 1)},
+    mean_rate_speedup: {"skip_rate": (0, 1), "latency_ratio": (0, None)},
+    mean_rate_latency_ratio: {"skip_rate": (0, 1), "speedup": (1, None)},
+    floor_latency_s: {"transmit_probability": (0, 1)},
+    transmit_probability_for_speedup: {"speedup": (0, None), "uplink_s": (0, None)},
+    rate_for_speedup_bit_per_s: {
+        "speedup": (0, None), "transmit_probability": (0, 1),
+        "payload_bit": (0, None), "full_payload_bit": (0, None),
+    },
+}  # fmt: skip
+ABOVE_ZERO = {
+    speedup_ceiling: {"transmit_probability", "payload_ratio"},
+    mean_rate_speedup: {"latency_ratio"},
+    mean_rate_latency_ratio: {"skip_rate"},
+    transmit_probability_for_speedup: {"speedup"},
+    rate_for_speedup_bit_per_s: {"speedup", "payload_bit", "full_payload_bit"},
+}
+
+
+@pytest.mark.parametrize(
+    ("function", "name"), [(function, name) for function, names in ARGUMENTS.items() for name in names]
+)
+def test_refuses_what_is_no_latency_share_or_size(function, name):
+    good = dict.fromkeys(ARGUMENTS[function], 1.0)
+    if "latency" in inspect.signature(function).parameters:
+        good["latency"] = PLAIN
+    for argument in ("full_uplink_s", "index_uplink_s"):
+        if argument in inspect.signature(function).parameters:
+            good[argument] = 1.0
+    function(**good)
+    least, largest = ARGUMENTS[function][name]
+    bad_values = {
+        math.nan: "be (finite|at least 0); got nan",
+        least - 0.5: rf"(be|lie).*; got {least - 0.5:g}",
+    }
+    if largest is not None:
+        bad_values[largest + 0.5] = rf"lie in \[0, 1\]; got {largest + 0.5:g}"
+    if name in ABOVE_ZERO.get(function, ()):
+        bad_values[0.0] = "be positive; got 0"
+    for bad, text in bad_values.items():
+        with pytest.raises(ValueError, match=f"^{name} must {text}$"):
+            function(**(good | {name: bad}))
+
+
+def test_the_refused_value_is_the_one_that_is_too_small():
+    with pytest.raises(ValueError, match=r"^speedup must be at least 1; got 0.25$"):
+        mean_rate_latency_ratio(0.5, [1.5, 1.0, 0.25])
+    with pytest.raises(ValueError, match=r"^uplink_s must be at least 0; got -0.25$"):
+        transmission_latency_s(PLAIN, [1.0, 0.0, -0.25])
 
 
 @pytest.mark.parametrize(
