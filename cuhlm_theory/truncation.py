@@ -87,7 +87,7 @@ def _per_row(
 
 
 def _as_k(k: ArrayLike, dist: Floats) -> Counts:
-    return as_count("k", k, at_least=1, at_most=dist.shape[-1])
+    return as_count("k", k, at_most=dist.shape[-1])
 
 
 def _kept(row: Floats, k: int) -> NDArray[np.bool_]:
@@ -510,7 +510,7 @@ def printed_k_offline(
     9
     """
     profile = as_probability("tv_profile", tv_profile)
-    sizes = as_count("k_grid", k_grid, at_least=1)
+    sizes = as_count("k_grid", k_grid)
     if profile.ndim != 2 or sizes.shape != profile.shape[1:]:
         raise ValueError(
             f"tv_profile must have shape [N, K] with K = len(k_grid) = {sizes.size}; got {profile.shape}"
@@ -519,7 +519,7 @@ def printed_k_offline(
         raise ValueError(f"k_grid must increase; got {sizes.tolist()}")
     denominator = np.broadcast_to(_denominator(draft_prob, rejection), profile.shape[:1])
     allowed = float(as_probability("budget", budget))
-    mass = np.ones(len(profile)) if weight is None else as_nonnegative("weight", weight)
+    mass = None if weight is None else as_nonnegative("weight", weight)
     mean = np.average(2.0 * profile / denominator[:, None], axis=0, weights=mass)  # [K]
     meets = np.flatnonzero(mean <= allowed + _ROUNDING)
     if meets.size == 0:
@@ -531,7 +531,7 @@ def printed_k_offline(
 
 
 def _levels(prob_bits: int) -> int:
-    return 2 ** int(as_count("prob_bits", prob_bits, at_least=1, at_most=48)) - 1
+    return 2 ** int(as_count("prob_bits", prob_bits, at_most=48)) - 1
 
 
 def quantise(dist: ArrayLike, prob_bits: int) -> Floats:
@@ -576,8 +576,9 @@ def quantise(dist: ArrayLike, prob_bits: int) -> Floats:
     levels = _levels(prob_bits)
     scaled = levels * x
     count = np.floor(scaled)
-    remainder = np.where(x > 0.0, scaled - count, -1.0)
-    missing = np.rint(levels - count.sum(axis=-1)).astype(np.int64)  # [...]
+    remainder = scaled - count
+    # their sum, so fewer than the entries with a remainder: an entry of 0 is never raised
+    missing = np.rint(levels - count.sum(axis=-1))  # [...]
     for index in np.ndindex(x.shape[:-1]):
         if missing[index] > 0:
             count[index][_kept(remainder[index], int(missing[index]))] += 1.0

@@ -98,6 +98,11 @@ def test_operations_count_drafts_and_verified_positions(alpha, ratio, cost):
     assert operations_ratio(alpha, 4, cost) == pytest.approx((4 * cost + 5) / tokens)
 
 
+def test_a_round_without_drafts_costs_what_the_llm_costs():
+    assert operations_ratio(0.7, 0) == operations_ratio(0.7, 0, 0.3) == 1.0
+    assert speculation_speedup(0.7, 0, 0.3) == 1.0
+
+
 @given(alpha=st.floats(0.0, 0.98), ratio=st.floats(5e-3, 3.0))
 def test_the_best_draft_count_is_that_of_brute_force(alpha, ratio):
     counts = np.arange(1, 1500)
@@ -131,6 +136,12 @@ def test_the_lambert_form_survives_where_its_argument_underflows():
     assert int(printed_num_drafts(alpha, ratio)) == int(best_num_drafts(alpha, ratio))
 
 
+def test_of_two_counts_that_are_equally_fast_the_lower_is_taken():
+    # acceptance 1/2, L = 1/5: 1.5 / 1.2 = 1.75 / 1.4 = 1.25
+    assert speculation_speedup(0.5, 1, 0.2) == speculation_speedup(0.5, 2, 0.2) == pytest.approx(1.25)
+    assert printed_num_drafts(0.5, 0.2) == best_num_drafts(0.5, 0.2) == 1
+
+
 def test_endless_drafting_is_refused_with_the_knob():
     with pytest.raises(DivergentError, match="latency_ratio > 0"):
         best_num_drafts(0.5, 0.0)
@@ -162,6 +173,21 @@ def test_the_best_count_over_any_link_is_that_of_brute_force(fading, alpha, bits
     assert plan.speculate == (plan.speedup > 1)
 
 
+@pytest.mark.parametrize("alpha", [0.99, 0.999])
+@pytest.mark.parametrize("fading", ["awgn", "short-packet"])
+def test_the_best_count_is_found_beyond_the_first_block_of_counts(alpha, fading):
+    """At rates far below a token a second, where an answer of one bit would cost more than all the rest."""
+    link = Link(bandwidth_hz=1e3, snr=3.0, fading=fading)
+    latency = Latency(slm_s=0.1, llm_s=100.0, round_trip_s=20.0, downlink_bit_per_s=1e-5)
+    counts = np.arange(1, 5000)
+    seconds = counts * 0.1 + packet_latency_s(link, counts * 24) + 120.0
+    rates = expected_tokens_per_round(alpha, counts) / seconds
+    plan = best_drafts_on_link(alpha, latency, link, 24)
+    assert plan.num_drafts == counts[int(np.argmax(rates))] > 64
+    assert plan.throughput_token_per_s == pytest.approx(rates.max())
+    assert plan.round_s == pytest.approx(seconds[plan.num_drafts - 1])
+
+
 def test_on_a_proportional_link_the_count_is_that_of_the_ratio():
     link = Link(bandwidth_hz=1e5, snr=3.0)  # 200 kbit/s
     ratio = float(latency_ratio(LATENCY, 690 / 2e5))
@@ -179,9 +205,22 @@ def test_the_answer_of_the_server_slows_every_round():
 
 def test_a_dead_link_refuses_drafts_that_have_bits():
     dead = Link(bandwidth_hz=1e6, snr=0.0)
-    with pytest.raises(InfeasibleError, match="snr_db"):
+    sentence = "^the link is dead and drafts must be sent; raise snr_db or use the SLM alone$"
+    with pytest.raises(InfeasibleError, match=sentence):
         best_drafts_on_link(0.5, LATENCY, dead, 24)
     assert best_drafts_on_link(0.5, LATENCY, dead, 0).num_drafts >= 1
+
+
+def test_drafting_gains_nothing_where_a_draft_costs_as_much_as_it_is_kept():
+    plan = best_drafts_on_link(0.5, Latency(slm_s=0.25, llm_s=0.5), Link(bandwidth_hz=1e6, snr=1.0), 0)
+    assert (plan.num_drafts, plan.speedup, plan.speculate) == (1, 1.0, False)
+
+
+def test_every_skipped_draft_may_be_one_that_the_llm_would_reject():
+    # 1 - 0.9 is 2e-17 below 0.1 in float64
+    assert sync_tokens_per_round(0.9, 0.1) == pytest.approx(1.0)
+    with pytest.raises(ValueError, match="risk must be at most the skip rate 1 - transmit_probability"):
+        sync_tokens_per_round(0.9, 0.1 + 1e-9)
 
 
 @pytest.mark.parametrize("bonus", [False, True])

@@ -366,6 +366,53 @@ def test_price_of_an_atom_covers_a_range_of_budgets():
     assert budget_for_bias_price(1.0, 0.5, 0.0, 0.3, law) == pytest.approx((0.1 + 0.3 + 0.3) / 3)
 
 
+GOOD = {
+    "threshold": 0.4, "slope": 0.8, "intercept": -0.1, "delta": 0.5, "budget": 0.05,
+    "alpha": 2.0, "beta": 1.5, "uncertainty": [0.2, 0.7], "rejection": [0.1, 0.6], "weight": [1.0, 2.0],
+    "tie_probability": 0.5, "transmit_s": 0.1, "bias_price_s": 1.0,
+}  # fmt: skip
+TAKES = {
+    risk_averse: ["slope", "intercept"],
+    risk_prone: ["slope", "intercept", "delta"],
+    risk_uniform: ["threshold", "slope", "intercept"],
+    risk_budget_uniform: ["slope", "intercept", "budget"],
+    risk_beta: ["threshold", "slope", "intercept", "alpha", "beta"],
+    risk_budget_beta: ["slope", "intercept", "budget", "alpha", "beta"],
+    risk_empirical: ["threshold", "uncertainty", "rejection", "weight"],
+    risk_budget_empirical: ["uncertainty", "rejection", "budget", "weight"],
+    skip_probability: ["uncertainty", "threshold", "tie_probability"],
+    cost_optimal: ["slope", "intercept", "transmit_s", "bias_price_s"],
+    bias_price_for_threshold: ["slope", "intercept", "transmit_s"],
+    BetaLaw: ["alpha", "beta"],
+    EmpiricalLaw: ["uncertainty", "rejection"],
+}
+POSITIVE, SECONDS = {"slope", "alpha", "beta"}, {"transmit_s", "bias_price_s"}
+WITHIN_ONE = {"delta", "budget", "uncertainty", "rejection", "tie_probability"}
+
+
+@pytest.mark.parametrize(
+    ("function", "name"), [(function, name) for function, names in TAKES.items() for name in names]
+)
+def test_refuses_what_is_no_chance_shape_or_time(function, name):
+    good = {argument: np.asarray(GOOD[argument]) for argument in TAKES[function]}
+    if function is bias_price_for_threshold:
+        good["threshold"] = 0.4
+    function(**good)
+    bad_values = {math.nan: "be finite; got nan"}
+    if name in SECONDS:
+        bad_values = {bad: rf"be at least 0 \(infinite is allowed\); got {bad:g}" for bad in (math.nan, -0.5)}
+    if name in POSITIVE:
+        bad_values |= {bad: f"be positive; got {bad:g}" for bad in (0.0, -0.5)}
+    if name in WITHIN_ONE:
+        bad_values |= {bad: rf"lie in \[0, 1\]; got {bad:g}" for bad in (1.5, -0.5)}
+    if name == "weight":
+        bad_values[-0.5] = "be at least 0; got -0.5"
+    for bad, text in bad_values.items():
+        wrong = np.where(np.arange(good[name].size) == 0, bad, good[name]).reshape(good[name].shape)
+        with pytest.raises(ValueError, match=f"^{name} must {text}$"):
+            function(**(good | {name: wrong}))
+
+
 @pytest.mark.parametrize(
     ("call", "text"),
     [

@@ -121,6 +121,15 @@ def test_exact_rule_on_a_real_vocabulary(vocab_size):
             assert tv_profile(x, [size, vocab_size]) == pytest.approx([tv, 0.0], abs=1e-12)
 
 
+@pytest.mark.parametrize("seed", [44, 94, 143, 172, 196, 261])
+def test_the_tail_of_one_size_is_that_of_the_profile(seed):
+    """One size is found by selection and many by sorting: both must find the same tail."""
+    x = np.random.default_rng(seed).random(1000)
+    x /= x.sum()
+    grid = np.array([1, 100, 333, 500, 666, 998, 1000])
+    assert [float(truncation_tv(x, k)) for k in grid] == pytest.approx(tv_profile(x, grid), abs=1e-13)
+
+
 def test_only_what_can_be_kept_is_sorted(monkeypatch):
     sorted_sizes = []
     sort = np.sort
@@ -138,6 +147,10 @@ def test_batches_broadcast():
     x = rng.dirichlet(np.full(7, 0.4), size=(2, 3))
     budgets = np.array([0.01, 0.1, 0.3])
     single = [[[int(exact_k(x[i, j], b)) for b in budgets] for j in range(3)] for i in range(2)]
+    assert exact_k(x[0], [budgets, budgets[::-1]]).tolist() == [
+        [single[0][j][j] for j in range(3)],
+        [single[0][j][2 - j] for j in range(3)],
+    ]
     assert exact_k(x[..., None, :], budgets).tolist() == single
     assert exact_k(x, 0.1).tolist() == [[row[1] for row in block] for block in single]
     assert exact_k(x, budgets).tolist() == [[single[i][j][j] for j in range(3)] for i in range(2)]
@@ -149,7 +162,15 @@ def test_batches_broadcast():
     kept = reconstruct(x, [[1], [7]])
     assert kept[0, 2] == pytest.approx(reconstruct(x[0, 2], 1))
     assert kept[1] == pytest.approx(x[1])
+    assert tv_profile(x[0, 0], 3).tolist() == [truncation_tv(x[0, 0], 3)]
+    for counts in (exact_k(x, 0.1), printed_k(x, 0.1, 0.5, 0.5)):
+        assert counts.dtype == np.int64
+    assert quantisation_tv(x, 3) == pytest.approx(
+        np.array([[quantisation_tv(row, 3) for row in block] for block in x])
+    )
     dropped = drop_tail(x, [1, 2, 3])
+    assert dropped.sum(axis=-1) == pytest.approx(np.ones((2, 3)))
+    assert dropped[1, 2] == pytest.approx(drop_tail(x[1, 2], 3))
     assert np.count_nonzero(dropped, axis=-1).tolist() == [[1, 2, 3]] * 2
 
 
@@ -244,15 +265,17 @@ def test_offline_rule_averages_over_tokens():
             printed_k_offline(profile, grid, x_d, beta, budget)
             == grid[np.flatnonzero(u.mean(axis=0) <= budget)[0]]
         )
-    weight = np.array([1.0, 0.0, 0.0, 0.0, 0.0, 0.0])
-    alone = printed_k_offline(profile, grid, x_d, beta, 0.1, weight=weight)
-    assert alone == grid[np.flatnonzero(u[0] <= 0.1)[0]]
+    chosen = []
+    for n, weight in enumerate(np.eye(6)):
+        alone = printed_k_offline(profile, grid, x_d, beta, 0.4, weight=3.0 * weight)
+        assert alone == grid[np.flatnonzero(u[n] <= 0.4)[0]]
+        chosen.append(alone)
+    assert len(set(chosen)) > 1
     exactly = float(u.mean(axis=0)[2])
     assert printed_k_offline(profile, grid, x_d, beta, exactly) == 3
-    with pytest.raises(
-        InfeasibleError, match=r"the largest, 2, leaves .*: end k_grid at the vocabulary size"
-    ):
-        printed_k_offline(profile[:, :2], grid[:2], x_d, beta, 0.0)
+    left = rf"the largest, 5, leaves {u.mean(axis=0)[3]:.4g}: end k_grid at the vocabulary size, or raise"
+    with pytest.raises(InfeasibleError, match=left):
+        printed_k_offline(profile[:, :4], grid[:4], x_d, beta, 0.0)
 
 
 def resampling_tv(x, seen, y):
@@ -320,6 +343,32 @@ def test_drafting_from_the_quantised_distribution_is_unbiased():
 
 
 GOOD = [0.5, 0.3, 0.2]
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda x: reconstruct(x, 1),
+        lambda x: drop_tail(x, 1),
+        lambda x: truncation_tv(x, 1),
+        lambda x: tv_profile(x, [1]),
+        lambda x: exact_k(x, 0.1),
+        lambda x: printed_k(x, 0.1, 0.5, 0.5),
+        lambda x: quantise(x, 8),
+        lambda x: quantisation_tv(x, 8),
+    ],
+)
+def test_refuses_what_is_no_distribution(call):
+    with pytest.raises(ValueError, match=r"^dist must be probabilities .* \(not logits\); got a sum of 3$"):
+        call([2.0, 1.0])
+    with pytest.raises(ValueError, match=r"^dist must be finite; got nan$"):
+        call([np.nan, 1.0])
+
+
+def test_refuses_weights_that_are_none():
+    for bad in (-0.5, np.nan):
+        with pytest.raises(ValueError, match=rf"^weight must be .*; got {bad:g}$"):
+            printed_k_offline([[0.1], [0.1]], [1], 0.5, 0.5, 1.0, weight=[1.0, bad])
 
 
 @pytest.mark.parametrize(

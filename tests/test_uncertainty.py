@@ -347,6 +347,47 @@ def test_lines_and_correlations_there_and_back(slope, intercept, factor, mean):
 GOOD = np.zeros((2, 4))
 
 
+ARGUMENTS = {
+    "logits": [[0.0, 1.0, 3.0]], "draft": [1], "max_temperature": 1.5, "tolerance": 1e-6, "num_samples": 4,
+    "mean_uncertainty": [0.2, 0.6], "weight": [1.0, 2.0], "factor": 0.5, "slope": 0.8, "intercept": -0.1,
+    "mean_of_uncertainty": 0.4, "correlation": 0.3, "vocab_size": 10, "rng": None,
+}  # fmt: skip
+TAKES = {
+    varentropy_bound: ["vocab_size"],
+    mean_uncertainty: ["logits", "draft", "max_temperature", "tolerance"],
+    num_nodes: ["logits", "max_temperature", "tolerance"],
+    sampled_uncertainty: ["logits", "draft", "num_samples", "max_temperature", "rng"],
+    disagreement_count_pmf: ["mean_uncertainty", "num_samples"],
+    attenuation_factor: ["mean_uncertainty", "num_samples", "weight"],
+    attenuated_line: ["slope", "intercept", "factor", "mean_of_uncertainty"],
+    restored_line: ["slope", "intercept", "factor", "mean_of_uncertainty"],
+    attenuated_correlation: ["correlation", "factor"],
+    restored_correlation: ["correlation", "factor"],
+}
+
+
+@pytest.mark.parametrize(
+    ("function", "name"),
+    [(function, name) for function, names in TAKES.items() for name in names if name != "rng"],
+)
+def test_refuses_what_is_no_number_chance_or_count(function, name):
+    good = {argument: np.asarray(ARGUMENTS[argument]) for argument in TAKES[function]}
+    if "rng" in good:
+        good["rng"] = np.random.default_rng(0)
+    function(**good)
+    bad_values = {math.nan: "be finite; got nan"}
+    if name in ("mean_uncertainty", "factor", "mean_of_uncertainty"):
+        bad_values |= {bad: rf"lie in \[0, 1\]; got {bad:g}" for bad in (1.5, -0.5)}
+    if name in ("max_temperature", "tolerance", "factor"):
+        bad_values[0.0] = "be positive; got 0"
+    if name == "correlation":
+        bad_values |= {bad: rf"lie in \[-1, 1\]; got {bad:g}" for bad in (1.5, -1.5)}
+    for bad, text in bad_values.items():
+        wrong = np.where(np.arange(good[name].size) == 0, bad, good[name].ravel()).reshape(good[name].shape)
+        with pytest.raises(ValueError, match=f"^{name} must {text}$"):
+            function(**(good | {name: wrong}))
+
+
 @pytest.mark.parametrize(
     ("call", "text"),
     [
