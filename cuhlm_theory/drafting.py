@@ -62,7 +62,7 @@ def expected_tokens_per_round(acceptance: ArrayLike, num_drafts: ArrayLike) -> F
 
 def _geometric_sum(alpha: Floats, terms: ArrayLike) -> Floats:
     """Return 1 + alpha + ... with ``terms`` terms, without the 0/0 at alpha = 1."""
-    alpha, terms = np.broadcast_arrays(alpha, np.asarray(terms, dtype=np.float64))
+    alpha, terms = np.broadcast_arrays(alpha, terms)
     inner = (alpha > 0.0) & (alpha < 1.0)
     log_alpha = np.log(alpha, out=np.zeros(alpha.shape), where=inner)
     total = np.where(alpha >= 1.0, terms, np.minimum(terms, 1.0))

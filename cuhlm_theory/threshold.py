@@ -447,7 +447,7 @@ def risk_empirical(
 
 
 def _cumulative(threshold: Floats, uncertainty: Floats, amount: Floats) -> Floats:
-    order = np.argsort(uncertainty, kind="stable")
+    order = np.argsort(uncertainty)
     total = np.concatenate([[0.0], np.cumsum(amount[order])])
     return total[np.searchsorted(uncertainty[order], threshold, side="right")]
 
@@ -507,7 +507,7 @@ def risk_budget_empirical(
         return RiskBudget(threshold=1.0, tie_probability=1.0, risk=float(spent[-1]), skip_rate=1.0)
     first = int(over[0])
     before = float(spent[first - 1]) if first else 0.0
-    part = min(max((allowed - before) / float(atom_risk[first]), 0.0), 1.0)
+    part = max((allowed - before) / float(atom_risk[first]), 0.0)
     return RiskBudget(
         threshold=float(atom[first]),
         tie_probability=part,
@@ -873,4 +873,4 @@ def budget_for_bias_price(
     0.0625
     """
     threshold = float(cost_optimal(slope, intercept, transmit_s, bias_price_s, clip=False))
-    return risk(threshold, slope, intercept, law) if threshold >= 0.0 else 0.0
+    return risk(threshold, slope, intercept, law)

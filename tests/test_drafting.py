@@ -115,6 +115,12 @@ def test_the_best_draft_count_is_that_of_brute_force(alpha, ratio):
         assert bool(speculate(alpha, ratio)) == (gains.max() > 1.0)
 
 
+def test_a_draft_model_that_is_nearly_free_and_nearly_right_drafts_by_the_thousand():
+    counts = np.arange(1, 30_000)
+    best = int(best_num_drafts(0.999, 1e-6))
+    assert best == counts[int(np.argmax(speculation_speedup(0.999, counts, 1e-6)))] > 5000
+
+
 @given(alpha=st.floats(0.01, 0.98), ratio=st.floats(2e-3, 0.98))
 def test_the_lambert_form_is_stationary_and_rounds_to_the_search(alpha, ratio):
     at = float(continuous_num_drafts(alpha, ratio))
@@ -143,13 +149,16 @@ def test_of_two_counts_that_are_equally_fast_the_lower_is_taken():
 
 
 def test_endless_drafting_is_refused_with_the_knob():
-    with pytest.raises(DivergentError, match="latency_ratio > 0"):
+    endless = "^the best number of drafts is infinite where"
+    with pytest.raises(DivergentError, match=f"{endless} a draft costs no time; give latency_ratio > 0$"):
         best_num_drafts(0.5, 0.0)
-    with pytest.raises(DivergentError, match="acceptance < 1"):
+    with pytest.raises(DivergentError, match=f"{endless} every draft is kept; give acceptance < 1$"):
         best_num_drafts(1.0, 0.5)
     with pytest.raises(DivergentError, match="acceptance < 1"):
         best_drafts_on_link(1.0, LATENCY, Link(bandwidth_hz=1e6, snr=1.0), 24.0)
     assert best_num_drafts(0.0, 0.0) == 1
+    # a draft that takes at least as long as the LLM gains nothing, even if it is always kept
+    assert best_num_drafts(1.0, [1.0, 1.5]).tolist() == [1.0, 1.0]
 
 
 @pytest.mark.parametrize(

@@ -155,7 +155,8 @@ def test_uniform_budget_where_the_stated_form_does_not_hold(slope, intercept, bu
 def test_uniform_is_the_default_law():
     law = BetaLaw()
     assert risk_budget(0.815, -0.066, 0.05, law) == risk_budget_uniform(0.815, -0.066, 0.05)
-    assert risk(0.4, 0.815, -0.066, law) == risk_uniform(0.4, 0.815, -0.066)
+    for t in np.linspace(0.0, 1.0, 41):
+        assert risk(t, 0.815, -0.066, law) == risk_uniform(t, 0.815, -0.066)
     assert risk_budget(0.8, -0.1, 0.05, BetaLaw(alpha=2.0, beta=1.0)) == risk_budget_beta(
         0.8, -0.1, 0.05, 2.0, 1.0
     )
@@ -256,6 +257,23 @@ def test_recorded_rejections_and_weights_replace_the_line():
     assert risk_budget(0.8, 0.0, 0.6, law).tie_probability == pytest.approx(0.4)
     assert law.rejections(0.8, 0.0) is beta
     assert EmpiricalLaw(uncertainty=u).rejections(0.8, 0.1) == pytest.approx([0.18, 0.5, 0.5])
+
+
+def test_recorded_tokens_may_come_in_any_shape():
+    u, beta, weight = (
+        np.array([0.1, 0.9, 0.5, 0.5]),
+        np.array([0.0, 1.0, 0.4, 0.6]),
+        np.array([1.0, 2.0, 3.0, 4.0]),
+    )
+    flat = risk_budget_empirical(u, beta, 0.1, weight=weight)
+    square = {"uncertainty": u.reshape(2, 2), "rejection": beta.reshape(2, 2), "weight": weight.reshape(2, 2)}
+    assert risk_budget_empirical(budget=0.1, **square) == flat
+    assert risk_empirical([0.3, 0.5, 1.0], **square) == pytest.approx([0.0, 0.36, 0.56])
+
+
+def test_nothing_is_skipped_below_0_and_everything_above_1():
+    for law in (BetaLaw(), BetaLaw(alpha=2.0, beta=0.5), EmpiricalLaw(uncertainty=np.array([0.0, 0.5, 1.0]))):
+        assert [skip_rate(t, law) for t in (-0.5, 1.5)] == [0.0, 1.0]
 
 
 def test_skip_probability_of_each_side():
@@ -434,7 +452,7 @@ def test_refuses_what_is_no_chance_shape_or_time(function, name):
             lambda: EmpiricalLaw(uncertainty=np.array([0.2]), rejection=np.array([-0.5])),
             r"rejection must lie in \[0, 1\]; got -0.5",
         ),
-        (lambda: risk_empirical(0.5, [], []), "uncertainty must hold at least 1 token; got 0"),
+        (lambda: risk_empirical(0.5, [], []), "^uncertainty must hold at least 1 token; got 0$"),
         (
             lambda: risk_empirical(0.5, [0.1], [0.1, 0.2]),
             "rejection must have as many tokens as uncertainty, 1; got 2",
