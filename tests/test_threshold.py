@@ -295,6 +295,12 @@ def test_cost_optimal_threshold_minimises_the_cost_of_every_token(slope, interce
     assert 0.0 <= clipped <= 1.0
 
 
+def test_cost_optimal_of_any_finite_times_is_computed_in_float64():
+    assert cost_optimal(1.0, 0.0, 1e300, 1e-300) == 1.0  # the ratio overflows
+    tau, price = np.float32(0.1), np.float32(0.3)
+    assert cost_optimal(0.5, 0.0, tau, price) == pytest.approx(float(tau) / float(price) / 0.5, rel=1e-15)
+
+
 def test_cost_optimal_formula_and_its_ends():
     assert cost_optimal(0.8, -0.05, 0.2, 0.5) == pytest.approx((0.4 + 0.05) / 0.8)
     assert cost_optimal(2.0, -0.5, 0.3, 0.4) == pytest.approx(0.625)

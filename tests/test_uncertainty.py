@@ -26,6 +26,12 @@ from cuhlm_theory.uncertainty import (
 _X, _W = np.polynomial.legendre.leggauss(24)
 
 
+@pytest.fixture(autouse=True)
+def fresh_panels():
+    """What one test computed is not what the next one tests."""
+    uncertainty._panels.cache_clear()
+
+
 def brute(logits, draft, max_temperature=2.0):
     """The integral with 24 nodes on each quarter of an e-fold, over 40 e-folds, equal logits grouped."""
     values, count = np.unique(np.asarray(logits, dtype=float), return_counts=True)
