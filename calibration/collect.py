@@ -156,7 +156,7 @@ def collect(
 
     if not prompts:
         raise ValueError("prompts must hold at least 1 prompt; got 0")
-    contexts = [_context(pair, prompt, settings) for prompt in prompts]
+    contexts = [pair.context(prompt, settings.max_new_tokens) for prompt in prompts]
     header = _header(pair, prompts, settings, command)
     out = Path(out)
     store = out / f".{TRACE_FILE}.batches"
@@ -190,25 +190,6 @@ def collect(
     trace.write(out / TRACE_FILE, header, columns)
     shutil.rmtree(store)
     return out / TRACE_FILE
-
-
-def _context(pair: Pair, prompt: Prompt, settings: Settings) -> list[int]:
-    """Token ids of a prompt, in the tokenizer's chat format if it has one."""
-    if pair.tokenizer.chat_template:
-        text = pair.tokenizer.apply_chat_template(
-            [{"role": "user", "content": prompt.text}], tokenize=False, add_generation_prompt=True
-        )
-        ids = pair.tokenizer(text, add_special_tokens=False)["input_ids"]
-    else:
-        ids = pair.tokenizer(prompt.text)["input_ids"]
-    if not ids:
-        raise ValueError(f"prompt {prompt.name} must have at least 1 token; got 0")
-    room = (
-        min(model.config.max_position_embeddings for model in (pair.slm, pair.llm)) - settings.max_new_tokens
-    )
-    if len(ids) > room:
-        raise ValueError(f"prompt {prompt.name} must have at most {room} tokens; got {len(ids)}")
-    return ids
 
 
 def _header(pair: Pair, prompts: Sequence[Prompt], settings: Settings, command: str) -> trace.TraceHeader:
@@ -347,12 +328,6 @@ def _padded(rows: list[list[int]], device: torch.device) -> tuple[torch.Tensor, 
     return ids.to(device), mask.to(device)
 
 
-def _stop_tokens(pair: Pair) -> set[int]:
-    given = pair.llm.generation_config.eos_token_id
-    ids = given if isinstance(given, list) else [given]
-    return {token for token in (*ids, pair.tokenizer.eos_token_id) if token is not None}
-
-
 def _draft(
     pair: Pair, contexts: list[list[int]], settings: Settings, batch: range
 ) -> tuple[list[list[int]], torch.Tensor]:
@@ -360,7 +335,7 @@ def _draft(
     import torch
 
     rngs = [np.random.default_rng([settings.seed, prompt, 0]) for prompt in batch]
-    stop = _stop_tokens(pair)
+    stop = pair.stop_tokens
     drafts: list[list[int]] = [[] for _ in contexts]
     open_rows = set(range(len(contexts)))
     ids, mask = _padded(contexts, pair.slm.device)

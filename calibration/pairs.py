@@ -24,12 +24,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from calibration.prompts import Prompt
+
 __all__ = [
     "BUILT_IN",
     "KEPT_LAYERS",
     "Pair",
     "cache_folder",
     "check_same_tokenizer",
+    "context_length",
     "load_built_in_llm",
     "load_pair",
     "load_slice",
@@ -73,6 +76,57 @@ class Pair:
     def dtype(self) -> str:
         """Number format of the weights."""
         return str(self.slm.dtype).removeprefix("torch.")
+
+    @property
+    def context_length(self) -> int:
+        """Tokens that both models can attend to."""
+        return min(context_length(self.slm), context_length(self.llm))
+
+    @property
+    def stop_tokens(self) -> set[int]:
+        """Tokens that end a text."""
+        given = self.llm.generation_config.eos_token_id
+        ids = given if isinstance(given, list) else [given]
+        return {token for token in (*ids, self.tokenizer.eos_token_id) if token is not None}
+
+    def context(self, prompt: Prompt, max_new_tokens: int) -> list[int]:
+        """Return the token ids of a prompt, in the tokenizer's chat format if it has one.
+
+        Parameters
+        ----------
+        prompt : Prompt
+            What to answer.
+        max_new_tokens : int
+            Tokens of the answer that both models must have room for [token].
+
+        Returns
+        -------
+        list of int
+            What a model reads before its first token.
+
+        Raises
+        ------
+        ValueError
+            If the prompt has no token, or prompt and answer do not fit a model's context.
+        """
+        if self.tokenizer.chat_template:
+            text = self.tokenizer.apply_chat_template(
+                [{"role": "user", "content": prompt.text}], tokenize=False, add_generation_prompt=True
+            )
+            ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        else:
+            ids = self.tokenizer(prompt.text)["input_ids"]
+        if not ids:
+            raise ValueError(f"prompt {prompt.name} must have at least 1 token; got 0")
+        room = self.context_length - max_new_tokens
+        if len(ids) > room:
+            raise ValueError(f"prompt {prompt.name} must have at most {room} tokens; got {len(ids)}")
+        return ids
+
+
+def context_length(model: Any) -> int:
+    """Tokens a model can attend to; a model that does not say has no limit here."""
+    return int(getattr(model.config, "max_position_embeddings", 0) or 2**62)
 
 
 def load_pair(

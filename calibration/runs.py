@@ -34,7 +34,7 @@ from calibration.decoding.records import ACCEPTED, RESAMPLED, SKIPPED, columns
 from cuhlm_theory.errors import CuhlmError
 from cuhlm_theory.parameters import Budget, Codec, Latency, System, Tokens
 from cuhlm_theory.presets import DEFAULT_LINK
-from cuhlm_theory.schemes import Policy
+from cuhlm_theory.schemes import SCHEMES, Policy
 
 if TYPE_CHECKING:
     from calibration.pairs import Pair
@@ -78,11 +78,13 @@ def default_runs(
         return Run(name=name or scheme, settings=Settings(scheme=scheme, policy=Policy(**policy), **common))
 
     point = recommended(tokens, system, Budget(bias=bias_budget), slope=slope, intercept=intercept)
-    runs = [run("slm"), run("llm"), run("llm", "llm-again"), run("hlm"), run("dssd")]
+    runs = [run("slm"), run("llm"), run("llm", "llm-again"), run("hlm")]
+    runs += [run(name) for name, row in SCHEMES.items() if row.drafts_several and row.draft != "trigger"]
     for t in thresholds:
         at = Policy(threshold=t)
         kept = {
             "u-hlm": {"threshold": t},
+            "floor": {"threshold": t},
             "verify-on-sync": {"threshold": t},
             "cu-hlm-exact": {"threshold": t, "truncation_budget": 0.02},
             "cu-hlm-offline": {"threshold": t, "offline_k": offline_size(tokens, 0.02)},
@@ -174,17 +176,15 @@ class _Work:
 
     def do(self, pair: "Pair", run: int) -> None:
         """Decode all prompts with one run, in step, and store the rows."""
-        from calibration.collect import _context, _stop_tokens
-
         settings, stream = self.runs[run].settings, zlib.crc32(self.runs[run].name.encode())
         found = decode_together(
             pair.slm,
             pair.llm,
-            [_context(pair, prompt, settings) for prompt in self.prompts],  # type: ignore[arg-type]
+            [pair.context(prompt, settings.max_new_tokens) for prompt in self.prompts],
             settings,
             Clock(system=self.system),
             rngs=[np.random.default_rng([self.seed, number, stream]) for number in range(len(self.prompts))],
-            stop_tokens=_stop_tokens(pair),
+            stop_tokens=pair.stop_tokens,
         )
         rows = [{name: column.tolist() for name, column in one.columns.items()} for one in found]
         _write_whole(self.parts[run], json.dumps(rows).encode())
@@ -286,7 +286,6 @@ def _write_whole(path: Path, content: bytes) -> None:
 
 def _join(pair: "Pair", work: _Work, header: dict[str, Any], out: Path) -> Path:
     from calibration.accuracy import log_likelihood
-    from calibration.collect import _context
 
     runs = work.runs
     parts = [json.loads(part.read_text(encoding="utf-8")) for part in work.parts]
@@ -303,7 +302,7 @@ def _join(pair: "Pair", work: _Work, header: dict[str, Any], out: Path) -> Path:
             answers.append(_answer(pair, run, number, rows["token"], typed))
     heat = runs[0].settings.temperature or 1.0
     for number, prompt in enumerate(work.prompts):
-        context = _context(pair, prompt, runs[0].settings)  # type: ignore[arg-type]
+        context = pair.context(prompt, runs[0].settings.max_new_tokens)
         mine = [row for row in answers if row["prompt"] == number]
         said = [parts[row["run"]][number]["token"] for row in mine]
         for row, scores in zip(mine, log_likelihood(pair.llm, context, said, temperature=heat), strict=True):

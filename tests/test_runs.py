@@ -11,7 +11,7 @@ from calibration.decoding import Settings
 from calibration.pairs import Pair
 from calibration.prompts import Prompt
 from cuhlm_theory.parameters import Codec, Latency, Link, System, Tokens
-from cuhlm_theory.schemes import Policy
+from cuhlm_theory.schemes import SCHEMES, Policy
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -187,7 +187,8 @@ def test_default_runs_cover_the_schemes_at_every_threshold():
         tokens, SYSTEM, slope=0.8, intercept=-0.05, thresholds=[0.1, 0.5], bias_budget=0.1
     )
     names = [run.name for run in made]
-    assert len(names) == len(set(names)) == 6 + 2 * 6
+    assert len(names) == len(set(names)) == 11 + 2 * 7 + 1
+    assert {run.settings.scheme for run in made} == set(SCHEMES)
     by_name = {run.name: run.settings.policy for run in made}
     assert by_name["cu-hlm-offline@0.1"].offline_k == 3
     assert by_name["rand-hlm@0.5"].skip_rate == pytest.approx(0.5)

@@ -20,11 +20,11 @@ from calibration.decoding.records import Decoded as Decoded
 from calibration.decoding.records import Row as Row
 from calibration.decoding.session import Asking, Session, drive
 from calibration.decoding.session import CachedModel as CachedModel
-from calibration.decoding.session import context_length as context_length
 from calibration.decoding.settings import CONVENTIONS as CONVENTIONS
 from calibration.decoding.settings import Convention as Convention
 from calibration.decoding.settings import Settings as Settings
 from calibration.decoding.stage import Stage
+from calibration.pairs import context_length
 
 
 def decode(

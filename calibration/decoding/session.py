@@ -7,6 +7,7 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from calibration.pairs import context_length
 from cuhlm_theory.errors import CuhlmError
 
 Result = TypeVar("Result")
@@ -39,11 +40,6 @@ def drive(loop: Asking[Result]) -> Result:
             session, text, keep = loop.send(session.catch_up(text, keep))
     except StopIteration as end:
         return end.value
-
-
-def context_length(model: Any) -> int:
-    """Tokens a model can attend to; a model that does not say has no limit here."""
-    return int(getattr(model.config, "max_position_embeddings", 0) or 2**62)
 
 
 class CachedModel:

@@ -204,16 +204,16 @@ def _run(
 ) -> "Decoded":
     import numpy as np
 
-    from calibration.collect import _context, _stop_tokens
-    from calibration.decoding import Clock, context_length, decode
+    from calibration.decoding import Clock, decode
     from calibration.prompts import Prompt
 
-    longest = min(context_length(pair.slm), context_length(pair.llm))
-    if settings.max_new_tokens >= longest:
-        raise ValueError(f"max_new_tokens must be at most {longest - 1}; got {settings.max_new_tokens}")
+    if settings.max_new_tokens >= pair.context_length:
+        raise ValueError(
+            f"max_new_tokens must be at most {pair.context_length - 1}; got {settings.max_new_tokens}"
+        )
     quiet = click.get_current_context().params["as_json"]
     painter = None if quiet else _Painter(pair.tokenizer)
-    context = _context(pair, Prompt("given", prompt), settings)  # type: ignore[arg-type]
+    context = pair.context(Prompt("given", prompt), settings.max_new_tokens)
     if painter is not None:
         painter.legend()
     decoded = decode(
@@ -223,7 +223,7 @@ def _run(
         settings,
         Clock(system=system, measured=measured_compute),
         rng=np.random.default_rng(seed),
-        stop_tokens=_stop_tokens(pair),
+        stop_tokens=pair.stop_tokens,
         measure=measure,
         on_rows=None if painter is None else painter.show,
     )
