@@ -1,4 +1,8 @@
-"""Record a trace: the small model answers prompts, the large one scores the same tokens, a row a token.
+"""Record a trace: one model answers prompts, the other scores the same text, a row a token.
+
+The contexts are those of the writer's text. The small model's text is what a device alone would say, and its
+drafts are the text. The large model's is what every exact scheme says, since verified text has the large
+model's law; there each context gets a draft that verification would have turned into the text's token.
 
 Prompts are handled in batches. Each batch is stored as soon as it is done, so that an interrupted run goes
 on where it stopped and ends in the trace that an uninterrupted one gives. All draws of a prompt come from
@@ -17,7 +21,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +32,7 @@ from cuhlm_theory import presets, truncation
 from cuhlm_theory._checks import as_count, as_positive
 from cuhlm_theory.rejection import line
 from cuhlm_theory.uncertainty import mean_uncertainty
+from cuhlm_theory.verification import kept_given_token
 
 if TYPE_CHECKING:
     import torch
@@ -78,6 +83,8 @@ class Settings:
     """T of both models [-]."""
     max_temperature: float = 2.0
     """theta_max of the uncertainty [-]."""
+    writer: Literal["slm", "llm"] = "slm"
+    """Model that writes the text."""
     seed: int = 0
     """Seed of every draw."""
     batch_size: int = 8
@@ -87,6 +94,8 @@ class Settings:
         as_count("max_new_tokens", self.max_new_tokens, at_least=1)
         as_positive("temperature", self.temperature)
         as_positive("max_temperature", self.max_temperature)
+        if self.writer not in ("slm", "llm"):
+            raise ValueError(f"writer must be slm or llm; got {self.writer!r}")
         as_count("seed", self.seed, at_least=0)
         as_count("batch_size", self.batch_size, at_least=1)
 
@@ -209,6 +218,7 @@ def _header(pair: Pair, prompts: Sequence[Prompt], settings: Settings, command: 
         dtype=pair.dtype,
         device=pair.device,
         max_new_tokens=settings.max_new_tokens,
+        writer=settings.writer,
         prompt_names=tuple(prompt.name for prompt in prompts),
         k_grid=sizes,
         coarse_k_grid=_coarse_k(pair.vocab_size),
@@ -267,9 +277,12 @@ def _record(
     """Rows of one batch of prompts."""
     import torch
 
+    given = [contexts[i] for i in batch]
+    writer, reader = (pair.slm, pair.llm) if settings.writer == "slm" else (pair.llm, pair.slm)
     with torch.inference_mode():
-        drafts, slm_logits = _draft(pair, [contexts[i] for i in batch], settings, batch)
-        llm_logits = _score(pair, [contexts[i] for i in batch], drafts)
+        text, written = _write(pair, writer, given, settings, batch)
+        read = _score(pair, reader, given, text)
+        slm_logits, llm_logits = (written, read) if settings.writer == "slm" else (read, written)
         latency = {
             "slm_latency_s": decode_latency_s(pair.slm, contexts[batch[0]]),
             "llm_latency_s": decode_latency_s(pair.llm, contexts[batch[0]]),
@@ -279,9 +292,9 @@ def _record(
         parts = list(
             threads.map(
                 lambda row: _describe_answer(
-                    slm_logits[row, : len(drafts[row])].cpu().numpy(),
-                    llm_logits[row, : len(drafts[row])].cpu().numpy(),
-                    np.array(drafts[row]),
+                    slm_logits[row, : len(text[row])].cpu().numpy(),
+                    llm_logits[row, : len(text[row])].cpu().numpy(),
+                    np.array(text[row]),
                     settings,
                     np.random.default_rng([settings.seed, batch[row], 1]),
                 ),
@@ -303,14 +316,14 @@ def _record(
 def _describe_answer(
     slm_logits: NDArray[np.floating],
     llm_logits: NDArray[np.floating],
-    draft: NDArray[np.integer],
+    text: NDArray[np.integer],
     settings: Settings,
     rng: np.random.Generator,
 ) -> dict[str, NDArray[Any]]:
     """`describe`, some rows at a time."""
     parts = [
-        describe(slm_logits[i : i + _ROWS], llm_logits[i : i + _ROWS], draft[i : i + _ROWS], settings, rng)
-        for i in range(0, len(draft), _ROWS)
+        describe(slm_logits[i : i + _ROWS], llm_logits[i : i + _ROWS], text[i : i + _ROWS], settings, rng)
+        for i in range(0, len(text), _ROWS)
     ]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
@@ -328,21 +341,21 @@ def _padded(rows: list[list[int]], device: torch.device) -> tuple[torch.Tensor, 
     return ids.to(device), mask.to(device)
 
 
-def _draft(
-    pair: Pair, contexts: list[list[int]], settings: Settings, batch: range
+def _write(
+    pair: Pair, model: Any, contexts: list[list[int]], settings: Settings, batch: range
 ) -> tuple[list[list[int]], torch.Tensor]:
-    """Let the small model answer; drafts of each row and its logits, shape [B, steps, V]."""
+    """Let a model answer; tokens of each row and their logits, shape [B, steps, V]."""
     import torch
 
     rngs = [np.random.default_rng([settings.seed, prompt, 0]) for prompt in batch]
     stop = pair.stop_tokens
-    drafts: list[list[int]] = [[] for _ in contexts]
+    text: list[list[int]] = [[] for _ in contexts]
     open_rows = set(range(len(contexts)))
-    ids, mask = _padded(contexts, pair.slm.device)
+    ids, mask = _padded(contexts, model.device)
     position = mask.cumsum(-1).sub(1).clamp_min(0)
     cache, logits = None, []
     while open_rows:
-        step = pair.slm(
+        step = model(
             input_ids=ids,
             attention_mask=mask,
             position_ids=position,
@@ -357,14 +370,14 @@ def _draft(
         drawn = np.zeros((len(contexts), 1), dtype=np.int64)
         for row in sorted(open_rows):
             token = _draw(law[row], rngs[row])
-            drafts[row].append(token)
+            text[row].append(token)
             drawn[row] = token
-            if token in stop or len(drafts[row]) == settings.max_new_tokens:
+            if token in stop or len(text[row]) == settings.max_new_tokens:
                 open_rows.remove(row)
         ids = torch.from_numpy(drawn).to(ids.device)
         mask = torch.cat([mask, torch.ones_like(ids)], dim=1)
         position = position[:, -1:] + 1
-    return drafts, torch.stack(logits, dim=1)
+    return text, torch.stack(logits, dim=1)
 
 
 def _draw(law: Floats, rng: np.random.Generator) -> int:
@@ -375,20 +388,20 @@ def _draw(law: Floats, rng: np.random.Generator) -> int:
     )
 
 
-def _score(pair: Pair, contexts: list[list[int]], drafts: list[list[int]]) -> torch.Tensor:
-    """Logits of the large model at every draft, in one pass, shape [B, steps, V]."""
+def _score(pair: Pair, model: Any, contexts: list[list[int]], text: list[list[int]]) -> torch.Tensor:
+    """Logits of a model at every token of a text, in one pass, shape [B, steps, V]."""
     import torch
 
-    ids, mask = _padded(contexts, pair.llm.device)
-    num_steps = max(map(len, drafts))
-    answer = torch.zeros(len(drafts), num_steps - 1, dtype=torch.int64)  # nothing follows the last draft
-    for row, tokens in enumerate(drafts):
+    ids, mask = _padded(contexts, model.device)
+    num_steps = max(map(len, text))
+    answer = torch.zeros(len(text), num_steps - 1, dtype=torch.int64)  # nothing follows the last token
+    for row, tokens in enumerate(text):
         kept = tokens[: num_steps - 1]
         answer[row, : len(kept)] = torch.tensor(kept, dtype=torch.int64)
     answer = answer.to(ids.device)
     ids = torch.cat([ids, answer], dim=1)
     mask = torch.cat([mask, torch.ones_like(answer)], dim=1)  # what follows a short answer is never read
-    scored = pair.llm(
+    scored = model(
         input_ids=ids,
         attention_mask=mask,
         position_ids=mask.cumsum(-1).sub(1).clamp_min(0),
@@ -438,7 +451,7 @@ def decode_latency_s(model: Any, context: list[int]) -> float:
 def describe(
     slm_logits: NDArray[np.floating],
     llm_logits: NDArray[np.floating],
-    draft: NDArray[np.integer],
+    text: NDArray[np.integer],
     settings: Settings,
     rng: np.random.Generator,
 ) -> dict[str, NDArray[Any]]:
@@ -448,12 +461,12 @@ def describe(
     ----------
     slm_logits, llm_logits : ndarray, shape [N, V]
         Logits of the small and the large model [nat].
-    draft : ndarray of int, shape [N]
-        d, the tokens that the small model drew [token].
+    text : ndarray of int, shape [N]
+        Tokens that the writer drew; the drafts, if the small model wrote [token].
     settings : Settings
-        Temperatures.
+        Temperatures and writer.
     rng : numpy.random.Generator
-        Source of the perturbed draws.
+        Source of the perturbed draws, and of the drafts if the large model wrote.
 
     Returns
     -------
@@ -464,9 +477,11 @@ def describe(
     index = np.arange(num_tokens)
     x = _softmax(slm_logits, settings.temperature)  # [N, V]
     y = _softmax(llm_logits, settings.temperature)
+    draft = text if settings.writer == "slm" else _couple(x, y, text, rng)
     u = mean_uncertainty(slm_logits, max_temperature=settings.max_temperature)  # of every token, [N, V]
     x_d, y_d, u_d = x[index, draft], y[index, draft], u[index, draft]
     rejection = np.maximum(0.0, 1.0 - y_d / x_d)
+    kept = 1.0 - rejection if settings.writer == "slm" else draft == text
     surplus = np.maximum(0.0, x - y)  # x_d beta_d of every token
     tv = surplus.sum(axis=1)
     agree = _agreements(slm_logits, draft, settings.max_temperature, rng)  # [N, draws]
@@ -479,7 +494,7 @@ def describe(
     sizes = np.array(k_grid(vocab_size))
     tail = np.cumsum(x_sorted[:, ::-1], axis=1)[:, ::-1]  # mass from an entry on
     tail = np.concatenate([tail[:, 1:], np.zeros((num_tokens, 1))], axis=1)  # mass after it
-    kept, bias = _truncated(x_sorted, y_sorted, _coarse_k(vocab_size))
+    acceptance, bias = _truncated(x_sorted, y_sorted, _coarse_k(vocab_size))
     skip_mass, skip_risk, server_bias = _skip_profiles(x, y, u, surplus, tv)
     fitted = line(u_d, *_printed_line())
     return {
@@ -499,16 +514,29 @@ def describe(
         "tv_profile": truncation.tv_profile(x_sorted, sizes),
         "tail_mass": tail[:, sizes - 1],
         "sorted_prob": x_sorted[:, sizes - 1],
-        "truncated_acceptance": kept,
+        "truncated_acceptance": acceptance,
         "output_bias": bias,
         "skip_mass": skip_mass,
         "skip_risk": skip_risk,
         "server_bias": server_bias,
+        "kept": kept,
         "k_exact": truncation.exact_k(x_sorted[:, None], np.array(_BUDGETS)),
         "k_printed": truncation.printed_k(
             x_sorted[:, None], np.array(_BUDGETS), x_d[:, None], fitted[:, None]
         ),
     }
+
+
+def _couple(x: Floats, y: Floats, text: NDArray[np.integer], rng: np.random.Generator) -> NDArray[np.integer]:
+    """Drafts that verification would have turned into this text, shape [N]; each has the law x.
+
+    The text's token is a kept draft with chance min(1, x_w / y_w); else the draft is one that was rejected.
+    """
+    index = np.arange(len(text))
+    kept = rng.random(len(text)) < kept_given_token(x[index, text], y[index, text])
+    refused = np.maximum(x - y, 0.0)
+    drawn = [w if keep else _draw(law, rng) for w, keep, law in zip(text, kept, refused, strict=True)]
+    return np.array(drawn)
 
 
 def _softmax(logits: NDArray[np.floating], temperature: float) -> Floats:

@@ -11,7 +11,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,6 +48,7 @@ COLUMNS: Mapping[str, str] = {
     "skip_mass": "sum_d x_d 1[u-bar_d <= t], over threshold_grid",
     "skip_risk": "sum_d x_d 1[u-bar_d <= t] beta_d, over threshold_grid",
     "server_bias": "TV(output, y) when the server draws from y whenever u-bar_d > t, over threshold_grid",
+    "kept": "chance that d is the next token of verified text: 1 - beta_d, or, in such a text, whether it is",
     "k_exact": "smallest k with TV_k <= budget, over budgets",
     "k_printed": "smallest k of the printed online rule, with the header's printed_line, over budgets",
     "slm_latency_s": "measured time of one token of the small model, alone [s]",
@@ -98,6 +99,8 @@ class TraceHeader:
     device: str
     max_new_tokens: int
     """Longest answer [token]."""
+    writer: Literal["slm", "llm"] = "slm"
+    """Model that wrote the text; its contexts are those that were recorded."""
     prompt_names: tuple[str, ...]
     k_grid: tuple[int, ...]
     """Truncation sizes, the last is V."""
@@ -236,10 +239,14 @@ def read(path: str | Path) -> Trace:
         reason = (str(error).strip().splitlines() or ["unreadable"])[0]
         raise ValueError(f"trace {str(path)!r} must be a whole parquet file; {reason}") from None
     header = _header(path, (table.schema.metadata or {}).get(_KEY))
-    if missing := [name for name in COLUMNS if name not in table.column_names]:
+    present = {*table.column_names, "kept"}
+    if missing := [name for name in COLUMNS if name not in present]:
         raise ValueError(f"trace {str(path)!r} must have the column {missing[0]!r}; it is missing")
     columns = {}
     for name in COLUMNS:
+        if name not in table.column_names:  # "kept", absent where only the small model could write
+            columns[name] = 1 - columns["rejection"]
+            continue
         column = table.column(name).combine_chunks()
         if name not in _GRIDS:
             columns[name] = np.from_dlpack(column)

@@ -139,7 +139,7 @@ Array = NDArray[np.float64]
 
 _ROUNDING = 1e-5  # of sums of float32 probabilities
 _PROFILES = {
-    "": ("draft_prob", "llm_prob", "tv", "max_prob"),
+    "": ("kept", "draft_prob", "llm_prob", "tv", "max_prob"),
     "k_grid": ("tv_profile", "tail_mass", "sorted_prob"),
     "coarse_k_grid": ("truncated_acceptance", "output_bias"),
     "threshold_grid": ("skip_mass", "skip_risk", "server_bias"),
@@ -159,6 +159,8 @@ class Tokens:
     """u-bar of the draft token, shape [N] [-]."""
     rejection: Array
     """beta_d = (1 - y_d / x_d)_+, shape [N] [-]."""
+    kept: Array | None = None
+    """Chance that the draft is kept and the text goes on with it, shape [N]; None means 1 - rejection."""
     weight: Array = field(default_factory=lambda: np.empty(0))
     """Probability weights that sum to 1, shape [N]; empty means 1/N each."""
     draft_prob: Array | None = None
@@ -230,3 +232,8 @@ class Tokens:
 
     def __len__(self) -> int:
         return len(self.uncertainty)
+
+    @property
+    def acceptance(self) -> Array:
+        """Chance that each draft is kept and the text goes on with it, shape [N] [-]."""
+        return 1.0 - self.rejection if self.kept is None else self.kept

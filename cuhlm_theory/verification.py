@@ -83,6 +83,46 @@ def rejection_probability(draft_prob: ArrayLike, llm_prob: ArrayLike) -> Floats:
     return _rejection(x, y)
 
 
+def kept_given_token(draft_prob: ArrayLike, llm_prob: ArrayLike) -> Floats:
+    r"""Probability that a token of verified text was a kept draft, and not a replacement.
+
+    .. math:: P(\text{kept} \mid w) = \min(1, x_w / y_w)      \qquad \text{[new]}
+
+    Derivation: ``derivations.verification.kept_given_token``.
+
+    Parameters
+    ----------
+    draft_prob : array_like, shape [...]
+        :math:`x_w`, probability on the device of the token that was committed [-].
+    llm_prob : array_like, shape [...]
+        :math:`y_w`, probability on the server of that token [-].
+
+    Returns
+    -------
+    ndarray of float64, shape [...]
+        Probability [-]; its mean over tokens of the large model is the acceptance 1 - TV.
+
+    Raises
+    ------
+    ValueError
+        If a probability lies outside [0, 1].
+
+    Notes
+    -----
+    Verified text has the law of the large model, whoever drafted it. Given the text, the drafts of successive
+    tokens were kept independently, with these chances: so text that the large model wrote by itself tells the
+    rounds of every exact scheme.
+
+    Examples
+    --------
+    >>> kept_given_token([0.5, 0.1], [0.25, 0.4])
+    array([1.  , 0.25])
+    """
+    x = as_probability("draft_prob", draft_prob)
+    y = as_probability("llm_prob", llm_prob)
+    return 1.0 - _rejection(y, x)
+
+
 def residual(draft_dist: ArrayLike, llm_dist: ArrayLike) -> Floats:
     r"""Law from which the server draws after a rejection.
 

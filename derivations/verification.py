@@ -255,6 +255,70 @@ def output_law() -> Statement:
     )
 
 
+def kept_given_token() -> Statement:
+    """Split verified text into kept drafts and replacements, and draw the drafts back from the text."""
+    exact, lemma = output_law(), total_variation()
+    _, llm_side, _ = lemma.claims
+    coin = sp.Min(1, x / y)
+    f, F = sp.Symbol("f", real=True), sp.IndexedBase("f")
+    kept = eq(y * coin, x * accepts)
+    redrawn = eq(y * (1 - coin), pos(y - x))
+    weighed = eq(y * coin * f, x * accepts * f)
+    follows = eq(
+        total(Y[token] * sp.Min(1, X[token] / Y[token]) * F[token]),
+        total(X[token] * sp.Min(1, Y[token] / X[token]) * F[token]),
+    )
+    replaced = eq(over(y * (1 - coin)), distance)
+    coupled = eq(y * coin + distance * (pos(x - y) / distance), x)
+    return Statement(
+        name="verification.kept_given_token",
+        title="Verified text tells which drafts were kept",
+        section="§3",
+        source="here",
+        status="new",
+        functions=("verification.kept_given_token",),
+        assumptions=(
+            "The output w has the law y; T = TV(x, y) > 0. Drafts that the server keeps are the output.",
+            "f is any function of the token, such as what happens in the context that it leads to.",
+        ),
+        lemmas=(exact, lemma),
+        claims=(kept, redrawn, follows, coupled),
+        steps=(
+            Step(
+                text="The chance that w is put out as a kept draft is y_w min(1, x_w / y_w): so given w, its "
+                "draft was kept with min(1, x_w / y_w).",
+                claim=kept,
+                rule=Orderings((x, y)),
+            ),
+            Step(
+                text="The rest of y_w is what the residual puts out.", claim=redrawn, rule=Orderings((x, y))
+            ),
+            Step(
+                text="Any function of the next token weighs the same", claim=weighed, rule=Orderings((x, y))
+            ),
+            Step(
+                text="summed over kept drafts or over verified text with the chance that its token was kept.",
+                claim=follows,
+                rule=summing((f, F[token])),
+                uses=(weighed,),
+            ),
+            Step(
+                text="The text's token is a replacement with probability T.",
+                claim=replaced,
+                rule=summing(),
+                uses=(redrawn, llm_side),
+            ),
+            Step(
+                text="Draw the draft back: w where it was kept, else from (x - y)_+ / T. It has the law x.",
+                claim=coupled,
+                rule=Orderings((x, y)),
+            ),
+        ),
+        glue="Given the whole text, the coins of successive tokens are independent, since a context holds "
+        "all that a draft depends on: text that the LLM wrote alone tells the rounds of every exact scheme.",
+    )
+
+
 def risk_is_bias() -> Statement:
     """Show that rejection risk is the total variation of the output."""
     lemma = total_variation()
@@ -712,6 +776,7 @@ BUILDERS: tuple[Builder, ...] = (
     rejection_probability,
     residual,
     output_law,
+    kept_given_token,
     risk_is_bias,
     data_processing,
     bias_bound,

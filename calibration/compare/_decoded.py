@@ -403,7 +403,7 @@ def _several_sides(
     system: System,
 ) -> list[Side]:
     carried = PAYLOAD_RULES[scheme.payload](tokens, system, policy)
-    keep = 1.0 - tokens.rejection if carried.acceptance is None else carried.acceptance
+    keep = tokens.acceptance if carried.acceptance is None else carried.acceptance
     ends, most, bonus = np.zeros(len(tokens)), policy.num_drafts or run.get("num_drafts"), True
     if scheme.draft == "trigger":
         ends, most, bonus = (tokens.uncertainty > policy.threshold).astype(np.float64), None, policy.bonus

@@ -3,6 +3,7 @@
 import shlex
 import sys
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -47,6 +48,13 @@ def _render(result: output.Result) -> None:
 )
 @click.option("--max-new-tokens", type=int, default=64, show_default=True, help="Longest answer [token].")
 @click.option("--temperature", type=float, default=0.7, show_default=True, help="T of both models.")
+@click.option(
+    "--writer",
+    type=click.Choice(["slm", "llm"]),
+    default="slm",
+    show_default=True,
+    help="Whose text is recorded; verified text has the law of the llm's.",
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of every draw.")
 @click.option("--device", default="cpu", show_default=True, help="cpu or cuda.")
 @click.option("--dtype", default="float32", show_default=True, help="float32, bfloat16 or float16.")
@@ -61,6 +69,7 @@ def command(
     num_prompts: int | None,
     max_new_tokens: int,
     temperature: float,
+    writer: Literal["slm", "llm"],
     seed: int,
     device: str,
     dtype: str,
@@ -74,7 +83,9 @@ def command(
     from calibration import collect, estimate, trace
     from calibration.prompts import built_in_prompts, read_prompts
 
-    settings = collect.Settings(max_new_tokens=max_new_tokens, temperature=temperature, seed=seed)
+    settings = collect.Settings(
+        max_new_tokens=max_new_tokens, temperature=temperature, writer=writer, seed=seed
+    )
     if prompts is None:
         chosen = built_in_prompts()
         wanted = _NUM_PROMPTS if num_prompts is None else num_prompts
@@ -105,6 +116,7 @@ def command(
         "llm_latency_s": fitted.llm_latency_s,
         "vocab_size": fitted.vocab_size,
         "temperature": fitted.temperature,
+        "writer": writer,
         "seed": seed,
         "intervals": fitted.source["intervals"],
         "trace": str(written),

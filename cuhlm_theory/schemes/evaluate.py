@@ -275,7 +275,7 @@ def _single(scheme: Scheme, tokens: Tokens, system: System, policy: Policy) -> O
 
 def _several(scheme: Scheme, tokens: Tokens, system: System, policy: Policy) -> Outcome:
     carried = PAYLOAD_RULES[scheme.payload](tokens, system, policy)
-    acceptance = 1.0 - tokens.rejection if carried.acceptance is None else carried.acceptance
+    acceptance = tokens.acceptance if carried.acceptance is None else carried.acceptance
     trigger, ends = None, np.zeros(len(tokens))
     if scheme.draft == "trigger":
         trigger = threshold_trigger(tokens, policy.threshold, recorded_drafts=True)

@@ -36,6 +36,23 @@ def test_total_variation_and_rejection(pair):
 
 
 @few
+@given(laws(2))
+def test_a_text_of_the_llm_tells_which_drafts_were_kept(pair):
+    x, y = pair
+    kept = verification.kept_given_token(x, y)
+    first, redrawn, follows, coupled = statement("verification.kept_given_token").claims
+    for i in range(len(x)):
+        numbers = {"x": x[i], "y": y[i]}
+        assert y[i] * kept[i] == pytest.approx(value(first.lhs, **numbers), abs=1e-12)
+        assert y[i] * (1 - kept[i]) == pytest.approx(value(redrawn.rhs, **numbers), abs=1e-12)
+        assert value(coupled.lhs, **numbers) == pytest.approx(x[i], abs=1e-12)
+    f = np.cos(np.arange(len(x)))
+    assert float(y @ (kept * f)) == pytest.approx(on_vocabulary(follows.rhs, x=x, y=y, f=f), abs=1e-12)
+    accepted = 1.0 - verification.rejection_probability(x, y)
+    assert float(y @ (kept * f)) == pytest.approx(float(x @ (accepted * f)), abs=1e-12)
+
+
+@few
 @given(laws(2, 3), st.lists(st.floats(0, 1), min_size=3, max_size=3))
 def test_output_law_with_skips_is_the_one_written_out_for_three_tokens(pair, skip):
     x, y = pair
