@@ -1,7 +1,8 @@
 """From recorded tokens to a `Calibration`: the fitted rejection line, what it implies, and how sure that is.
 
 A `Calibration` is what the theory takes: small, frozen, a JSON file. `load` finds one by name (``smollm2``,
-``cu-hlm``, ``u-hlm``) or by path and brings the recorded tokens along where there are any.
+``smollm2-llm-text``, ``cu-hlm``, ``u-hlm``) or by path and brings the recorded tokens along where there are
+any.
 """
 
 import json
@@ -31,6 +32,10 @@ TRACE_FILE = "trace.parquet"
 """Name of the trace inside a calibration folder."""
 CALIBRATION_FILE = "calibration.json"
 """Name of the calibration inside a calibration folder."""
+VERIFIED_FOLDER = "llm-text"
+"""Folder inside a calibration folder of the same pair's calibration on text that the large model wrote."""
+BUILT_IN = {"smollm2": DATA / "smollm2", "smollm2-llm-text": DATA / "smollm2" / VERIFIED_FOLDER}
+"""Built-in calibrations by name."""
 
 _FORMAT = "cuhlm-calibration/1"
 _STATISTICS = ("slope", "intercept", "delta", "correlation", "acceptance", "risk_averse", "risk_prone")
@@ -465,8 +470,9 @@ def load(name_or_path: str | Path) -> tuple[Calibration, Tokens | None]:
     Parameters
     ----------
     name_or_path : str or Path
-        ``smollm2`` (built in), ``cu-hlm``, ``u-hlm`` (published lines), a folder written by ``cuhlm
-        calibrate``, its ``calibration.json``, or a trace (``.parquet``), which is then fitted.
+        ``smollm2``, ``smollm2-llm-text`` (built in), ``cu-hlm``, ``u-hlm`` (published lines), a folder
+        written by ``cuhlm calibrate``, its ``calibration.json``, or a trace (``.parquet``), which is then
+        fitted.
 
     Returns
     -------
@@ -488,18 +494,18 @@ def load(name_or_path: str | Path) -> tuple[Calibration, Tokens | None]:
     >>> load("no-such-pair")
     Traceback (most recent call last):
     ...
-    ValueError: calibration must be smollm2, cu-hlm, u-hlm, or an existing file or folder; got 'no-such-pair'
+    ValueError: calibration must be smollm2, smollm2-llm-text, cu-hlm, u-hlm, or an existing file or ...
     """
     text = str(name_or_path)
     if text in presets.PUBLISHED_LINES:
         return published(text), None
-    path = DATA / text if text == "smollm2" else Path(name_or_path)
+    path = BUILT_IN.get(text) or Path(name_or_path)
     if path.is_dir():
         if not (path / CALIBRATION_FILE).is_file():
             raise ValueError(f"calibration folder {path} must hold {CALIBRATION_FILE}; it does not")
         path = path / CALIBRATION_FILE
     if not path.is_file():
-        names = ", ".join(("smollm2", *presets.PUBLISHED_LINES))
+        names = ", ".join((*BUILT_IN, *presets.PUBLISHED_LINES))
         raise ValueError(f"calibration must be {names}, or an existing file or folder; got {text!r}")
     if path.suffix == ".parquet":
         from calibration import trace
@@ -550,7 +556,7 @@ def find_trace(name_or_path: str | Path) -> Path:
     cuhlm_theory.errors.MissingInputError: calibration cu-hlm has no recorded tokens; ...
     """
     text = str(name_or_path)
-    path = DATA / text if text == "smollm2" else Path(name_or_path)
+    path = BUILT_IN.get(text) or Path(name_or_path)
     if path.suffix != ".parquet":
         path = (path if path.is_dir() else path.parent) / TRACE_FILE
     if text in presets.PUBLISHED_LINES or not path.is_file():
@@ -558,6 +564,23 @@ def find_trace(name_or_path: str | Path) -> Path:
             f"calibration {text} has no recorded tokens; give a folder written by `cuhlm calibrate`"
         )
     return path
+
+
+def find_verified_trace(trace_file: Path) -> Path | None:
+    """Find the trace of the large model's text that belongs to a trace of the small model's.
+
+    Parameters
+    ----------
+    trace_file : Path
+        Trace of a calibration.
+
+    Returns
+    -------
+    Path or None
+        The trace in the folder ``llm-text`` beside it, where ``cuhlm calibrate --writer llm`` may write it.
+    """
+    beside = trace_file.parent / VERIFIED_FOLDER / TRACE_FILE
+    return beside if beside.is_file() else None
 
 
 def fit_trace(recorded: "Trace", *, name: str, seed: int = 0, num_resamples: int = 2000) -> Calibration:

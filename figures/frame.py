@@ -125,7 +125,7 @@ def load(
     32000
     """
     line, tokens = estimate.load(calibration)
-    folder = estimate.DATA / "smollm2" if str(calibration) == "smollm2" else Path(calibration)
+    folder = estimate.BUILT_IN.get(str(calibration)) or Path(calibration)
     columns: Mapping[str, NDArray[Any]] = {}
     header = None
     if tokens is not None:

@@ -279,6 +279,7 @@ def test_decoding_that_obeys_theory_agrees(recorded, calibration, fixed):
         "throughput [token/s]",
         "skip rate, from the trace",
         "risk, from the trace",
+        "rejection of a draft, from the trace",
         "uplink [bit/token], from the trace",
         "latency [s/token], from the trace",
         "throughput [token/s], from the trace",

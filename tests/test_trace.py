@@ -1,6 +1,7 @@
 """Trace files: what is written is read, and what is not a trace is refused by name."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pyarrow as pa
@@ -52,6 +53,17 @@ def _columns(num_tokens=6, seed=0):
 def path(tmp_path):
     trace.write(tmp_path / "trace.parquet", HEADER, _columns())
     return tmp_path / "trace.parquet"
+
+
+def test_a_trace_of_before_the_writer_was_told_is_text_of_the_small_model(path, tmp_path):
+    table = pq.read_table(path)
+    header = json.loads(table.schema.metadata[b"cuhlm"])
+    del header["writer"]
+    old = table.drop_columns("kept").replace_schema_metadata({b"cuhlm": json.dumps(header)})
+    pq.write_table(old, tmp_path / "old.parquet")
+    recorded = trace.read(tmp_path / "old.parquet")
+    assert recorded.header == HEADER
+    np.testing.assert_array_equal(recorded.columns["kept"], 1.0 - recorded.columns["rejection"])
 
 
 def test_what_was_written_is_read(path):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import chisquare
 
 from cuhlm_theory import verification
 from cuhlm_theory.verification import bias_bound, output_law, rejection_risk, total_variation
@@ -91,6 +92,39 @@ def test_rejection_at_known_points():
     )
     np.testing.assert_allclose(got, [0.0, 0.8, 0.0, 1.0, 0.0, 1.0, 1.0], rtol=1e-15)
     assert verification.rejection_probability(0.5, np.nextafter(0.5, 0)) == pytest.approx(2**-53, rel=1e-9)
+
+
+def test_the_llm_s_own_text_tells_the_joint_law_of_text_and_kept_drafts():
+    rng = np.random.default_rng(11)
+    x, y = rng.dirichlet(np.ones(3), (2, 4))  # [the start or the token before, V]
+    num, seen, chance = 100_000, np.zeros((3, 2, 3, 2)), np.zeros((3, 2, 3, 2))
+    context = np.zeros(num, dtype=int)
+    told = []
+    for _ in range(2):  # verification as it runs: draft, accept or resample
+        draft = (rng.random(num)[:, None] > np.cumsum(x[context], axis=1)).sum(axis=1)
+        accept = rng.random(num) < np.minimum(1.0, y[context, draft] / x[context, draft])
+        excess = np.maximum(y - x, 0.0)[context]
+        again = (
+            rng.random(num)[:, None] * excess.sum(axis=1, keepdims=True) > np.cumsum(excess, axis=1)
+        ).sum(1)
+        word = np.where(accept, draft, again)
+        told += [word, accept.astype(int)]
+        context = word + 1
+    np.add.at(seen, tuple(told), 1)
+    for first, second in itertools.product(range(3), repeat=2):  # the text by y, then a coin for each token
+        coin = verification.kept_given_token(
+            x[[0, first + 1], [first, second]], y[[0, first + 1], [first, second]]
+        )
+        both = np.outer([1.0 - coin[0], coin[0]], [1.0 - coin[1], coin[1]])
+        chance[first, :, second, :] = y[0, first] * y[first + 1, second] * both
+    possible = chance > 1e-12
+    assert seen[~possible].sum() == 0
+    assert chisquare(seen[possible], num * chance[possible]).pvalue > 1e-3
+
+
+def test_kept_given_token_at_known_points():
+    kept = verification.kept_given_token([0.5, 0.1, 0.0], [0.25, 0.4, 1.0])
+    np.testing.assert_allclose(kept, [1.0, 0.25, 0.0], rtol=1e-15)
 
 
 @given(SEEDS)
@@ -390,8 +424,9 @@ def test_refuses_biases_outside_the_unit_interval(function, name):
             getattr(verification, function)([0.5, bad])
 
 
+@pytest.mark.parametrize("function", ["rejection_probability", "kept_given_token"])
 @pytest.mark.parametrize("name", ["draft_prob", "llm_prob"])
-def test_refuses_probabilities_of_a_token_outside_the_unit_interval(name):
+def test_refuses_probabilities_of_a_token_outside_the_unit_interval(function, name):
     for bad in (-0.1, 1.1):
         with pytest.raises(ValueError, match=rf"^{name} must lie in \[0, 1\]; got {bad}$"):
-            verification.rejection_probability(**({"draft_prob": 0.5, "llm_prob": 0.5} | {name: bad}))
+            getattr(verification, function)(**({"draft_prob": 0.5, "llm_prob": 0.5} | {name: bad}))

@@ -108,16 +108,18 @@ def compare_decoded(
     calibration: Calibration,
     system: System,
     *,
+    verified: Trace | None = None,
     seed: int = 0,
     num_resamples: int = 2000,
 ) -> list[Row]:
     """Set theory beside decoding that was really run, run by run.
 
     Two predictions are tried. Given the contexts that decoding met, theory claims skip rate, risk, bias,
-    resampling and, where every transmission has the same size, bits, latency and throughput. Given only the
-    trace (contexts of the small model's own text, cut at the length of the run's answers) it claims them if
-    contexts were alike: such rows are of kind ``model``, and their interval resamples trace and run
-    independently.
+    resampling and, where every transmission has the same size, bits, latency and throughput. Given only a
+    trace, cut at the length of the run's answers, it claims them where the run's text has the law of the
+    trace's: the small model's own text for the small model alone, the large model's for every exact scheme
+    (`derivations.verification.kept_given_token`). Elsewhere such rows are of kind ``model``. Their interval
+    resamples trace and run independently.
 
     Parameters
     ----------
@@ -129,6 +131,8 @@ def compare_decoded(
         Line and latencies.
     system : System
         Link, codec and latencies that the runs simulated.
+    verified : Trace, optional
+        Trace of the large model's own text; predicts the exact schemes.
     seed : int
         Seed of the bootstrap.
     num_resamples : int
@@ -141,7 +145,8 @@ def compare_decoded(
     """
     runs = decoded.header["runs"]
     lengths = [int(run.get("max_new_tokens") or recorded.header.max_new_tokens) for run in runs]
-    beginnings = {length: _beginnings(recorded, length) for length in set(lengths)}
+    traces = {trace.header.writer: trace for trace in (verified, recorded) if trace is not None}
+    beginnings = {(w, n): _beginnings(trace, n) for w, trace in traces.items() for n in set(lengths)}
     rows: list[Row] = []
     for number, (run, length) in enumerate(zip(runs, lengths, strict=True)):
         chosen = decoded.columns["run"] == number
@@ -150,18 +155,16 @@ def compare_decoded(
         part = {name: values[chosen] for name, values in decoded.columns.items()}
         name = str(run.get("name", run["scheme"]))
         policy = _policy_of(run, calibration)
-        for predict in (_run_rows, _law_rows):
-            rows += predict(
-                part,
-                run,
-                name,
-                policy,
-                beginnings[length],
-                system,
-                seed=seed,
-                num_resamples=num_resamples,
-            )
+        writer = "llm" if "llm" in traces and _is_exact(SCHEMES[run["scheme"]]) else recorded.header.writer
+        shared = (policy, beginnings[writer, length], system)
+        rows += _run_rows(part, run, name, *shared, seed=seed, num_resamples=num_resamples)
+        rows += _law_rows(part, run, name, *shared, writer, seed=seed, num_resamples=num_resamples)
     return rows
+
+
+def _is_exact(scheme: Scheme) -> bool:
+    """Whether its text has the law of the large model's."""
+    return scheme.drafts_several or scheme.skip == "never"
 
 
 def _beginnings(recorded: Trace, length: int) -> Tokens:
@@ -308,11 +311,12 @@ def _law_rows(
     policy: Policy,
     tokens: Tokens,
     system: System,
+    writer: str,
     *,
     seed: int,
     num_resamples: int,
 ) -> list[Row]:
-    """Predict from the trace: what `cuhlm optimize` does before anything is decoded."""
+    """Predict from a trace: what `cuhlm optimize` does before anything is decoded."""
     scheme = SCHEMES[run["scheme"]]
     if scheme.draft == "none":
         return []
@@ -328,14 +332,32 @@ def _law_rows(
     )
     rows = []
     for (what, *_), (predicted, measured, gap, error) in zip(pairs, both, strict=True):
+        told = _model_reason(scheme, writer, what)
         entry: Entry = (
             f"{name}: {what}, from the trace",
-            "model",
-            "contexts of the small model's own text, as far as the run's answers go",
-            "hybrid text has other contexts than the trace: the LLM corrects it as it runs",
+            "model" if told else "equal",
+            f"contexts of the {_WRITERS[writer]} model's own text, as far as the run's answers go",
+            told,
         )
         rows.append(judge(entry, predicted, measured, gap, error, name))
     return rows
+
+
+_WRITERS = {"slm": "small", "llm": "large"}
+
+
+def _model_reason(scheme: Scheme, writer: str, what: str) -> str:
+    """Why a trace only models what a run does; empty where the run's text has the law of the trace's."""
+    alone = scheme.verification == "none"
+    if (writer == "llm") != _is_exact(scheme) or not (alone or _is_exact(scheme)):
+        return "hybrid text has other contexts than the trace: the LLM corrects it as it runs"
+    if scheme.payload not in ("nothing", "full", "index-and-probability"):
+        return "whether a draft of the truncated law is kept is taken to say nothing of the contexts after it"
+    if scheme.draft in ("trigger", "confidence") and what not in ("tokens per round", "LLM calls [1/token]"):
+        return (
+            "where a run ends after a draft that will be rejected is taken from text that goes on otherwise"
+        )
+    return ""
 
 
 def _policy_of(run: Mapping[str, Any], calibration: Calibration) -> Policy:
@@ -379,6 +401,7 @@ def _single_sides(
     skipped, ones = (part["action"] == 0).astype(np.float64), np.ones(len(part["action"]))
     sent = (value["k"] > 0).astype(np.float64)
     pairs: list[Side] = [
+        ("rejection of a draft", tokens.rejection, one, np.nan_to_num(value["rejection"]), ones),
         ("uplink [bit/token]", transmit * carried.bit, one, value["uplink_bit"], ones),
         ("latency [s/token]", latency, one, value["latency_s"], ones),
         ("throughput [token/s]", one, latency, ones, value["latency_s"]),

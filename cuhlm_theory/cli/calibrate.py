@@ -101,6 +101,8 @@ def command(
         models, chosen[:wanted], settings, out, command=shlex.join(["cuhlm", *sys.argv[1:]])
     )
     name = (pair or "smollm2") if slm is None else f"{models.slm_id} and {models.llm_id}"
+    if writer == "llm":
+        name += ", text of the llm"
     fitted = estimate.fit_trace(trace.read(written), name=name, seed=seed)
     target = out / estimate.CALIBRATION_FILE
     estimate.save(fitted, target)

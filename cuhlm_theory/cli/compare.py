@@ -261,6 +261,7 @@ def command(
         recorded, fitted, system, policy=policy, budgets=budgets, seed=seed, num_resamples=resamples
     )
     file = _find_decoded(decoded, place.parent)
+    beside = estimate.find_verified_trace(place)
     if file is not None:
         table = compare.read_decoded(file)
         rows += compare.compare_decoded(
@@ -268,6 +269,7 @@ def command(
             recorded,
             fitted,
             _system_of(table.header, system),
+            verified=None if beside is None else trace.read(beside),
             seed=seed,
             num_resamples=resamples,
         )
@@ -280,6 +282,7 @@ def command(
             "calibration": fitted.name,
             "trace": str(place),
             "decoded": None if file is None else str(file),
+            "verified_trace": None if beside is None else str(beside),
             "system": asdict(system),
             "truncation_budget": truncation_budget,
             "offline_k": offline_k,
