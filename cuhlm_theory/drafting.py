@@ -569,18 +569,22 @@ def sync_latency_s(
     draft_uplink_s: ArrayLike,
     *,
     transmitted_rejection: ArrayLike | None = None,
+    bonus: bool = True,
+    kept_bit: float = 0.0,
+    rejected_bit: float = 0.0,
 ) -> Floats:
     r"""Mean latency of a token of verify-on-sync, for i.i.d. tokens and a link proportional to the bits.
 
-    .. math:: \frac{E[D]}{E[N]} = \frac{(\tau_\mathrm{SLM} + \tau_\mathrm{up}(b)) / p_\mathrm{tx}
-              + \tau_\mathrm{LLM}}{E[N]}      \qquad \text{[new]}
+    .. math:: \frac{E[D]}{E[N]} = \left(\frac{\tau_\mathrm{SLM} + \tau_\mathrm{up}(b)}{p_\mathrm{tx}}
+              + \tau_\mathrm{LLM} + F \tau_\mathrm{ok} + (1 - F) \tau_y\right) \bigg/ E[N], \qquad
+              F = \frac{p_\mathrm{tx} (1 - \beta_\mathrm{tx})}{p_\mathrm{tx} + R}      \qquad \text{[new]}
 
     Derivation: ``derivations.drafting.sync_latency``.
 
     Parameters
     ----------
     latency : Latency
-        Compute and protocol latencies [s]; the downlink is neglected here.
+        Compute and protocol latencies [s].
     transmit_probability : array_like, shape [...]
         :math:`p_\mathrm{tx}`, above 0 [-].
     risk : array_like, shape [...]
@@ -588,7 +592,13 @@ def sync_latency_s(
     draft_uplink_s : array_like, shape [...]
         :math:`\tau_\mathrm{up}(b)`, uplink time of one draft: its index and its probability [s].
     transmitted_rejection : array_like, shape [...], optional
-        :math:`\beta_\mathrm{tx}`; given, the LLM adds a bonus token [-].
+        :math:`\beta_\mathrm{tx}`, needed where the two answers differ and for a bonus token [-].
+    bonus : bool
+        Whether the LLM adds its own token after a fully kept run, if ``transmitted_rejection`` is given.
+    kept_bit : float
+        Answer to a run that is kept whole, sent in :math:`\tau_\mathrm{ok}` [bit].
+    rejected_bit : float
+        Answer with a law to resample from, sent in :math:`\tau_y` [bit].
 
     Returns
     -------
@@ -598,29 +608,55 @@ def sync_latency_s(
     Raises
     ------
     ValueError
-        If a probability is outside its range or a latency negative.
+        If a probability is outside its range, a latency negative, or the answers differ without
+        ``transmitted_rejection``.
 
     Examples
     --------
-    >>> round(float(sync_latency_s(Latency(slm_s=0.01, llm_s=0.1), 0.2, 0.05, 0.002)), 6)
+    >>> tau = Latency(slm_s=0.01, llm_s=0.1, downlink_bit_per_s=1e6)
+    >>> round(float(sync_latency_s(tau, 0.2, 0.05, 0.002)), 6)
     0.04
+    >>> known = {"transmitted_rejection": 0.5, "bonus": False}
+    >>> round(float(sync_latency_s(tau, 0.2, 0.05, 0.002, rejected_bit=256_000, **known)), 6)
+    0.0784
     """
-    tokens = sync_tokens_per_round(transmit_probability, risk, transmitted_rejection=transmitted_rejection)
-    length = 1.0 / as_probability("transmit_probability", transmit_probability)
-    round_s = length * latency.slm_s + transmission_latency_s(
-        latency, length * as_nonnegative("draft_uplink_s", draft_uplink_s)
+    tokens = sync_tokens_per_round(
+        transmit_probability, risk, transmitted_rejection=transmitted_rejection if bonus else None
     )
-    return round_s / tokens
+    chance = as_probability("transmit_probability", transmit_probability)
+    answer_bit = kept_bit
+    if rejected_bit != kept_bit:
+        if transmitted_rejection is None:
+            raise ValueError("rejected_bit other than kept_bit needs transmitted_rejection; got None")
+        kept = 1.0 - as_probability("transmitted_rejection", transmitted_rejection)
+        whole = chance * kept / (chance + np.asarray(risk))
+        answer_bit = whole * kept_bit + (1.0 - whole) * rejected_bit
+    uplink_s = as_nonnegative("draft_uplink_s", draft_uplink_s) / chance
+    return (
+        latency.slm_s / chance + transmission_latency_s(latency, uplink_s, downlink_bit=answer_bit)
+    ) / tokens
 
 
 def sync_break_even_risk(
-    latency: Latency, transmit_probability: ArrayLike, uplink_s: ArrayLike, draft_uplink_s: ArrayLike
+    latency: Latency,
+    transmit_probability: ArrayLike,
+    uplink_s: ArrayLike,
+    draft_uplink_s: ArrayLike,
+    *,
+    transmitted_rejection: ArrayLike = 0.0,
+    answer_bit: float = 0.0,
+    kept_bit: float = 0.0,
+    rejected_bit: float = 0.0,
 ) -> Floats:
     r"""Risk at which verify-on-sync is as fast as CU-HLM at the same trigger; below it, it is faster.
 
-    .. math:: R^* = p_\mathrm{tx} \frac{p_\mathrm{tx} \tau_\mathrm{up}(k) - \tau_\mathrm{up}(b)}
+    .. math:: R^* = \frac{\tau_\mathrm{CU}
+              + p_\mathrm{tx} (1 - \beta_\mathrm{tx}) (\tau_y - \tau_\mathrm{ok})}
+              {(\tau_\mathrm{SLM} + \tau_\mathrm{up}(b)) / p_\mathrm{tx} + \tau_\mathrm{LLM} + \tau_y}
+              - p_\mathrm{tx}
+              = p_\mathrm{tx} \frac{p_\mathrm{tx} \tau_\mathrm{up}(k) - \tau_\mathrm{up}(b)}
               {\tau_\mathrm{SLM} + \tau_\mathrm{up}(b) + p_\mathrm{tx} \tau_\mathrm{LLM}}
-              \qquad \text{[new]}
+              \text{ on a free downlink}      \qquad \text{[new]}
 
     Without the bonus token. Derivation: ``derivations.drafting.sync_break_even_risk``.
 
@@ -634,6 +670,14 @@ def sync_break_even_risk(
         :math:`\tau_\mathrm{up}(k)` of CU-HLM [s].
     draft_uplink_s : array_like, shape [...]
         :math:`\tau_\mathrm{up}(b)`, uplink time of one draft of verify-on-sync [s].
+    transmitted_rejection : array_like, shape [...]
+        :math:`\beta_\mathrm{tx}`, mean rejection probability of the drafts that trigger [-].
+    answer_bit : float
+        Answer of the server to CU-HLM [bit].
+    kept_bit : float
+        Answer of verify-on-sync to a run that is kept whole, sent in :math:`\tau_\mathrm{ok}` [bit].
+    rejected_bit : float
+        Its answer with a law to resample from, sent in :math:`\tau_y` [bit].
 
     Returns
     -------
@@ -647,12 +691,19 @@ def sync_break_even_risk(
 
     Examples
     --------
-    >>> tau = Latency(slm_s=0.01, llm_s=0.1)
+    >>> tau = Latency(slm_s=0.01, llm_s=0.1, downlink_bit_per_s=1e6)
     >>> round(float(sync_break_even_risk(tau, 0.2, 0.05, 0.002)), 6)
     0.05
+    >>> round(float(sync_break_even_risk(tau, 0.2, 0.05, 0.002, rejected_bit=10_000)), 6)
+    0.047059
     """
     chance = as_positive("transmit_probability", as_probability("transmit_probability", transmit_probability))
+    kept = chance * (1.0 - as_probability("transmitted_rejection", transmitted_rejection))
     draft_s = as_nonnegative("draft_uplink_s", draft_uplink_s)
-    saved_s = chance * as_nonnegative("uplink_s", uplink_s) - draft_s
-    server_s = latency.llm_s + latency.round_trip_s
-    return chance * saved_s / (latency.slm_s + draft_s + chance * server_s)
+    rate = latency.downlink_bit_per_s
+    sent_s = transmission_latency_s(latency, uplink_s, downlink_bit=answer_bit)
+    plain_s = latency.slm_s + chance * sent_s + (1.0 - chance) * latency.llm_prefill_s
+    busy_s = (latency.slm_s + draft_s) / chance + transmission_latency_s(
+        latency, 0.0, downlink_bit=rejected_bit
+    )
+    return (plain_s + kept * (rejected_bit - kept_bit) / rate) / busy_s - chance

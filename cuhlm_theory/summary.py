@@ -431,12 +431,22 @@ def verify_on_sync(setting: Setting, found: Answer) -> dict[str, Any] | None:
         evaluate(SCHEMES["verify-on-sync"], setting.tokens, system, replace(found.policy, bonus=with_bonus))
         for with_bonus in (False, True)
     )
-    chance = 1.0 - row.skip_rate
+    chance, index = 1.0 - row.skip_rate, system.codec.bits_per_index
     latency = system.latency
-    sent_s = (row.latency_s - latency.slm_s) / chance - latency.llm_s - latency.round_trip_s
-    draft_bit = system.codec.bits_per_index + system.codec.prob_bits
-    draft_s = float(packet_latency_s(system.link, draft_bit))
-    break_even = float(sync_break_even_risk(latency, chance, max(sent_s, 0.0), draft_s))
+    answered_s = float(transmission_latency_s(latency, 0.0, downlink_bit=index))
+    sent_s = (row.latency_s - latency.slm_s - row.skip_rate * latency.llm_prefill_s) / chance - answered_s
+    draft_s = float(packet_latency_s(system.link, index + system.codec.prob_bits))
+    rejected = float(setting.tokens.weight @ setting.tokens.rejection) - row.risk
+    break_even = sync_break_even_risk(
+        latency,
+        chance,
+        max(sent_s, 0.0),
+        draft_s,
+        transmitted_rejection=min(max(rejected / chance, 0.0), 1.0),
+        answer_bit=index,
+        kept_bit=1.0,
+        rejected_bit=system.codec.vocab_size * system.codec.prob_bits,
+    )
     return {
         "cu_hlm_latency_s": row.latency_s,
         "cu_hlm_bias": found.bias_bound,
@@ -445,7 +455,7 @@ def verify_on_sync(setting: Setting, found: Answer) -> dict[str, Any] | None:
         "tokens_per_round": plain.tokens_per_round,
         "tokens_per_round_with_bonus": bonus.tokens_per_round,
         "risk": row.risk,
-        "break_even_risk": break_even,
+        "break_even_risk": float(break_even),
         "exact_wins": plain.latency_s < row.latency_s,
     }
 

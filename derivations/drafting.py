@@ -403,6 +403,7 @@ def sync_tokens_per_round() -> Statement:
     risk_is = eq(keep_skip, 1 - risk / skip)
     claim = eq(tokens, 1 / (trigger + risk))
     claim_bonus = eq(bonus, (1 + trigger * keep_send) / (trigger + risk))
+    claim_whole = eq(whole, trigger * keep_send / (trigger + risk))
     rolled = eq(
         1 / trigger - kept, 1 / trigger - (skip * keep_skip + trigger * keep_send) / (1 - skip * keep_skip)
     )
@@ -437,7 +438,7 @@ def sync_tokens_per_round() -> Statement:
             bonus_is,
             risk_is,
         ),
-        claims=(reach_scaled, plain, claim, claim_bonus, none),
+        claims=(reach_scaled, plain, claim, claim_bonus, none, claim_whole),
         steps=(
             *series.steps,
             step("In short,", reach_scaled, Combine((1 - survive, 1)), reach_is, series.value),
@@ -465,6 +466,15 @@ def sync_tokens_per_round() -> Statement:
             step("In terms of the risk:", claim, Evaluate(), plain, risk_is),
             step("and with the bonus:", claim_bonus, Evaluate(), with_bonus, risk_is),
             step(
+                "The run is kept whole with chance",
+                claim_whole,
+                Evaluate(),
+                whole_is,
+                reach_value,
+                survive_is,
+                risk_is,
+            ),
+            step(
                 "Drafts rolled back: run length 1/p less those kept.",
                 rolled,
                 Evaluate(),
@@ -479,8 +489,9 @@ def sync_tokens_per_round() -> Statement:
 
 def sync_latency() -> Statement:
     """Derive the latency of a token under verify-on-sync."""
-    trigger, risk = sp.symbols("p R", positive=True)
+    trigger, risk, keep_send = sp.symbols("p R a_t", positive=True)
     slm, llm, packet = sp.symbols("tau_SLM tau_LLM tau_b", positive=True)
+    well, law = sp.symbols("tau_ok tau_y", nonnegative=True)
     run, waits = sp.symbols("N_d q", positive=True)
     series = geometric(waits, "Draft n is made with chance q^(n-1), if none before it triggered.")
     waits_is = eq(trigger, 1 - waits)
@@ -489,12 +500,16 @@ def sync_latency() -> Statement:
     run_value = eq(run, 1 / trigger)
     duration, tokens, mean = sp.symbols("D E_N T", positive=True)
     lemma = sync_tokens_per_round()
-    tokens_are = lemma.claims[2]
-    duration_is = eq(duration, run * (slm + packet) + llm)
+    tokens_are, whole_is = lemma.claims[2], lemma.claims[5]
+    whole = sp.Symbol("F", positive=True)
+    duration_is = eq(duration, run * (slm + packet) + llm + whole * well + (1 - whole) * law)
     mean_is = eq(mean, duration / tokens)
-    claim = eq(mean, ((slm + packet) / trigger + llm) * (trigger + risk))
+    claim = eq(
+        mean,
+        ((slm + packet) / trigger + llm + law) * (trigger + risk) - (law - well) * trigger * keep_send,
+    )
     split = eq(
-        ((slm + packet) / trigger + llm) * (trigger + risk),
+        at(claim.rhs, {law: 0, well: 0}),
         slm + packet + trigger * llm + risk * ((slm + packet) / trigger + llm),
     )
     return Statement(
@@ -506,9 +521,9 @@ def sync_latency() -> Statement:
         functions=("drafting.sync_latency_s",),
         assumptions=(
             "A draft triggers a transmission with chance p; q = 1 - p. A round makes N_d drafts on average, "
-            "sends a packet of tau_b for each and runs the LLM once; R is CU-HLM's risk and E_N the tokens "
-            "of a "
-            "round (lemma). D: mean duration of a round; T: time a token.",
+            "sends a packet of tau_b for each and runs the LLM once; R is CU-HLM's risk, E_N the tokens of a "
+            "round and F the chance that its run is kept whole (lemma). The answer takes tau_ok then and "
+            "tau_y, a law, otherwise. D: mean duration of a round; T: time a token.",
         ),
         assumed=(waits_is, series.below_one, run_is, duration_is, mean_is),
         lemmas=(lemma,),
@@ -524,9 +539,21 @@ def sync_latency() -> Statement:
                 series.value,
             ),
             step("Mean run.", run_value, Solve(run), run_scaled),
-            step("Duration over tokens.", claim, Evaluate(), mean_is, duration_is, run_value, tokens_are),
             step(
-                "Without risk it is the floor with a scalar more; risk costs whole rounds.", split, Evaluate()
+                "Duration over tokens.",
+                claim,
+                Evaluate(),
+                mean_is,
+                duration_is,
+                run_value,
+                tokens_are,
+                whole_is,
+            ),
+            step(
+                "With answers that take no time and without risk it is the floor with a scalar more; risk "
+                "costs whole rounds.",
+                split,
+                Evaluate(),
             ),
         ),
     )
@@ -536,12 +563,18 @@ def sync_break_even_risk() -> Statement:
     """Solve for the risk at which verify-on-sync and CU-HLM are equally fast."""
     trigger = sp.Symbol("p", positive=True)
     risk = sp.Symbol("R", real=True)
-    slm, llm, packet, up = sp.symbols("tau_SLM tau_LLM tau_b tau_k", positive=True)
-    sync = ((slm + packet) / trigger + llm) * (trigger + risk)
-    plain = slm + trigger * (up + llm)
+    keep_send, slm, llm, packet, up = sp.symbols("a_t tau_SLM tau_LLM tau_b tau_k", positive=True)
+    well, law, answer, catch_up = sp.symbols("tau_ok tau_y tau_d tau_s", nonnegative=True)
+    busy = (slm + packet) / trigger + llm + law
+    sync = busy * (trigger + risk) - (law - well) * trigger * keep_send
+    plain = slm + trigger * (up + llm + answer) + (1 - trigger) * catch_up
     rises = lt(0, sp.Derivative(sync - plain, risk))
     equal = eq(sync - plain, 0)
-    claim = eq(risk, trigger * (trigger * up - packet) / (slm + packet + trigger * llm))
+    claim = eq(risk, (plain + (law - well) * trigger * keep_send) / busy - trigger)
+    free = eq(
+        at(claim.rhs, {law: 0, well: 0, answer: 0, catch_up: 0}),
+        trigger * (trigger * up - packet) / (slm + packet + trigger * llm),
+    )
     return Statement(
         name="drafting.sync_break_even_risk",
         title="Verify on sync against CU-HLM",
@@ -550,13 +583,15 @@ def sync_break_even_risk() -> Statement:
         status="new",
         functions=("drafting.sync_break_even_risk",),
         assumptions=(
-            "Both at the same trigger, without the bonus token; CU-HLM sends tau_k a transmission.",
+            "Both at the same trigger, without the bonus token; CU-HLM sends tau_k a transmission, waits "
+            "tau_d for the answer and tau_s where it skips. Verify-on-sync waits tau_ok or tau_y, as before.",
         ),
         assumed=(equal,),
-        claims=(rises, claim),
+        claims=(rises, claim, free),
         steps=(
             step("Risk slows verify-on-sync (it biases CU-HLM instead).", rises, Evaluate()),
             step("Equal latency at", claim, OnlyRoot(risk), equal, rises),
+            step("and with answers and skips that take no time at", free, Evaluate()),
         ),
     )
 

@@ -325,6 +325,8 @@ def test_refusals_name_the_argument():
         continuous_num_drafts(0.5, 1.0)
     with pytest.raises(ValueError, match="risk must be at most the skip rate"):
         sync_tokens_per_round(0.9, 0.5)
+    with pytest.raises(ValueError, match="rejected_bit other than kept_bit needs transmitted_rejection"):
+        sync_latency_s(LATENCY, 0.2, 0.1, 0.0, rejected_bit=8.0)
     with pytest.raises(ValueError, match="transmit_probability must be positive"):
         sync_tokens_per_round(0.0, 0.5)
     with pytest.raises(ValueError, match="bits_per_draft must be at least 0"):

@@ -20,6 +20,9 @@ SYSTEM = System(
     codec=Codec(vocab_size=6),
     latency=Latency(slm_s=0.01, llm_s=0.1),
 )
+SLOW_ANSWERS = Latency(
+    slm_s=0.01, llm_s=0.1, round_trip_s=0.02, downlink_bit_per_s=300.0, llm_prefill_s=0.004
+)
 SETTING = summary.Setting(
     slope=0.8,
     intercept=-0.05,
@@ -119,15 +122,31 @@ def test_the_offline_size_is_given_or_follows_its_rule():
     assert size == 1 + int(np.argmax(np.array(merit) <= theta + 1e-9))
 
 
-def test_verify_on_sync_is_compared_at_the_same_trigger():
-    found = summary.answer(replace(SETTING, budget=Budget(bias=0.2)))
-    sync = summary.verify_on_sync(SETTING, found)
+@pytest.mark.parametrize("latency", [SYSTEM.latency, SLOW_ANSWERS])
+def test_verify_on_sync_is_compared_at_the_same_trigger(latency):
+    system = replace(SYSTEM, latency=latency)
+    setting = replace(SETTING, budget=Budget(bias=0.2), system=system)
+    found = summary.answer(setting)
+    sync = summary.verify_on_sync(setting, found)
     for key, bonus in (("latency_s", False), ("latency_with_bonus_s", True)):
-        row = evaluate(SCHEMES["verify-on-sync"], SETTING.tokens, SYSTEM, replace(found.policy, bonus=bonus))
+        row = evaluate(SCHEMES["verify-on-sync"], SETTING.tokens, system, replace(found.policy, bonus=bonus))
         assert sync[key] == row.latency_s
     assert sync["exact_wins"] == (sync["risk"] < sync["break_even_risk"])  # i.i.d. tokens: the form is exact
     everything = summary.answer(replace(SETTING, budget=Budget(bias=1.0)))
     assert summary.verify_on_sync(SETTING, everything) is None
+
+
+@pytest.mark.parametrize("rate", [10.0, 100.0, 1e3, 1e4])
+def test_the_break_even_risk_decides_on_any_down_link(rate):
+    """A run that is cut short waits for a law; that costs as much as CU-HLM's uplink on a slow down-link."""
+    latency = replace(SLOW_ANSWERS, downlink_bit_per_s=rate)
+    setting = replace(SETTING, system=replace(SYSTEM, latency=latency))
+    for threshold in (0.3, 0.5, 0.8):
+        found = summary.answer(setting)
+        policy = replace(found.policy, threshold=threshold)
+        row = evaluate(SCHEMES["cu-hlm-exact"], setting.tokens, setting.system, policy)
+        sync = summary.verify_on_sync(setting, replace(found, policy=policy, row=row))
+        assert sync["exact_wins"] == (sync["risk"] < sync["break_even_risk"])
 
 
 def test_the_exact_rule_never_sends_more_than_the_printed_one():

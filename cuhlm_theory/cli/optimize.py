@@ -1,6 +1,7 @@
 """`cuhlm optimize`: thresholds, truncation and operating point for one channel, beside every scheme."""
 
 import itertools
+import math
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -137,7 +138,13 @@ def _render_schemes(result: output.Result) -> None:
         reasons.setdefault(why, []).append(name)
     missing = "; ".join(f"{', '.join(names)}: {why}" for why, names in reasons.items())
     output.table("Schemes", list(_COLUMNS.values()), first, note=missing)
-    output.table("Their rounds, the other average, energy", list(_MORE_COLUMNS.values()), more)
+    free = result["inputs"]["downlink_bit_per_s"] == math.inf
+    output.table(
+        "Their rounds, the other average, energy",
+        list(_MORE_COLUMNS.values()),
+        more,
+        note="Bits down take no time; --downlink-bit-per-s charges them." if free else "",
+    )
 
 
 def _whole(bits: float) -> float:

@@ -1,5 +1,7 @@
 """Draft counts and rounds are the derived ones, and a simulation of rounds agrees."""
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -103,16 +105,22 @@ def test_sync_rounds_simulated_agree_within_4_standard_errors():
 
 
 @few
-@given(st.floats(0.05, 1.0), st.floats(0.0, 0.5), seconds, seconds, seconds, seconds)
-def test_sync_latency_and_its_break_even(trigger, rejected, slm, llm, packet, up):
+@given(st.floats(0.05, 1.0), st.floats(0.0, 0.5), st.floats(0.0, 1.0), seconds, seconds, seconds, seconds)
+@pytest.mark.parametrize("rate", [1e3, math.inf])
+def test_sync_latency_and_its_break_even(rate, trigger, rejected, rejected_sent, slm, llm, packet, up):
     risk = (1 - trigger) * rejected
-    tau = Latency(slm_s=slm, llm_s=llm)
-    numbers = {"p": trigger, "R": risk, "tau_SLM": slm, "tau_LLM": llm, "tau_b": packet, "tau_k": up}
+    tau = Latency(slm_s=slm, llm_s=llm, downlink_bit_per_s=rate, llm_prefill_s=0.1 * llm)
+    answers = {"transmitted_rejection": rejected_sent, "kept_bit": 3.0, "rejected_bit": 500.0}
+    numbers = {"p": trigger, "R": risk, "a_t": 1 - rejected_sent, "tau_SLM": slm, "tau_LLM": llm}
+    numbers |= {"tau_b": packet, "tau_k": up, "tau_s": 0.1 * llm}
+    numbers |= {"tau_ok": 3.0 / rate, "tau_y": 500.0 / rate, "tau_d": 8.0 / rate}
     expected = value(statement("drafting.sync_latency").claims[1].rhs, **numbers)
-    assert float(drafting.sync_latency_s(tau, trigger, risk, packet)) == pytest.approx(expected)
+    got = float(drafting.sync_latency_s(tau, trigger, risk, packet, bonus=False, **answers))
+    assert got == pytest.approx(expected)
     edge = value(statement("drafting.sync_break_even_risk").claims[1].rhs, **numbers)
-    got = float(drafting.sync_break_even_risk(tau, trigger, up, packet))
-    assert got == pytest.approx(edge, rel=1e-9, abs=1e-12)
+    got = float(drafting.sync_break_even_risk(tau, trigger, up, packet, answer_bit=8.0, **answers))
+    assert got == pytest.approx(edge, rel=1e-9, abs=1e-9)
     if 0.0 <= edge <= 1.0 - trigger:  # there both schemes take as long
-        cuhlm = slm + trigger * (up + llm)
-        assert float(drafting.sync_latency_s(tau, trigger, edge, packet)) == pytest.approx(cuhlm)
+        cuhlm = slm + trigger * (up + llm + 8.0 / rate) + (1 - trigger) * 0.1 * llm
+        equal = drafting.sync_latency_s(tau, trigger, edge, packet, bonus=False, **answers)
+        assert float(equal) == pytest.approx(cuhlm)
