@@ -104,7 +104,8 @@ def threshold_intervals(
     Returns
     -------
     list of ThresholdRow
-        ``risk_averse``, ``risk_prone``, ``cost_optimal`` (clipped to [0, 1]) and ``risk_budget`` rows.
+        ``risk_averse``, ``risk_prone`` and ``cost_optimal`` (clipped to [0, 1]) if the line rises, then
+        ``risk_budget`` rows.
 
     Raises
     ------
@@ -144,9 +145,11 @@ def threshold_intervals(
         fitting = [np.sum(risk <= limit * (1.0 + 1e-12), axis=-1) for limit in limits]
         return values[np.stack(fitting, axis=-1)] if limits.size else np.empty((*risk.shape[:-1], 0))
 
+    columns = line_columns(u, beta)
+    rises = line_statistics(columns.sum(axis=0))[0] > 0.0
     lines = bootstrap.of_sums(
         from_line,
-        line_columns(u, beta),
+        columns,
         tokens.prompt,
         num_resamples=num_resamples,
         rng=np.random.default_rng(seed),
@@ -161,7 +164,7 @@ def threshold_intervals(
     names = ["risk_averse", "risk_prone", *(f"cost_optimal {ratio:g}" for ratio in ratios)]
     rows = [
         ThresholdRow(name=name, threshold=float(lines.estimate[i]), threshold_ci95=lines.interval(i))
-        for i, name in enumerate(names)
+        for i, name in enumerate(names if rises else [])
     ]
     for i, limit in enumerate(limits):
         rows.append(

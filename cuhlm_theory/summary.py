@@ -8,6 +8,7 @@ import numpy as np
 from cuhlm_theory import threshold as thresholds_of
 from cuhlm_theory.capacity import packet_latency_s
 from cuhlm_theory.drafting import sync_break_even_risk
+from cuhlm_theory.errors import CuhlmError
 from cuhlm_theory.optimise import (
     Certificate,
     OperatingPoint,
@@ -47,6 +48,13 @@ class Setting:
     """Whether the TV of b_prob bits is charged; else the device drafts from the quantised law (bias 0)."""
     offline_k: int | None = None
     """k of CU-HLM offline [token]; None applies its printed rule, or 30 where no profile was recorded."""
+
+    def __post_init__(self) -> None:
+        if self.slope <= 0.0:
+            raise CuhlmError(
+                f"the rejection line does not rise (slope {self.slope:g}), so no threshold on the "
+                "uncertainty tells which drafts to keep; calibrate on more prompts, or another pair"
+            )
 
     @property
     def has_profile(self) -> bool:

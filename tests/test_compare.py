@@ -236,6 +236,14 @@ def test_a_single_prompt_is_compared_where_theory_knows_its_own_noise(calibratio
     assert not any("unseen prompts" in row.quantity for row in rows)
 
 
+def test_a_line_that_falls_leaves_out_only_what_needs_one_that_rises(recorded, calibration, system):
+    falling = dataclasses.replace(calibration, slope=-0.2, intercept=0.5, risk_averse=None)
+    found, whole = _again(recorded, falling, system), _again(recorded, calibration, system)
+    for scheme, kept in (("cu-hlm-online", False), ("cu-hlm-exact", True), ("cu-hlm-offline", True)):
+        assert any(scheme in quantity for quantity in whole)
+        assert any(scheme in quantity for quantity in found) is kept
+
+
 def test_a_trace_without_profiles_is_refused(recorded, calibration, system):
     without = {name: values for name, values in recorded.columns.items() if name != "output_bias"}
     with pytest.raises(MissingInputError, match="must hold the column output_bias"):

@@ -594,6 +594,10 @@ def test_refuses_what_cannot_be_decoded(pair, prompt, vocab, message):
         ({"scheme": "hml"}, "scheme must be one of slm, llm"),
         ({"scheme": "rand-hlm"}, "skip_rate must be given for rand-hlm"),
         ({"scheme": "cu-hlm-online"}, "slope and intercept must be given for cu-hlm-online"),
+        (
+            {"scheme": "cu-hlm-online", "policy": Policy(slope=-0.1, intercept=0.2)},
+            "slope must be positive; got -0.1",
+        ),
         ({"scheme": "hlm", "temperature": -1.0}, "temperature must be at least 0; got -1"),
         ({"scheme": "hlm", "max_new_tokens": 0}, "max_new_tokens must be at least 1; got 0"),
     ],

@@ -33,6 +33,12 @@ def test_thresholds_agree_with_their_formulas_and_their_intervals_hold_them():
         assert high - low < 0.3
 
 
+def test_a_falling_line_has_no_threshold_but_recorded_rejections_have():
+    tokens = simulate(np.random.default_rng(26), curve=lambda u: 0.7 - 0.5 * u)
+    rows = promises.threshold_intervals(tokens, budgets=[0.1], cost_ratios=[0.2], num_resamples=50)
+    assert [row.name for row in rows] == ["risk_budget 0.1"]
+
+
 def test_a_promise_is_kept_on_the_calibration_prompts_and_is_careful():
     tokens = simulate(np.random.default_rng(18), num_prompts=200)
     empirical = models.risk_threshold(tokens.uncertainty, tokens.rejection, 0.08)

@@ -8,7 +8,7 @@ import pytest
 
 from cuhlm_theory import summary
 from cuhlm_theory.capacity import packet_latency_s
-from cuhlm_theory.errors import InfeasibleError
+from cuhlm_theory.errors import CuhlmError, InfeasibleError
 from cuhlm_theory.explanation import Gain, explain, gains
 from cuhlm_theory.parameters import Budget, Codec, Latency, Link, System, Tokens
 from cuhlm_theory.rejection import line
@@ -40,6 +40,11 @@ def law(uncertainty, rejection, weight=None):
         weight=np.empty(0) if weight is None else np.asarray(weight),
     )
     return replace(SETTING, tokens=tokens)
+
+
+def test_a_line_that_does_not_rise_has_no_operating_point_and_says_why():
+    with pytest.raises(CuhlmError, match=r"does not rise \(slope -0.1\).*calibrate on more prompts"):
+        replace(SETTING, slope=-0.1)
 
 
 def test_the_cost_of_a_transmission_is_that_of_the_best_size():

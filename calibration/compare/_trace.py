@@ -1,6 +1,7 @@
 """Theory beside the recorded tokens."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -235,11 +236,12 @@ def _scheme_rows(
 ) -> None:
     """Compare mean cost over contexts with a replay of the recorded drafts and measured latencies."""
     value = grid[len(grid) // 2]
-    line = {"slope": calibration.slope, "intercept": calibration.intercept, "threshold": value}
-    settings = Policy(**{**_fields(policy), **line})
+    settings = replace(policy, slope=calibration.slope, intercept=calibration.intercept, threshold=value)
     slm, llm = (recorded.columns[f"{name}_latency_s"].astype(np.float64) for name in ("slm", "llm"))
     other = system.latency.round_trip_s
     for name in ("hlm", "u-hlm", "cu-hlm-offline", "cu-hlm-exact", "cu-hlm-online"):
+        if name == "cu-hlm-online" and calibration.slope <= 0.0:
+            continue  # its printed k rule is made for a line that rises
         scheme = SCHEMES[name]
         carried = PAYLOAD_RULES[scheme.payload](tokens, system, settings)
         trigger = SKIP_RULES[scheme.skip](tokens, settings, carried.draft_dependent)
@@ -289,10 +291,6 @@ def _scheme_rows(
                 kind="bound",
                 basis="the exact rule's budget (THEORY 8.2)",
             )
-
-
-def _fields(policy: Policy) -> dict[str, Any]:
-    return {name: getattr(policy, name) for name in policy.__slots__}
 
 
 def _attenuation_rows(columns: Mapping[str, NDArray[Any]], *, seed: int, num_resamples: int) -> list[Row]:

@@ -75,8 +75,10 @@ class Settings:
         as_count("max_new_tokens", self.max_new_tokens)
         if self.rules.skip == "random" and self.policy.skip_rate is None:
             raise ValueError(f"skip_rate must be given for {self.scheme}; got nothing")
-        if self.rules.payload == "online" and None in (self.policy.slope, self.policy.intercept):
-            raise ValueError(f"slope and intercept must be given for {self.scheme}; got nothing")
+        if self.rules.payload == "online":
+            if self.policy.slope is None or self.policy.intercept is None:
+                raise ValueError(f"slope and intercept must be given for {self.scheme}; got nothing")
+            as_positive("slope", self.policy.slope)
 
     @property
     def rules(self) -> Scheme:
