@@ -5,7 +5,6 @@ where accuracy is the cosine similarity of sentence embeddings. Reconstructed on
 variation and the floor are new.
 """
 
-import csv
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from calibration.compare import read_front
 from cuhlm_theory import summary
 from cuhlm_theory.schemes import SCHEMES, evaluate, floor_s
 from cuhlm_theory.schemes.lineup import candidate_thresholds
@@ -93,9 +93,8 @@ def _best_sync(source: Source, found: summary.Answer) -> float:
 def _accuracy(file: Path) -> Table | None:
     if not file.is_file():
         return None
-    with file.open(newline="", encoding="utf-8") as lines:
-        rows = list(csv.DictReader(line for line in lines if not line.startswith("#")))
-    rows = [row for row in rows if row.get("cosine_to_llm") and row["run"] != "llm"]  # that is the reference
+    rows = [row for row in read_front(file) if row["run"] != "llm"]  # that is the reference
+    rows = [row for row in rows if row["cosine_to_llm"] is not None]
     if not rows:
         return None
     table: Table = {"scheme": np.array([row["scheme"] for row in rows])}
@@ -103,9 +102,10 @@ def _accuracy(file: Path) -> Table | None:
         ("threshold", "threshold [-]"),
         ("throughput_token_per_s", "throughput [token/s]"),
         ("cosine_to_llm", "cosine similarity to the LLM's answer [-]"),
-        ("cosine_to_llm_ci95_half", "half of its 95 % interval [-]"),
     ):
-        table[title] = np.array([float(row.get(key) or "nan") for row in rows])
+        table[title] = np.array([row[key] for row in rows], dtype=np.float64)
+    ends = np.array([row["cosine_to_llm_ci95"] or (np.nan, np.nan) for row in rows])
+    table["half of its 95 % interval [-]"] = np.diff(ends, axis=1)[:, 0] / 2.0
     return table
 
 

@@ -4,12 +4,12 @@ Answers U-HLM's transmission rate (TR) and true skip rate (TSR) over its thresho
 Reconstructed on another pair; the risk, the intervals and the prediction are new.
 """
 
-import csv
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from calibration.compare import read_front
 from calibration.estimate import fit
 from cuhlm_theory.errors import CuhlmError
 from cuhlm_theory.parameters import Tokens
@@ -79,16 +79,11 @@ def _decoded(source: Source) -> dict[str, np.ndarray] | None:
     file = None if source.decoded is None else source.decoded / "front.csv"
     if file is None or not file.is_file():
         return None
-    with file.open(newline="", encoding="utf-8") as lines:
-        rows = [
-            r
-            for r in csv.DictReader(line for line in lines if not line.startswith("#"))
-            if r["scheme"] == "u-hlm"
-        ]
+    rows = [row for row in read_front(file) if row["scheme"] == "u-hlm"]
     if not rows:
         return None
     names = {"threshold": "threshold [-]", "skip_rate": "skip rate [-]", "tsr": "TSR [-]", "risk": "risk [-]"}
-    return {title: np.array([float(row[key] or "nan") for row in rows]) for key, title in names.items()}
+    return {title: np.array([row[key] for row in rows], dtype=np.float64) for key, title in names.items()}
 
 
 def draw(axes: Mapping[str, "Axes"], tables: Tables) -> None:

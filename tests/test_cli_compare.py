@@ -290,6 +290,10 @@ def test_the_shipped_run_agrees_and_every_failure_is_explained(capsys):
         assert row["ci95"] is not None or row["kind"] == "bound"
         if row["agrees"] is False:
             assert row["reason"].count(";") >= 1
+    accuracy = {row["run"]: row for row in found["accuracy"]}
+    assert accuracy["slm"]["llm_log_likelihood"] < accuracy["hlm"]["llm_log_likelihood"]
+    low, high = accuracy["slm"]["cosine_to_llm_ci95"]
+    assert low < accuracy["slm"]["cosine_to_llm"] < high
     fitted, tokens = estimate.load("smollm2")
     assert tokens is not None
     assert fitted.num_prompts >= 100

@@ -543,3 +543,17 @@ def test_a_decoded_file_that_is_none_is_refused(tmp_path):
     _write(file, good, {**columns, "run": columns["run"] + 1})
     with pytest.raises(ValueError, match="has tokens of a run that its header does not list"):
         compare.read_decoded(file)
+
+
+def test_the_front_is_read_with_its_intervals(tmp_path):
+    file = tmp_path / "front.csv"
+    file.write_text("# note\nrun,scheme,k_mean,cosine,cosine_ci95_half\na,hlm,3,0.5,0.1\nb,slm,,0.25,\n")
+    assert compare.read_front(file) == [
+        {"run": "a", "scheme": "hlm", "k_mean": 3.0, "cosine": 0.5, "cosine_ci95": (0.4, 0.6)},
+        {"run": "b", "scheme": "slm", "k_mean": None, "cosine": 0.25, "cosine_ci95": None},
+    ]
+    file.write_text("run,scheme,k_mean\na,hlm,many\n")
+    with pytest.raises(ValueError, match=r"front .*front\.csv must hold numbers; .*'many'"):
+        compare.read_front(file)
+    with pytest.raises(ValueError, match=r"front must be an existing file; got 'nowhere\.csv'"):
+        compare.read_front("nowhere.csv")

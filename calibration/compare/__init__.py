@@ -12,6 +12,7 @@ it. Rows where theory fails stay, with the reason.
 from calibration.compare._decoded import DecodedTable as DecodedTable
 from calibration.compare._decoded import compare_decoded as compare_decoded
 from calibration.compare._decoded import read_decoded as read_decoded
+from calibration.compare._front import read_front as read_front
 from calibration.compare._rows import Row as Row
 from calibration.compare._rows import agreement as agreement
 from calibration.compare._trace import compare_trace as compare_trace

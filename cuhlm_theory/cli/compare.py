@@ -24,7 +24,13 @@ _SETS = "sets"
 _BESIDE_QUANTITY = 62  # columns that the numbers of a row take
 _BESIDE_REASON = 45  # columns that a reason takes
 _DECODED = ("decoded.parquet", "decoded/decoded.parquet")
+_FRONT = "front.csv"
 _SECTIONS = (  # key of the result, title of a table (rows with another title make another table), columns
+    (
+        "accuracy",
+        "Answers that were really decoded, beside the LLM's",
+        ("run", "bias", "throughput_token_per_s", "cosine_to_llm", "llm_log_likelihood"),
+    ),
     (
         "estimators",
         "Measures of uncertainty on the same tokens",
@@ -64,6 +70,9 @@ _PROMISE = (
     "draws from one law."
 )
 _NAMES = {  # of columns and measures, as a table shows them
+    "throughput_token_per_s": "token/s",
+    "cosine_to_llm": "cosine to LLM",
+    "llm_log_likelihood": "log-likelihood",
     "r_squared": "R²",
     "risk_coverage_area": "risk-coverage",
     "softmax_evaluations": "further softmaxes",
@@ -292,6 +301,8 @@ def command(
             "seed": seed,
         },
     }
+    if file is not None and (file.parent / _FRONT).is_file():
+        result["accuracy"] = compare.read_front(file.parent / _FRONT)
     if estimators:
         result |= _judge_estimators(recorded, resamples, seed)
     if models:
