@@ -49,6 +49,7 @@ def folder(tmp_path_factory):
     )
     given = {field.name for field in fields(tokens)}
     columns = {name: getattr(tokens, name) for name in trace.COLUMNS if name in given}
+    columns["kept"] = 1.0 - tokens.rejection
     for name in trace.COLUMNS:
         if name.startswith("k_"):
             columns.setdefault(name, np.ones((len(tokens), 1)))
@@ -266,6 +267,12 @@ def test_a_dead_link(optimize, assert_refused, folder):
         *("optimize", "--calibration", folder, *BASE, "--snr-db", "-inf"),
         code=1,
         words=["snr_db", "bias_budget"],
+    )
+    assert_refused(
+        *("optimize", "--calibration", folder, *BASE, "--snr-db", "-inf", "--bias-budget", "1"),
+        *("--equal-bias", "0.05"),
+        code=1,
+        words=["equal_bias 0.05", "snr_db"],
     )
     point = optimize("--snr-db", "-inf", "--bias-budget", "1")["operating_point"]
     assert point["skip_rate"] == 1

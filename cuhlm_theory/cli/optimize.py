@@ -11,6 +11,7 @@ from cuhlm_theory import explanation, summary
 from cuhlm_theory._checks import as_probability
 from cuhlm_theory.cli import options, output
 from cuhlm_theory.cli._setting import build_setting, setting_options
+from cuhlm_theory.errors import InfeasibleError
 from cuhlm_theory.schemes import SCHEMES
 
 _POINT = {
@@ -238,7 +239,7 @@ def command(
     """Thresholds, truncation and operating point for one channel, beside every scheme."""
     setting, inputs = build_setting(**setting_values)
     found = summary.answer(setting)
-    lined_up = found if equal_bias is None else summary.answer(_at_bias(setting, equal_bias), bound=False)
+    lined_up = found if equal_bias is None else _at_bias(setting, equal_bias)
     policy = replace(lined_up.policy, num_drafts=num_drafts, num_candidates=num_candidates)
     names = tuple(SCHEMES) if scheme_name is None else (scheme_name,)
     rows, missing = summary.scheme_rows(
@@ -265,10 +266,14 @@ def command(
     return result
 
 
-def _at_bias(setting: summary.Setting, bias: float) -> summary.Setting:
-    """Give the setting another budget, so that the schemes split the bias they are brought to."""
+def _at_bias(setting: summary.Setting, bias: float) -> summary.Answer:
+    """Find the operating point of another budget, so that the schemes split the bias they are brought to."""
     as_probability("equal_bias", bias)
-    return replace(setting, budget=replace(setting.budget, bias=bias))
+    wanted = replace(setting, budget=replace(setting.budget, bias=bias))
+    try:
+        return summary.answer(wanted, bound=False)
+    except InfeasibleError as error:
+        raise InfeasibleError(f"equal_bias {bias:g} is out of reach: {error}") from None
 
 
 def _joint(setting: summary.Setting) -> list[dict[str, Any]]:
