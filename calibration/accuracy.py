@@ -116,7 +116,7 @@ def log_likelihood(
         Tokens of the prompt, at least 1; read once for all answers.
     answers : sequence of sequences of int
         Tokens of each answer, at least 1.
-    temperature : float
+    temperature : float, default 1.0
         Temperature of the judge's law [-]; the large model's own when it decodes, or 1.
 
     Returns

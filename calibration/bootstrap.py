@@ -118,7 +118,7 @@ def percentile_interval(replicates: ArrayLike, *, level: float = 0.95) -> tuple[
     ----------
     replicates : array_like, shape [B, ...]
         The statistic on each resample.
-    level : float
+    level : float, default 0.95
         Coverage aimed at [-].
 
     Returns
@@ -161,7 +161,7 @@ def bca_interval(
         The statistic on each resample.
     jackknife : array_like, shape [P, ...]
         The statistic with one cluster left out.
-    level : float
+    level : float, default 0.95
         Coverage aimed at, c [-].
 
     Returns
@@ -231,13 +231,13 @@ def of_sums(
         What is summed over the tokens (include a column of ones for a mean).
     cluster : array_like, shape [N]
         Prompt of each token.
-    num_resamples : int
+    num_resamples : int, default 2000
         B, resamples.
     rng : numpy.random.Generator
         Source of randomness.
-    level : float
+    level : float, default 0.95
         Coverage aimed at [-].
-    method : {"bca", "percentile"}
+    method : {"bca", "percentile"}, default "bca"
         Which interval.
 
     Returns
@@ -294,13 +294,13 @@ def of_weights(
         Maps token weights, which need not sum to 1, to the statistics, for any leading axes.
     cluster : array_like, shape [N]
         Prompt of each token.
-    num_resamples : int
+    num_resamples : int, default 1000
         B, resamples.
     rng : numpy.random.Generator
         Source of randomness.
-    level : float
+    level : float, default 0.95
         Coverage aimed at [-].
-    method : {"bca", "percentile"}
+    method : {"bca", "percentile"}, default "bca"
         Which interval.
 
     Returns

@@ -145,7 +145,7 @@ def collect(
         How to run them.
     out : str or Path
         Folder of the trace; made if it is not there.
-    command : str
+    command : str, default ""
         Command line for the header.
 
     Returns

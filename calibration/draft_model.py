@@ -351,7 +351,7 @@ def write_rows(
     stage : Stage
         Number and length of the rows. The large model writes the questions too (temperature 1 there, 0.8 in
         its answers); the small one is given questions and answers them at ``recipe.temperature``.
-    held_out : bool
+    held_out : bool, default False
         Whether to ask the questions that are kept for validation.
     note : str
         Text of the progress bar.

@@ -314,9 +314,9 @@ def fit(
         Recorded tokens; ``prompt`` says which belong together, and without it there are no intervals.
     name : str
         What to call the result.
-    seed : int
+    seed : int, default 0
         Seed of the bootstrap.
-    num_resamples : int
+    num_resamples : int, default 2000
         Bootstrap resamples.
     vocab_size : int, optional
         V, copied into the result.
@@ -592,9 +592,9 @@ def fit_trace(recorded: "Trace", *, name: str, seed: int = 0, num_resamples: int
         What `calibration.trace.read` returns.
     name : str
         What to call the result.
-    seed : int
+    seed : int, default 0
         Seed of the bootstrap.
-    num_resamples : int
+    num_resamples : int, default 2000
         Bootstrap resamples.
 
     Returns

@@ -296,9 +296,9 @@ def side_by_side(
         :math:`\beta` [-].
     prompt : array_like, shape [N]
         Prompt of each token.
-    seed : int
+    seed : int, default 0
         Seed of the bootstrap; every measure sees the same resamples.
-    num_resamples : int
+    num_resamples : int, default 1000
         Resamples.
 
     Returns
@@ -420,9 +420,9 @@ def attenuation(
         :math:`\beta` [-].
     prompt : array_like, shape [N]
         Prompt of each token.
-    seed : int
+    seed : int, default 0
         Seed of the bootstrap.
-    num_resamples : int
+    num_resamples : int, default 2000
         Resamples.
 
     Returns
@@ -522,9 +522,9 @@ def costs(
         V.
     rng : numpy.random.Generator
         Source of the logits.
-    num_logits : int
+    num_logits : int, default 8
         Contexts that are timed.
-    scale : float
+    scale : float, default 3.0
         Standard deviation of the logits [nat].
 
     Returns

@@ -145,9 +145,9 @@ def load_pair(
         ``"smollm2"``, the built-in pair (the default when ``slm`` and ``llm`` are not given).
     slm, llm : str, optional
         Hub id, local folder or ``.gguf`` file of the small and the large model; both or neither.
-    device : str
+    device : str, default "cpu"
         ``"cpu"`` or ``"cuda"``.
-    dtype : str
+    dtype : str, default "float32"
         ``"float32"``, ``"bfloat16"`` or ``"float16"``.
 
     Returns

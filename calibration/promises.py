@@ -96,9 +96,9 @@ def threshold_intervals(
         Risk budgets of the empirical rule [-].
     cost_ratios : sequence of float
         :math:`(\tau_{up} + \tau_{LLM})/\lambda` of the cost-optimal rule [-].
-    num_resamples : int
+    num_resamples : int, default 2000
         Bootstrap resamples.
-    seed : int
+    seed : int, default 0
         Seed of the bootstrap.
 
     Returns
@@ -201,16 +201,16 @@ def guaranteed_threshold(
         Recorded tokens with ``prompt``, in any order.
     budget : float
         :math:`\varepsilon` [-], in (0, 1).
-    failure_probability : float
+    failure_probability : float, default 0.1
         :math:`\delta` [-], in (0, 1); not used by ``conformal``.
-    method : {"betting", "hoeffding", "conformal"}
+    method : {"betting", "hoeffding", "conformal"}, default "betting"
         ``betting`` is the capital process of [WSR] at confidence :math:`1 - \delta`; ``hoeffding`` the
         Chernoff bound :math:`e^{-P\,\mathrm{kl}(\bar z, \varepsilon)} \le \delta`; ``conformal`` promises
         the mean, :math:`E R(\hat t) \le \varepsilon`, from :math:`(P \bar z + 1)/(P + 1) \le \varepsilon`.
     max_tokens : int, optional
         :math:`n_{\max}`, the cap on tokens a prompt, set before looking; None takes the largest recorded,
         which is exact when generation is cut at a cap that some prompt reaches.
-    seed : int
+    seed : int, default 0
         Seed of the order in which ``betting`` meets the prompts.
 
     Returns
@@ -378,11 +378,11 @@ def transfer(
         Where they are used: other prompts, another temperature, another pair.
     budgets : sequence of float
         Risk budgets [-].
-    failure_probability : float
+    failure_probability : float, default 0.1
         delta of the guaranteed thresholds [-].
-    num_resamples : int
+    num_resamples : int, default 2000
         Bootstrap resamples of the second trace's prompts.
-    seed : int
+    seed : int, default 0
         Seed of the bootstrap.
 
     Returns

@@ -493,13 +493,13 @@ def cross_validate(
         Risk budgets [-].
     sampled : tuple of array_like [N] and int, optional
         Sampled u and its M; adds ``corrected_line``, fitted on it and used on u-bar.
-    num_folds : int
+    num_folds : int, default 5
         Folds a repeat.
-    num_repeats : int
+    num_repeats : int, default 4
         Random splits.
-    seed : int
+    seed : int, default 0
         Seed of splits and bootstrap.
-    num_resamples : int
+    num_resamples : int, default 1000
         Bootstrap resamples.
 
     Returns
@@ -648,11 +648,11 @@ def line_against_isotonic(
         Recorded tokens with ``prompt``.
     risks : sequence of float
         Risks at which skip rates are compared [-].
-    num_folds : int
+    num_folds : int, default 5
         Folds of whole prompts.
-    seed : int
+    seed : int, default 0
         Seed of the folds and of the bootstrap.
-    num_resamples : int
+    num_resamples : int, default 1000
         Bootstrap resamples of the prompts, the curves kept.
 
     Returns
@@ -724,11 +724,11 @@ def monotonicity(
     ----------
     tokens : Tokens
         Recorded tokens with ``prompt``.
-    num_bins : int
+    num_bins : int, default 20
         Quantile bins of u; equal values share a bin.
-    num_resamples : int
+    num_resamples : int, default 2000
         Bootstrap resamples.
-    seed : int
+    seed : int, default 0
         Seed of the bootstrap.
 
     Returns

@@ -130,13 +130,13 @@ def execute(
         Link, codec and nominal latencies to charge.
     out : Path
         Folder of the results; runs that an earlier call finished are not decoded again.
-    seed : int
+    seed : int, default 0
         Seed; every (run, prompt) has its own stream.
-    jobs : int
+    jobs : int, default 1
         Processes.
-    note : str
+    note : str, default ""
         Goes into the header, such as where the calibration came from.
-    finished_only : bool
+    finished_only : bool, default False
         Decode nothing; join the runs that an earlier call finished.
 
     Returns

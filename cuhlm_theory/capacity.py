@@ -146,7 +146,7 @@ def log_distance_path_gain(
         :math:`g_0`, gain at the reference distance, linear [-].
     exponent : array_like, shape [...]
         :math:`n`, path-loss exponent, 2 in free space [-].
-    reference_distance_m : array_like, shape [...]
+    reference_distance_m : array_like, shape [...], default 1.0
         :math:`d_0`, reference distance [m].
 
     Returns

@@ -124,7 +124,7 @@ def operations_ratio(acceptance: ArrayLike, num_drafts: ArrayLike, draft_cost: A
         :math:`\alpha` [-].
     num_drafts : array_like of int, shape [...]
         :math:`\gamma` [token].
-    draft_cost : array_like, shape [...]
+    draft_cost : array_like, shape [...], default 0.0
         :math:`\hat c`, operations of a draft over those of an LLM token [-].
 
     Returns
@@ -432,9 +432,9 @@ def best_drafts_on_link(
         Uplink, with any channel model.
     bits_per_draft : float
         :math:`B`, payload of one draft [bit].
-    downlink_bit : float
+    downlink_bit : float, default 0.0
         Answer of the server to every round [bit].
-    rejection_downlink_bit : float
+    rejection_downlink_bit : float, default 0.0
         What a rejection adds to the answer [bit].
 
     Returns
@@ -593,11 +593,11 @@ def sync_latency_s(
         :math:`\tau_\mathrm{up}(b)`, uplink time of one draft: its index and its probability [s].
     transmitted_rejection : array_like, shape [...], optional
         :math:`\beta_\mathrm{tx}`, needed where the two answers differ and for a bonus token [-].
-    bonus : bool
+    bonus : bool, default True
         Whether the LLM adds its own token after a fully kept run, if ``transmitted_rejection`` is given.
-    kept_bit : float
+    kept_bit : float, default 0.0
         Answer to a run that is kept whole, sent in :math:`\tau_\mathrm{ok}` [bit].
-    rejected_bit : float
+    rejected_bit : float, default 0.0
         Answer with a law to resample from, sent in :math:`\tau_y` [bit].
 
     Returns
@@ -670,13 +670,13 @@ def sync_break_even_risk(
         :math:`\tau_\mathrm{up}(k)` of CU-HLM [s].
     draft_uplink_s : array_like, shape [...]
         :math:`\tau_\mathrm{up}(b)`, uplink time of one draft of verify-on-sync [s].
-    transmitted_rejection : array_like, shape [...]
+    transmitted_rejection : array_like, shape [...], default 0.0
         :math:`\beta_\mathrm{tx}`, mean rejection probability of the drafts that trigger [-].
-    answer_bit : float
+    answer_bit : float, default 0.0
         Answer of the server to CU-HLM [bit].
-    kept_bit : float
+    kept_bit : float, default 0.0
         Answer of verify-on-sync to a run that is kept whole, sent in :math:`\tau_\mathrm{ok}` [bit].
-    rejected_bit : float
+    rejected_bit : float, default 0.0
         Its answer with a law to resample from, sent in :math:`\tau_y` [bit].
 
     Returns

@@ -33,7 +33,7 @@ def printed_bit(k: ArrayLike, vocab_size: int, prob_bits: int = 8, index_bits: i
         Entries kept [token], between 1 and V.
     vocab_size : int
         :math:`V`, tokens in the vocabulary [token].
-    prob_bits : int
+    prob_bits : int, default 8
         :math:`b_\mathrm{prob}`, bits a probability [bit].
     index_bits : int, optional
         Bits a token index [bit]; by default :math:`\lceil \log_2 V \rceil`.
@@ -72,7 +72,7 @@ def dense_bit(vocab_size: int, prob_bits: int = 8) -> Bits:
     ----------
     vocab_size : int
         :math:`V`, tokens in the vocabulary [token].
-    prob_bits : int
+    prob_bits : int, default 8
         :math:`b_\mathrm{prob}`, bits a probability [bit].
 
     Returns
@@ -107,7 +107,7 @@ def enumerative_bit(k: ArrayLike, vocab_size: int, prob_bits: int = 8) -> Bits:
         Entries kept [token], between 1 and V.
     vocab_size : int
         :math:`V`, tokens in the vocabulary [token].
-    prob_bits : int
+    prob_bits : int, default 8
         :math:`b_\mathrm{prob}`, bits a probability [bit].
 
     Returns
@@ -266,11 +266,11 @@ def compression(
         Entries kept [token], between 1 and V.
     vocab_size : int
         :math:`V`, tokens in the vocabulary [token].
-    prob_bits : int
+    prob_bits : int, default 8
         :math:`b_\mathrm{prob}`, bits a probability [bit].
     index_bits : int, optional
         Bits a token index [bit]; by default :math:`\lceil \log_2 V \rceil`.
-    kind : str
+    kind : str, default "printed"
         Codec of the numerator: printed, dense, enumerative or best.
 
     Returns

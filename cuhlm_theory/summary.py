@@ -87,7 +87,7 @@ def answer(setting: Setting, *, bound: bool = True) -> Answer:
     ----------
     setting : Setting
         The question.
-    bound : bool
+    bound : bool, default True
         Whether to compute the best randomised policy too.
 
     Returns
@@ -282,7 +282,7 @@ def certificate(setting: Setting, found: Answer, *, solver: bool = False) -> dic
         The question.
     found : Answer
         Its operating point.
-    solver : bool
+    solver : bool, default False
         Whether to solve the linear programme in cvxpy too, and take the bound from its multiplier.
 
     Returns

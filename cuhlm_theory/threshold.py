@@ -529,7 +529,7 @@ def skip_probability(
         :math:`u` [-].
     threshold : array_like, shape [...]
         :math:`u_\mathrm{th}` [-].
-    tie_probability : array_like, shape [...]
+    tie_probability : array_like, shape [...], default 1.0
         Probability of skipping at the threshold [-].
 
     Returns
@@ -578,7 +578,7 @@ def cost_optimal(
         :math:`\tau_\mathrm{up}(k) + \tau_\mathrm{LLM}`, latency a transmission adds [s]; may be infinite.
     bias_price_s : array_like, shape [...]
         :math:`\lambda`, latency a unit of bias is worth [s]; 0 skips all, infinite tolerates no bias.
-    clip : bool
+    clip : bool, default True
         Whether to clip below at 0, as stated. Unclipped, a negative threshold means that nothing is skipped.
 
     Returns

@@ -42,7 +42,7 @@ def transmission_latency_s(latency: Latency, uplink_s: ArrayLike, *, downlink_bi
         Compute and protocol latencies [s].
     uplink_s : array_like, shape [...]
         :math:`\tau_\mathrm{up}`, latency of the uplink packet [s]; infinite over a dead link.
-    downlink_bit : array_like, shape [...]
+    downlink_bit : array_like, shape [...], default 0.0
         :math:`B_\mathrm{down}`, mean answer of the server [bit].
 
     Returns
@@ -92,7 +92,7 @@ def round_latency_s(
         :math:`p_\mathrm{tx}`, chance that the draft is transmitted [-].
     uplink_s : array_like, shape [...]
         :math:`\tau_\mathrm{up}`, latency of its packet [s]; infinite over a dead link.
-    downlink_bit : array_like, shape [...]
+    downlink_bit : array_like, shape [...], default 0.0
         Mean answer of the server to a transmission [bit].
 
     Returns

@@ -222,9 +222,9 @@ def mean_uncertainty(
         :math:`z`, logits of the small model, finite [nat].
     draft : array_like of int, shape [...], optional
         :math:`d`, the token whose uncertainty is asked for; None gives it for every token [token].
-    max_temperature : float
+    max_temperature : float, default 2.0
         :math:`\theta_{\max}`, largest perturbed temperature [-].
-    tolerance : float
+    tolerance : float, default 1e-06
         Largest absolute error [-], in [1e-13, 1).
 
     Returns
@@ -287,9 +287,9 @@ def num_nodes(
     ----------
     logits : array_like, shape [..., V]
         :math:`z`, logits of the small model [nat].
-    max_temperature : float
+    max_temperature : float, default 2.0
         :math:`\theta_{\max}`, largest perturbed temperature [-].
-    tolerance : float
+    tolerance : float, default 1e-06
         Largest absolute error [-].
 
     Returns
@@ -341,9 +341,9 @@ def sampled_uncertainty(
         :math:`z`, logits of the small model [nat].
     draft : array_like of int, shape [...]
         :math:`d`, the draft token [token].
-    num_samples : int
+    num_samples : int, default 20
         :math:`M`, perturbed draws [-].
-    max_temperature : float
+    max_temperature : float, default 2.0
         :math:`\theta_{\max}`, largest perturbed temperature [-].
     rng : numpy.random.Generator
         Source of randomness.
@@ -456,7 +456,8 @@ def attenuation_factor(
     Raises
     ------
     ValueError
-        If an uncertainty is outside [0, 1], ``num_samples`` < 1, or all uncertainties are equal.
+        If an uncertainty is outside [0, 1], ``num_samples`` < 1, lengths disagree, or all uncertainties are
+        equal.
 
     Examples
     --------
@@ -466,6 +467,12 @@ def attenuation_factor(
     mean = as_probability("mean_uncertainty", mean_uncertainty).reshape(-1)
     total = int(as_count("num_samples", num_samples))
     weights = np.ones(mean.size) if weight is None else as_nonnegative("weight", weight).reshape(-1)
+    if weights.size != mean.size:
+        raise ValueError(
+            f"weight must have as many tokens as mean_uncertainty, {mean.size}; got {weights.size}"
+        )
+    if weights.sum() <= 0.0:
+        raise ValueError(f"weight must have a positive sum; got {weights.sum():g}")
     centre = np.average(mean, weights=weights)
     between = float(np.average((mean - centre) ** 2, weights=weights))
     within = float(np.average(mean * (1.0 - mean), weights=weights)) / total

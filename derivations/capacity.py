@@ -66,6 +66,10 @@ def awgn_capacity() -> Statement:
         source=SOURCE_CU,
         status="printed",
         functions=("capacity.awgn_capacity_bit_per_s",),
+        tests=(
+            "test_awgn_capacity",
+            "test_awgn_capacity_counts_the_bits_of_two_to_the_m_levels",
+        ),
         assumptions=(
             "W complex channel uses a second; circular Gaussian noise of power N; input power S.",
             "A Gaussian input is optimal (Shannon), so the mutual information I is h(S + N) - h(N).",
@@ -121,8 +125,12 @@ def rayleigh_ergodic_capacity() -> Statement:
         source="textbook",
         status="printed",
         functions=("capacity.rayleigh_ergodic_capacity_bit_per_s",),
+        tests=(
+            "test_rayleigh_ergodic_capacity",
+            "test_ergodic_capacity_is_the_mean_over_the_exponential_density",
+        ),
         assumptions=(
-            "The SNR is exponential with mean gammabar (Rayleigh amplitude) and known at the receiver; "
+            "The SNR gamma is exponential with mean gammabar (Rayleigh amplitude) and known at the receiver; "
             "a packet spans many coherence blocks.",
             "E_1(z) is by definition the integral of exp(-t)/t from z to infinity.",
         ),
@@ -188,6 +196,10 @@ def rayleigh_outage_capacity() -> Statement:
         source="textbook",
         status="printed",
         functions=("capacity.rayleigh_outage_capacity_bit_per_s",),
+        tests=(
+            "test_rayleigh_outage_capacity",
+            "test_outage_capacity_fails_exactly_with_the_outage_probability",
+        ),
         assumptions=(
             "The SNR is exponential with mean gammabar and constant over a packet.",
             "C_epsilon is the rate at the SNR gamma_epsilon that the link misses with probability epsilon < "
@@ -251,6 +263,11 @@ def rate_adaptive_divergence() -> Statement:
         source="here",
         status="new",
         functions=("capacity.rate_adaptive_mean_latency_s",),
+        tests=(
+            "test_the_part_of_a_mean_that_diverges_is_above_its_derived_bound",
+            "test_the_mean_latency_that_diverges_is_refused_and_its_parts_grow",
+            "test_refuses_a_mean_that_diverges_and_names_the_knobs",
+        ),
         assumptions=(
             "The SNR gamma is exponential with mean gammabar; a packet of B > 0 bits takes "
             "B ln 2 / (W ln(1 + gamma)).",
@@ -339,8 +356,14 @@ def arq_success_probability() -> Statement:
         source="textbook",
         status="printed",
         functions=("capacity.arq_success_probability",),
+        tests=(
+            "test_arq_success_probability",
+            "test_success_probability_is_the_tail_of_the_snr",
+        ),
         assumptions=(
-            "The SNR is exponential and drawn afresh for each packet; R bit/s/Hz need log2(1 + gamma) >= R.",
+            "The SNR gamma is exponential with mean gammabar and drawn afresh for each packet. At R "
+            "bit/s/Hz it gets "
+            "through if log2(1 + gamma) >= R, that is from gamma_R on.",
         ),
         assumed=(asked, definition),
         claims=(claim,),
@@ -379,6 +402,11 @@ def arq_mean_latency() -> Statement:
         source="here",
         status="new",
         functions=("capacity.arq_mean_latency_s", "capacity.packet_latency_s"),
+        tests=(
+            "test_arq_mean_latency",
+            "test_repeating_takes_as_long_as_a_simulation_of_it",
+            "test_the_rate_of_repetition_is_its_goodput",
+        ),
         assumptions=(
             "Attempts are independent and alike; each takes B / (W R) and gets through with chance p at mean "
             "SNR gammabar (the statement before); feedback is free.",
@@ -434,8 +462,13 @@ def arq_spectral_efficiency() -> Statement:
         source="here",
         status="new",
         functions=("capacity.arq_spectral_efficiency",),
+        tests=(
+            "test_arq_spectral_efficiency",
+            "test_the_best_rate_beats_a_brute_force_search",
+        ),
         assumptions=(
-            "As for the mean latency; minimising B / (W R p) is maximising ln(R p), the logarithm of the "
+            "As for the mean latency at mean SNR gammabar; minimising B / (W R p) is maximising ln(R p), "
+            "the logarithm of the "
             "goodput.",
         ),
         assumed=(condition,),
@@ -495,9 +528,14 @@ def short_packet_blocklength() -> Statement:
         source="PPV, IEEE Trans. IT 2010, normal approximation",
         status="printed",
         functions=("capacity.short_packet_blocklength", "capacity.short_packet_latency_s"),
+        tests=(
+            "test_short_packet_blocklength",
+            "test_blocklength_put_back_into_the_normal_approximation_gives_the_bits",
+            "test_short_packet_latency_is_one_channel_use_a_second_and_hertz",
+        ),
         assumptions=(
             "B = n C - sqrt(n D) q with q = Q^-1(epsilon) > 0, that is epsilon < 1/2; C and D in bit and "
-            "bit^2 "
+            "bit² "
             "a complex channel use; the term of order log n is dropped.",
             "y = sqrt(n).",
         ),
@@ -554,6 +592,11 @@ def received_snr() -> Statement:
         source="textbook",
         status="printed",
         functions=("capacity.received_snr", "capacity.snr_from_db", "capacity.db_from_snr"),
+        tests=(
+            "test_link_budget_adds_up_in_decibels",
+            "test_received_snr_of_a_link_budget_done_in_decibels",
+            "test_decibels_at_known_points",
+        ),
         assumptions=("Noise of density N_0 over the band W; SNR = P g / (N_0 W).",),
         assumed=(definition,),
         claims=(decibel, wide),
@@ -597,6 +640,10 @@ def log_distance_path_gain() -> Statement:
         source="textbook",
         status="printed",
         functions=("capacity.log_distance_path_gain",),
+        tests=(
+            "test_log_distance_path_gain",
+            "test_log_distance_loses_ten_n_decibels_a_decade",
+        ),
         assumptions=("The gain falls by the power n of the distance beyond d_0, where it is g_0.",),
         claims=(law, start, claim),
         steps=(
@@ -639,6 +686,11 @@ def mean_packet_latency() -> Statement:
         source="here",
         status="new",
         functions=("capacity.mean_packet_latency_s", "capacity.rate_bit_per_s"),
+        tests=(
+            "test_mean_packet_latency_repeats_what_is_lost",
+            "test_the_latency_at_the_mean_rate_is_below_the_mean_latency",
+            "test_mean_latency_repeats_what_is_lost",
+        ),
         assumptions=(
             "Rates c > 0 with mean m; a packet of B bits takes B / c. On a Gaussian channel of bandwidth W "
             "and "

@@ -50,6 +50,10 @@ def expected_tokens() -> Statement:
         source=SOURCE_SD,
         status="printed",
         functions=("drafting.expected_tokens_per_round",),
+        tests=(
+            "test_expected_tokens_and_its_branch",
+            "test_tokens_per_round_of_simulated_rounds",
+        ),
         assumptions=(
             "gamma drafts, each kept with chance alpha, independently, up to the first that is not; the LLM "
             "adds one token. "
@@ -83,6 +87,10 @@ def draft_bound() -> Statement:
         source="here",
         status="new",
         functions=("drafting.best_drafts_on_link",),
+        tests=(
+            "test_expected_tokens_and_its_branch",
+            "test_the_best_count_over_any_link_is_that_of_brute_force",
+        ),
         assumptions=("alpha < 1; q = alpha^(gamma + 1) > 0.",),
         assumed=(below,),
         claims=(gap, claim),
@@ -108,7 +116,14 @@ def latency_ratio() -> Statement:
         source=SOURCE_TK,
         status="printed",
         functions=("drafting.latency_ratio",),
-        assumptions=("Every draft takes tau_SLM and a packet of tau_up; one LLM pass a round.",),
+        tests=(
+            "test_latency_ratio",
+            "test_the_latency_ratio_of_tk_slt_is_linear_in_k",
+        ),
+        assumptions=(
+            "Every draft takes tau_SLM and a packet of tau_up, and B bits take B/C at C bit/s; one LLM "
+            "pass a round.",
+        ),
         claims=(claim, slope),
         steps=(
             step("A round in units of an LLM pass is 1 + g L.", claim, Evaluate()),
@@ -140,9 +155,14 @@ def speculation_speedup() -> Statement:
         source="SD Theorem 3.8, arXiv:2211.17192v2; TK, arXiv:2509.04576",
         status="printed",
         functions=("drafting.speculation_speedup",),
+        tests=(
+            "test_speedup_and_operations",
+            "test_the_speedup_table_of_speculative_decoding",
+        ),
         assumptions=(
-            "A round takes 1 + gamma L passes of the LLM and makes E_N tokens; the LLM alone makes one a "
-            "pass.",
+            "A round takes D = D_LLM (1 + gamma L), D_LLM a pass of the LLM, and makes E_N tokens; the LLM "
+            "alone "
+            "makes one a pass.",
         ),
         claims=(claim, sd, tk),
         steps=(
@@ -178,6 +198,10 @@ def operations_ratio() -> Statement:
         source="SD Theorem 3.11, arXiv:2211.17192v2",
         status="printed",
         functions=("drafting.operations_ratio",),
+        tests=(
+            "test_speedup_and_operations",
+            "test_the_speedup_table_of_speculative_decoding",
+        ),
         assumptions=(
             "A draft costs chat LLM tokens; the LLM processes gamma + 1 positions; N = E_N tokens result "
             "(the "
@@ -220,6 +244,10 @@ def speculation_never_pays() -> Statement:
         source="here",
         status="new",
         functions=("drafting.speculate",),
+        tests=(
+            "test_drafting_pays_if_and_only_if_some_count_does",
+            "test_the_best_draft_count_is_that_of_brute_force",
+        ),
         assumptions=(
             "alpha <= L. E_N is 1 plus the chances alpha^i = alpha q_i, i from 1 to gamma, with q_i = "
             "alpha^(i-1) <= 1.",
@@ -253,6 +281,10 @@ def speculate() -> Statement:
         source="TK, arXiv:2509.04576 (asks for a speed-up above 1; the condition is made explicit here)",
         status="new",
         functions=("drafting.speculate",),
+        tests=(
+            "test_drafting_pays_if_and_only_if_some_count_does",
+            "test_the_best_draft_count_is_that_of_brute_force",
+        ),
         assumptions=("L < alpha.",),
         assumed=(pays,),
         claims=(one, gain),
@@ -283,6 +315,10 @@ def best_num_drafts() -> Statement:
         source="here",
         status="new",
         functions=("drafting.best_num_drafts",),
+        tests=(
+            "test_the_lambert_form_is_stationary_and_its_neighbour_the_best_count",
+            "test_the_best_draft_count_is_that_of_brute_force",
+        ),
         assumptions=("alpha < 1; E = E_N at g drafts, q = alpha^(g+1) is what one more draft adds.",),
         assumed=(below,),
         claims=(change, falls),
@@ -335,6 +371,10 @@ def continuous_num_drafts() -> Statement:
         source=SOURCE_TK,
         status="printed",
         functions=("drafting.continuous_num_drafts", "drafting.printed_num_drafts"),
+        tests=(
+            "test_the_lambert_form_is_stationary_and_its_neighbour_the_best_count",
+            "test_the_lambert_form_is_stationary_and_rounds_to_the_search",
+        ),
         assumptions=(
             "kappa = -ln alpha > 0, 0 < L < 1, g real. w = 1 + kappa (g + 1/L) > 1, so g = (w - 1)/kappa - "
             "1/L.",
@@ -415,6 +455,10 @@ def sync_tokens_per_round() -> Statement:
         source="here",
         status="new",
         functions=("drafting.sync_tokens_per_round",),
+        tests=(
+            "test_sync_tokens_per_round",
+            "test_sync_rounds_are_those_of_a_simulation",
+        ),
         assumptions=(
             "Drafts are alike and independent: each triggers a transmission with chance p; skipped ones "
             "survive verification "
@@ -519,10 +563,15 @@ def sync_latency() -> Statement:
         source="here",
         status="new",
         functions=("drafting.sync_latency_s",),
+        tests=(
+            "test_sync_latency_and_its_break_even",
+            "test_sync_rounds_are_those_of_a_simulation",
+        ),
         assumptions=(
             "A draft triggers a transmission with chance p; q = 1 - p. A round makes N_d drafts on average, "
             "sends a packet of tau_b for each and runs the LLM once; R is CU-HLM's risk, E_N the tokens of a "
-            "round and F the chance that its run is kept whole (lemma). The answer takes tau_ok then and "
+            "round and F the chance that its run is kept whole (lemma), a_t as there. The answer takes "
+            "tau_ok then and "
             "tau_y, a law, otherwise. D: mean duration of a round; T: time a token.",
         ),
         assumed=(waits_is, series.below_one, run_is, duration_is, mean_is),
@@ -582,9 +631,17 @@ def sync_break_even_risk() -> Statement:
         source="here",
         status="new",
         functions=("drafting.sync_break_even_risk",),
+        tests=(
+            "test_sync_latency_and_its_break_even",
+            "test_at_the_break_even_risk_both_are_equally_fast",
+        ),
         assumptions=(
-            "Both at the same trigger, without the bonus token; CU-HLM sends tau_k a transmission, waits "
-            "tau_d for the answer and tau_s where it skips. Verify-on-sync waits tau_ok or tau_y, as before.",
+            "Both at the same trigger of chance p, without the bonus token; R is CU-HLM's risk and a_t the "
+            "chance that a transmitted draft is kept. "
+            "Verify-on-sync "
+            "sends tau_b a draft and waits tau_ok or tau_y, as before; CU-HLM sends tau_k a transmission, "
+            "waits "
+            "tau_d for the answer and tau_s where it skips.",
         ),
         assumed=(equal,),
         claims=(rises, claim, free),

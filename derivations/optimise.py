@@ -49,8 +49,13 @@ def weak_duality() -> Statement:
         source="here (Lagrange)",
         status="new",
         functions=("optimise.solve_lp", "optimise.solve"),
+        tests=(
+            "test_every_multiplier_bounds_every_policy",
+            "test_the_solver_certifies_the_closed_form",
+        ),
         assumptions=(
-            "In context n action i costs latency tau and bias beta and is taken with probability pi; m is "
+            "In context n of N action i costs latency tau and bias beta and is taken with probability pi; "
+            "m is "
             "the least "
             "tau + lambda beta of that context, lambda > 0; weights w >= 0. The policy is any one of mean "
             "bias at most epsilon.",
@@ -123,6 +128,10 @@ def lagrangian() -> Statement:
         source="here (Lagrange)",
         status="new",
         functions=("optimise.solve",),
+        tests=(
+            "test_two_actions_mix_as_derived",
+            "test_no_deterministic_policy_within_the_budget_is_faster",
+        ),
         assumptions=(
             "Policies 1 and 2 both take a cheapest tau + lambda beta in every context; 1 has latency t_1 and "
             "bias b_1 <= epsilon, "
@@ -179,6 +188,10 @@ def kkt() -> Statement:
         source="here",
         status="new",
         functions=("optimise.solve", "optimise.separable_actions"),
+        tests=(
+            "test_the_optimum_skips_up_to_the_derived_edge",
+            "test_the_multiplier_is_the_price_of_the_budget",
+        ),
         assumptions=(
             "Given lambda, a token skips at a cost lambda (a u + b) or transmits k entries at c + lambda "
             "TV_k, c = tau_up(k) + "
@@ -223,9 +236,15 @@ def hull() -> Statement:
         source="here",
         status="new",
         functions=("optimise.lower_hull", "optimise.actions"),
+        tests=(
+            "test_some_vertex_of_the_hull_is_as_good_as_any_action",
+            "test_the_hull_keeps_the_best_action_for_every_multiplier",
+        ),
         assumptions=(
-            "Action m has the bias of a mixture of 1 and 2 and at least its latency (e >= 0); L = latency + "
-            "lambda bias.",
+            "Actions 1, 2 and m have latencies t_1, t_2, t_m and biases b_1, b_2, b_m. Action m has the "
+            "bias of a "
+            "mixture of 1 and 2, with share pi of 2, and at least its latency (e >= 0). L_1, L_2, L_m: "
+            "latency + lambda bias.",
         ),
         assumed=(unit, bias_is, latency_is, first_is, second_is, middle_is),
         claims=(claim,),
@@ -276,10 +295,13 @@ def separable_counterexample() -> Statement:
         source="here",
         status="departs",
         functions=("optimise.separable_actions",),
+        tests=(
+            "test_truncation_is_due_in_full_where_a_context_may_transmit",
+            "test_section_12_as_written_is_no_bound_and_the_sound_accounting_is",
+        ),
         assumptions=(
             "Three tokens, x = (9/10, 1/10, 0), k = 1, so xhat = (9/10, 1/20, 1/20); y = xhat; the device "
-            "skips the first "
-            "token and no other.",
+            "skips the first token and no other: s = (1, 0, 0). P_tx is the chance of a transmission.",
         ),
         claims=(bias, charged, claim),
         steps=(
@@ -318,8 +340,13 @@ def sound_accounting() -> Statement:
         source="here",
         status="departs",
         functions=("optimise.actions", "optimise.operating_point"),
+        tests=(
+            "test_truncation_is_due_in_full_where_a_context_may_transmit",
+            "test_the_true_bias_of_the_operating_point_is_within_the_budget",
+        ),
         assumptions=(
-            "As in the lemma; R is the risk of the skip rule in this context, TV_k = TV(x, xhat).",
+            "As in the lemma, with output law q; R is the risk of the skip rule in this context, TV_k = "
+            "TV(x, xhat).",
             "A context that may transmit is charged R + TV_k, one that never does (s = 1 for every token) "
             "its "
             "risk R_1 alone.",
@@ -364,6 +391,10 @@ def operating_point() -> Statement:
         source="here",
         status="new",
         functions=("optimise.operating_point",),
+        tests=(
+            "test_a_device_changes_its_size_at_the_derived_multiplier",
+            "test_no_threshold_and_multiplier_beat_the_operating_point",
+        ),
         assumptions=(
             "In one context, the smaller size takes tau_1 and loses TV_2 + d_TV, the larger tau_1 + d_tau "
             "and TV_2; the device "
@@ -410,6 +441,10 @@ def transmit_cost() -> Statement:
         source="here",
         status="new",
         functions=("summary.transmit_s",),
+        tests=(
+            "test_a_transmission_at_its_best_size_is_the_derived_minimum_and_cheaper_on_a_better_link",
+            "test_the_cost_optimal_threshold_falls_with_snr_and_bandwidth_and_solves_its_equation",
+        ),
         assumptions=(
             "Sending k entries costs tau_up(k) + lambda TV_k; the device takes the cheapest size of the "
             "context.",
@@ -450,6 +485,10 @@ def joint() -> Statement:
         source="here",
         status="new",
         functions=("optimise.joint_optimum", "optimise.quantisation_profile"),
+        tests=(
+            "test_the_quantisation_that_is_charged_is_the_derived_bound",
+            "test_no_grid_point_beats_the_joint_optimum",
+        ),
         assumptions=(
             "b bits a probability, i bits an index; xq is the quantised xhat, which the server verifies "
             "with.",

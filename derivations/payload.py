@@ -51,6 +51,11 @@ def printed() -> Statement:
         source=SOURCE_CU,
         status="printed",
         functions=("payload.printed_bit",),
+        tests=(
+            "test_printed_and_resync",
+            "test_the_whole_distribution_is_the_published_92_kilobyte",
+            "test_the_printed_codec_pays_value_and_index_for_each_entry",
+        ),
         assumptions=(
             "Each of the k kept entries carries its probability, b_prob bits, and its index, ceil(log2 V) "
             "bits "
@@ -92,6 +97,10 @@ def dense() -> Statement:
         source="here",
         status="new",
         functions=("payload.dense_bit",),
+        tests=(
+            "test_dense_meets_printed_at_the_derived_size",
+            "test_the_dense_codec_needs_no_index",
+        ),
         assumptions=(
             "All V probabilities in order need no index: V b_prob bits. The printed codec adds b_index "
             "bits to "
@@ -134,6 +143,10 @@ def enumerative() -> Statement:
         source="here",
         status="new",
         functions=("payload.enumerative_bit",),
+        tests=(
+            "test_enumerative_is_the_count_of_sets_and_never_longer_than_printed",
+            "test_the_enumerative_codec_numbers_every_set_of_indices",
+        ),
         assumptions=(
             "The kept set is one of C(V, k) sets, so ceil(log2 C(V, k)) bits name it. k = n + 1 and "
             "V = n + 1 + m, with n, m >= 0.",
@@ -176,6 +189,10 @@ def best() -> Statement:
         source="here",
         status="new",
         functions=("payload.distribution_bit",),
+        tests=(
+            "test_the_best_codec_is_the_derived_minimum_and_never_falls_with_k",
+            "test_the_best_codec_is_the_least_of_the_three",
+        ),
         assumptions=(
             "B_1, B_2, B_3: bits of the three codecs; two bits that name the codec are not charged.",
         ),
@@ -211,6 +228,10 @@ def index_only() -> Statement:
         source="textbook",
         status="printed",
         functions=("payload.index_only_bit",),
+        tests=(
+            "test_index_only_names_every_token_and_one_bit_less_does_not",
+            "test_an_index_names_every_token_and_no_more",
+        ),
         assumptions=("An index has a fixed length; j bits name at most 2^j of the V tokens.",),
         claims=(enough, llama, smollm),
         steps=(
@@ -250,6 +271,10 @@ def resync() -> Statement:
         source="here",
         status="new",
         functions=("payload.resync_bit",),
+        tests=(
+            "test_printed_and_resync",
+            "test_resynchronising_sends_an_index_for_each_skipped_token",
+        ),
         assumptions=(
             "A run of n skipped tokens is sent as n indices of b_index bits with the next transmission; CU "
             "neglects it.",
@@ -295,6 +320,10 @@ def compression() -> Statement:
         source="CU, arXiv:2505.11788v1, abstract",
         status="printed",
         functions=("payload.compression",),
+        tests=(
+            "test_compression",
+            "test_compression_of_97_4_per_cent_is_832_entries_not_30",
+        ),
         assumptions=(
             "Compression c is 1 - B_k/B_V: bits of k entries over bits of all V, each of b_prob + b_index "
             "bits.",

@@ -81,8 +81,10 @@ def statements(name: str | None = None) -> tuple[Statement, ...]:
     known = builders()
     wanted = [one for one in known if name in (None, one, known[one])]
     if not wanted:
-        names = list(known) if "." in str(name) else [*MODULES, *(one.split(".")[1] for one in known)]
-        near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.0)[0]
+        # a name without a module is compared with those of the functions, and answered with the whole one
+        names = {one if "." in str(name) else one.split(".")[1]: one for one in known}
+        names |= {} if "." in str(name) else dict(zip(MODULES, MODULES, strict=True))
+        near = names[difflib.get_close_matches(str(name), names, n=1, cutoff=0.0)[0]]
         raise ValueError(
             f"name must be a statement or a module of derivations, the nearest is {near!r}; got {name!r}"
         )

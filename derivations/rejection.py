@@ -20,7 +20,7 @@ def line() -> Statement:
     """Show that the clipped line is a probability, and where it bends."""
     raw = sp.Symbol("v", nonnegative=True)
     more = sp.Symbol("w", nonnegative=True)
-    top = sp.Symbol("top", positive=True)
+    top = sp.Symbol("m", positive=True)
     upper = le(sp.Min(top, raw), top)
     rises = le(sp.Min(top, raw), sp.Min(top, raw + more))
     u, kink = sp.symbols("u u_1", real=True)
@@ -36,7 +36,16 @@ def line() -> Statement:
         source=SOURCE,
         status="printed",
         functions=("rejection.line", "rejection.zero", "rejection.saturation"),
-        assumptions=("beta(u) = min(1, max(0, a u + b)) with a > 0; v = max(0, a u + b), top = 1.",),
+        tests=(
+            "test_zero_and_saturation",
+            "test_line_is_clipped_and_never_falls",
+            "test_corners_are_where_the_clip_begins",
+        ),
+        assumptions=(
+            "beta(u) = min(1, max(0, a u + b)) with a > 0; v = max(0, a u + b), v + w its value at a "
+            "larger u, "
+            "m = 1 its largest value; it is 0 at u and 1 at u_1.",
+        ),
         assumed=(zero_is, full_is),
         claims=(upper, rises, zero, full, width),
         steps=(
@@ -74,6 +83,10 @@ def least_squares() -> Statement:
         source="textbook",
         status="printed",
         functions=(),
+        tests=(
+            "test_least_squares_is_covariance_over_variance",
+            "test_the_fit_agrees_with_scipy_on_noisy_tokens",
+        ),
         assumptions=(
             "Moments of (u, beta) over tokens: m_u, m_beta, m_uu, m_ubeta, m_bb; u varies, so m_uu > m_u^2.",
         ),

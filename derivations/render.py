@@ -5,39 +5,21 @@
 """Statements for readers: plain text, LaTeX, and a Markdown document that reads as a short paper."""
 
 import importlib
+import re
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 import sympy as sp
 from sympy.core.relational import Relational
 
+from derivations.prose import GLOSSARY, LATEX_NAMES, latex_name, set_formulas, symbol_names
 from derivations.registry import MODULES, Verdict
-from derivations.statement import STATUS_MEANING, Statement, Step
+from derivations.statement import SOURCES, STATUS_MEANING, Statement
 
 _RELATIONS = {"==": "=", "<=": "<=", "<": "<", ">=": ">=", ">": ">"}
+_WIDE = 600
+"""Characters of LaTeX from which a line is broken at its terms and its relation."""
 _LATEX_RELATIONS = {"==": "=", "<=": r"\le", "<": "<", ">=": r"\ge", ">": ">"}
-_LATEX_NAMES = {
-    "xq": "x^{q}",
-    "sstar": "s^{*}",
-    "ustar": "u^{*}",
-    "rhohat": r"\hat{\rho}",
-    "mbarprime": r"\bar{m}'",
-    "tau_SLM": r"\tau_{\mathrm{SLM}}",
-    "tau_LLM": r"\tau_{\mathrm{LLM}}",
-    "tau_up": r"\tau_{\mathrm{up}}",
-    "tau_rtt": r"\tau_{\mathrm{rtt}}",
-    "tau_prefill": r"\tau_{\mathrm{prefill}}",
-    "b_prob": r"b_{\mathrm{prob}}",
-    "b_index": r"b_{\mathrm{index}}",
-    "P_skip": r"P_{\mathrm{skip}}",
-    "P_rej": r"P_{\mathrm{rej}}",
-    "R_below": r"R_{\mathrm{below}}",
-    "TV": r"\mathrm{TV}",
-    "SNR": r"\mathrm{SNR}",
-    "var": "v",
-    "var_u": "v_u",
-    "var_beta": r"v_\beta",
-}
 
 
 def claim_text(claim: Relational) -> str:
@@ -70,10 +52,15 @@ def claim_latex(claim: Relational) -> str:
         Without dollar signs.
     """
     names = {
-        symbol: _LATEX_NAMES[symbol.name] for symbol in claim.atoms(sp.Symbol) if symbol.name in _LATEX_NAMES
+        symbol: LATEX_NAMES[symbol.name] for symbol in claim.atoms(sp.Symbol) if symbol.name in LATEX_NAMES
     }
     left, right = (sp.latex(side, symbol_names=names, ln_notation=True) for side in (claim.lhs, claim.rhs))
-    return f"{left} {_LATEX_RELATIONS[claim.rel_op]} {right}"
+    relation = _LATEX_RELATIONS[claim.rel_op]
+    if len(left) + len(right) < _WIDE:
+        return f"{left} {relation} {right}"
+    terms = [sp.latex(term, symbol_names=names, ln_notation=True) for term in sp.Add.make_args(claim.lhs)]
+    rows = [terms[0], *(term if term.startswith("-") else f"+ {term}" for term in terms[1:])]
+    return r"\begin{aligned} & " + r" \\ & ".join([*rows, f"{relation} {right}"]) + r" \end{aligned}"
 
 
 def _by(statement: Statement, number: int) -> str:
@@ -93,6 +80,7 @@ def _head(statement: Statement) -> list[str]:
     lines = [f"{statement.section}; source: {statement.source}; {statement.status}: {meaning}."]
     if statement.functions:
         lines.append("Computed by " + ", ".join(f"cuhlm_theory.{name}" for name in statement.functions) + ".")
+    lines.append("Tested by " + ", ".join(statement.tests) + ".")
     return lines
 
 
@@ -141,9 +129,11 @@ def text(verdict: Verdict) -> str:
 def _verdict_line(verdict: Verdict) -> str:
     if verdict.holds:
         return f"Holds: {len(verdict.statement.steps)} steps checked in {verdict.seconds:.2f} s."
-    return "\n".join(
-        f"DOES NOT HOLD: step {failure.step or '-'}: {failure.reason}" for failure in verdict.failures
-    )
+    return "\n".join(_failed_lines(verdict))
+
+
+def _failed_lines(verdict: Verdict) -> list[str]:
+    return [f"DOES NOT HOLD: step {one.step or '-'}: {one.reason}" for one in verdict.failures]
 
 
 def latex(verdict: Verdict) -> str:
@@ -160,37 +150,62 @@ def latex(verdict: Verdict) -> str:
         A subsection that needs amsmath.
     """
     statement = verdict.statement
+    names = symbol_names(statement)
+
+    def prose(line: str) -> str:
+        return set_formulas(line, names, _tex)
+
     lines = [
         rf"\subsection*{{{_tex(statement.title)}}}",
-        _tex(" ".join(_head(statement))),
+        rf"{{\small {_tex(' '.join(_head(statement)))}}}",
+        "",
+        r"\textbf{Assumptions.}",
         r"\begin{itemize}",
     ]
-    lines += [rf"\item {_tex(line)}" for line in statement.assumptions]
-    lines += [rf"\item ${claim_latex(claim)}$" for claim in statement.assumed]
+    lines += [rf"\item {prose(line)}" for line in statement.assumptions]
+    lines += [rf"\item $\displaystyle {claim_latex(claim)}$" for claim in statement.assumed]
     lines += [r"\end{itemize}", r"\textbf{Statement.}"]
     lines += [rf"\begin{{equation*}} {claim_latex(claim)} \end{{equation*}}" for claim in statement.claims]
     lines += [r"\textbf{Proof.}", r"\begin{enumerate}"]
     for number, step in enumerate(statement.steps, 1):
         lines += [
-            rf"\item {_tex(step.text)}",
+            rf"\item {prose(step.text)}",
             rf"\begin{{equation*}} {claim_latex(step.claim)} \end{{equation*}}",
         ]
         lines.append(rf"\emph{{{_tex(_by(statement, number))}}}")
     lines.append(r"\end{enumerate}")
-    lines += [rf"\emph{{{_tex(line)}}}" for line in (statement.glue, statement.departs) if line]
-    lines.append("% " + _verdict_line(verdict).replace("\n", "\n% "))
+    lines += [
+        rf"\textbf{{{label}.}} {prose(line)}"
+        for label, line in (("Not checked by machine", statement.glue), ("Departs", statement.departs))
+        if line
+    ]
+    if not verdict.holds:
+        lines += [rf"\textbf{{{_tex(line)}}}" for line in _failed_lines(verdict)]
     return "\n".join(lines)
 
 
+_TEX_MARKS = {
+    "\\": r"\textbackslash{}",
+    "%": r"\%",
+    "&": r"\&",
+    "#": r"\#",
+    "_": r"\_\allowbreak{}",
+    "^": r"\^{}",
+    "~": r"\textasciitilde{}",
+    "<": "$<$",
+    ">": "$>$",
+    "|": r"$|$",
+    "§": r"\S",
+}
+
+
 def _tex(line: str) -> str:
-    # tokens with an underscore or a caret are formulas in plain words
-    for mark in ("%", "&", "#", "_"):
-        line = line.replace(mark, "\\" + mark)
-    return line.replace("^", r"\^{}").replace("§", r"\S")
+    return "".join(_TEX_MARKS.get(mark, mark) for mark in line)
 
 
-def _prose(line: str) -> str:
-    return line.replace("*", r"\*").replace("|", r"\|").replace("<", r"\<")
+def _plain(line: str) -> str:
+    """Protect what Markdown would read as markup."""
+    return re.sub(r"([*|<_$])", r"\\\1", line)
 
 
 def markdown(verdict: Verdict) -> str:
@@ -207,56 +222,86 @@ def markdown(verdict: Verdict) -> str:
         A section of the document.
     """
     statement = verdict.statement
-    lines = [f"### {_prose(statement.title)}", ""]
-    lines += [f"`{statement.name}` · {_prose(' '.join(_head(statement)))}", "", "**Assumptions.**", ""]
-    lines += [f"- {_prose(line)}" for line in statement.assumptions]
+    names = symbol_names(statement)
+
+    def prose(line: str) -> str:
+        return set_formulas(line, names, _plain)
+
+    lines = [f"### {_plain(statement.title)}", "", f"`{statement.name}` · {_plain(_head(statement)[0])}", ""]
+    lines += ["**Assumptions.**", ""]
+    lines += [f"- {prose(line)}" for line in statement.assumptions]
     lines += [f"- $\\displaystyle {claim_latex(claim)}$" for claim in statement.assumed]
     lines += ["", "**Statement.**", ""]
     for claim in statement.claims:
         lines += [f"$${claim_latex(claim)}$$", ""]
     lines += ["**Steps.**", ""]
     for number, step in enumerate(statement.steps, 1):
-        lines += [f"{number}. {_step_line(step)}", "", f"   $${claim_latex(step.claim)}$$", ""]
-        lines += [f"   *{_prose(_by(statement, number))}*", ""]
+        marker = f"{number}. "
+        indent = " " * len(marker)
+        lines += [f"{marker}{prose(step.text)}", "", f"{indent}$${claim_latex(step.claim)}$$", ""]
+        lines += [f"{indent}*{_plain(_by(statement, number))}*", ""]
     if statement.glue:
-        lines += [f"**Not checked by machine.** {_prose(statement.glue)}", ""]
+        lines += [f"**Not checked by machine.** {prose(statement.glue)}", ""]
     if statement.departs:
-        lines += [f"**Departs.** {_prose(statement.departs)}", ""]
-    lines += [f"*{_prose(_verdict_line(verdict))}*", ""]
-    return "\n".join(lines)
+        lines += [f"**Departs.** {prose(statement.departs)}", ""]
+    if not verdict.holds:
+        lines += [f"**{_plain(line)}**\n" for line in _failed_lines(verdict)]
+    lines += [f"*{_plain(line)}*  " for line in _head(statement)[1:]]
+    return "\n".join([*lines, ""])
 
 
-def _step_line(step: Step) -> str:
-    return _prose(step.text)
+_TITLE = "Communication-efficient hybrid decoding: every formula, derived"
+
+_PREFACE = (
+    """\
+A small language model (SLM) on a device drafts a token; a large one (LLM) on a server may verify it. The
+device decides whether to ask, and how much of its distribution to send. This document states what such a
+system costs and what it changes, and derives each formula from stated assumptions. It is printed by `cuhlm
+derive`, from the objects that the program checks: every displayed line of a derivation was decided by a
+computer algebra system when the document was made, from the lines it names. What remains in words, and only
+in words, are the assumptions and the sentences marked "not checked by machine".""",
+    """\
+Each statement gives its assumptions, what it says, the steps that lead there, and, under each step, the
+rule that decided it and the lines it used. A statement whose status is *departs* ends with what was written
+before and the exact case in which that fails; the last section collects these. The section sign (§) counts
+the sections of THEORY, the list of formulas this toolkit was built from; where THEORY and a derivation
+disagree, the derivation holds. PEERS is a list of what other schemes were reported to print.""",
+    """\
+How a line is decided. Equalities: derivatives, integrals, sums and limits are carried out and the
+difference of the sides is reduced to 0. Inequalities: hypotheses are written into the expression with new
+nonnegative variables, and then every coefficient of numerator and denominator must be nonnegative, in each
+order of the quantities where there is a kink. General vocabularies: an identity or inequality between
+single coordinates is decided first and then summed over an index of arbitrary range. Vocabularies of three
+and four tokens are checked besides in every sign pattern. A printed decimal is checked as a distance of at
+most half a unit of its last digit.""",
+)
 
 
-_PREFACE = """\
-# Communication-efficient hybrid decoding: every formula, derived
+def _front(mark: Callable[[str], str], formulas: Callable[[str], str]) -> list[tuple[str, list[str]]]:
+    """Return notation, status and sources as headed lists of marked-up lines."""
+    notation = [
+        f"{', '.join(f'${latex_name(letter)}$' for letter in letters.split(', '))}: {formulas(meaning)}"
+        for letters, meaning in GLOSSARY.items()
+    ]
+    status = [f"{mark(name)}: {meaning}" for name, meaning in STATUS_MEANING.items()]
+    sources = [f"{mark(name)}: {source}" for name, source in SOURCES.items()]
+    return [("Notation", notation), ("Status", status), ("Sources", sources)]
 
-A small language model (SLM) on a device drafts a token; a large one (LLM) on a server may verify it.
-The device decides whether to ask, and how much of its distribution to send. This document states what
-such a system costs and what it changes, and derives each formula from stated assumptions. It is printed
-by `cuhlm derive --format markdown`, from the objects that the program checks: **every displayed line
-below was decided by a computer algebra system** when the document was made, from the lines it names.
-What remains in words, and only in words, are the assumptions and the sentences marked "not checked by
-machine".
 
-**Notation.** $V$ tokens; $x$ and $y$ are the next-token laws of SLM and LLM in one context, $d \\sim x$
-the draft, $\\beta_d = (1 - y_d/x_d)_+$ its rejection probability, $s_d$ the probability that the device
-keeps it and sends nothing; $\\mathrm{TV}$ is total variation; $\\hat x$ is what the server rebuilds from
-$k$ entries. A lower-case letter is one coordinate, the same letter with an index an entry in a sum.
-$\\max(0, v)$ is the positive part. Latencies are $\\tau$ in seconds. Letters that only one statement
-uses are explained there.
+def _sections(verdicts: list[Verdict]) -> Iterator[tuple[str, str, list[Verdict]]]:
+    """Yield title, introduction and statements of each module that has any."""
+    for module in MODULES:
+        chosen = [verdict for verdict in verdicts if verdict.statement.module == module]
+        if chosen:
+            title, _, more = (importlib.import_module(f"derivations.{module}").__doc__ or "").partition(": ")
+            yield title, f"{more[:1].upper()}{' '.join(more[1:].split())}", chosen
 
-**How a line is decided.** Equalities: derivatives, integrals, sums and limits are carried out and the
-difference of the sides is reduced to 0. Inequalities: hypotheses are written into the expression with
-new nonnegative variables, and then every coefficient of numerator and denominator must be nonnegative,
-in each order of the quantities where there is a kink. General vocabularies: an identity or inequality
-between single coordinates is decided first and then summed over an index of arbitrary range.
-Vocabularies of three and four tokens are checked besides in every sign pattern. A printed decimal is
-checked as a distance of at most half a unit of its last digit.
 
-**Status.** """
+def _outcome(verdicts: list[Verdict]) -> str:
+    failed = [verdict.statement.name for verdict in verdicts if not verdict.holds]
+    steps = sum(len(verdict.statement.steps) for verdict in verdicts)
+    outcome = f"{len(failed)} do not hold: {', '.join(failed)}" if failed else "all hold"
+    return f"{len(verdicts)} statements, {steps} steps: {outcome}."
 
 
 def document(verdicts: Iterable[Verdict]) -> str:
@@ -270,28 +315,75 @@ def document(verdicts: Iterable[Verdict]) -> str:
     Returns
     -------
     str
-        A short paper: preface, sections, where it departs from what was printed.
+        A short paper: preface, notation, sources, sections, where it departs from what was printed.
     """
     verdicts = list(verdicts)
-    parts = [
-        _PREFACE + "; ".join(f"*{status}*: {meaning}" for status, meaning in STATUS_MEANING.items()) + ".\n"
-    ]
-    for module in MODULES:
-        chosen = [verdict for verdict in verdicts if verdict.statement.module == module]
-        if not chosen:
-            continue
-        summary, _, more = (importlib.import_module(f"derivations.{module}").__doc__ or "").partition(": ")
-        parts.append(f"## {summary}\n\n{more[:1].upper()}{' '.join(more[1:].split())}\n")
+    names = {name for terms in GLOSSARY for name in terms.split(", ")}
+
+    def formulas(line: str) -> str:
+        return set_formulas(line, names, _plain)
+
+    parts = [f"# {_TITLE}\n", *(f"{paragraph}\n" for paragraph in _PREFACE)]
+    for title, lines in _front(lambda name: f"**{name}**", formulas):
+        parts += [f"## {title}\n", "\n".join(f"- {line}" for line in lines) + "\n"]
+    for title, introduction, chosen in _sections(verdicts):
+        parts.append(f"## {title}\n\n{introduction}\n")
         parts += [markdown(verdict) for verdict in chosen]
-    departing = [verdict.statement for verdict in verdicts if verdict.statement.departs]
     parts.append("## Where this departs from what was printed\n")
     parts.append(
-        "\n".join(f"- **{_prose(one.title)}** (`{one.name}`). {_prose(one.departs)}" for one in departing)
+        "\n".join(
+            f"- **{_plain(one.title)}** (`{one.name}`). "
+            f"{set_formulas(one.departs, symbol_names(one), _plain)}"
+            for one in (verdict.statement for verdict in verdicts)
+            if one.departs
+        )
         + "\n"
     )
-    failed = [verdict.statement.name for verdict in verdicts if not verdict.holds]
-    steps = sum(len(verdict.statement.steps) for verdict in verdicts)
-    seconds = sum(verdict.seconds for verdict in verdicts)
-    outcome = f"{len(failed)} do not hold: {', '.join(failed)}" if failed else "all hold"
-    parts.append(f"*{len(verdicts)} statements, {steps} steps, checked in {seconds:.0f} s: {outcome}.*\n")
+    parts.append(f"*{_plain(_outcome(verdicts))}*\n")
     return "\n".join(parts)
+
+
+def latex_document(verdicts: Iterable[Verdict]) -> str:
+    """Return all statements as one LaTeX document.
+
+    Parameters
+    ----------
+    verdicts : iterable of Verdict
+        Statements and what their checks found.
+
+    Returns
+    -------
+    str
+        An article that needs amsmath and amssymb.
+    """
+    verdicts = list(verdicts)
+    names = {name for terms in GLOSSARY for name in terms.split(", ")}
+
+    def formulas(line: str) -> str:
+        return set_formulas(line, names, _tex)
+
+    parts = [
+        "\n".join(
+            (
+                r"\documentclass{article}",
+                r"\usepackage[T1]{fontenc}",
+                r"\usepackage[utf8]{inputenc}",
+                r"\usepackage{amsmath,amssymb}",
+                r"\allowdisplaybreaks",
+                r"\sloppy",
+                rf"\title{{{_TITLE}}}",
+                r"\date{}",
+                r"\begin{document}",
+                r"\maketitle",
+            )
+        ),
+        *(re.sub(r"`(.*?)`", r"\\texttt{\1}", _tex(paragraph)) for paragraph in _PREFACE),
+    ]
+    for title, lines in _front(lambda name: rf"\textbf{{{name}}}", formulas):
+        items = "\n".join(rf"\item {line}" for line in lines)
+        parts.append(f"\\section*{{{title}}}\n\\begin{{itemize}}\n{items}\n\\end{{itemize}}")
+    for title, introduction, chosen in _sections(verdicts):
+        parts.append(f"\\section{{{_tex(title)}}}\n{_tex(introduction)}")
+        parts += [latex(verdict) for verdict in chosen]
+    parts += [_tex(_outcome(verdicts)), r"\end{document}"]
+    return "\n\n".join(parts) + "\n"

@@ -25,6 +25,10 @@ def rand_hlm() -> Statement:
         source="U, arXiv:2412.12687 (the baseline); its bias here",
         status="new",
         functions=("schemes.evaluate",),
+        tests=(
+            "test_rand_hlm_bias",
+            "test_random_skipping_is_biased_in_proportion_and_defaults_to_the_rate_of_the_threshold",
+        ),
         assumptions=(
             "Every draft is kept with the same probability c; risk is bias (verification.risk_is_bias).",
         ),
@@ -50,6 +54,10 @@ def downlink_resampling() -> Statement:
         source="DSSD, arXiv:2507.12000",
         status="printed",
         functions=("schemes.evaluate",),
+        tests=(
+            "test_a_residual_drawn_on_the_device_gives_the_llms_law",
+            "test_protocols_of_several_drafts_are_exact_on_a_chain",
+        ),
         assumptions=(
             "The server has d, x_d and its own y, enough for the test; after a rejection, of chance P_rej, "
             "it "
@@ -106,6 +114,10 @@ def recorded_rounds() -> Statement:
         source="here",
         status="new",
         functions=("schemes.rounds.recorded_rounds",),
+        tests=(
+            "test_recorded_rounds_of_one_run_commit_the_derived_tokens",
+            "test_rounds_over_a_recording_are_those_of_a_replay_with_dice",
+        ),
         assumptions=(
             "Draft i of the run is kept with chance a_i = 1 - beta_i if all before it were; then the run "
             "ends.",
@@ -138,6 +150,10 @@ def lattice() -> Statement:
         source="SQS, arXiv:2510.09942",
         status="printed",
         functions=("schemes.table.lattice_bit",),
+        tests=(
+            "test_lattice_bits_count_what_can_be_sent",
+            "test_lattice_bits",
+        ),
         assumptions=(
             "K counts that are not negative and sum to ell; the set of K tokens is one of C(V, K).",
         ),
@@ -195,6 +211,10 @@ def conformal_dropped_mass() -> Statement:
         source="SQS, arXiv:2510.09942; the constant is derived here",
         status="new",
         functions=("schemes.rules.conformal_sizes",),
+        tests=(
+            "test_mean_dropped_mass_of_c_sqs_is_within_its_bound",
+            "test_the_conformal_threshold_keeps_the_dropped_mass_near_its_target",
+        ),
         assumptions=(
             "b_next = b_n - eta (d - alpha), d in [0, 1] the mass below the threshold b_n; 0 <= alpha <= 1; "
             "T tokens.",

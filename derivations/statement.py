@@ -26,6 +26,19 @@ STATUS_MEANING: dict[str, str] = {
     "assumed": "taken as given",
 }
 
+SOURCES: dict[str, str] = {
+    "CU": "CU-HLM, arXiv:2505.11788",
+    "U": "U-HLM, arXiv:2412.12687",
+    "SD": "Leviathan, Kalman, Matias, speculative decoding, arXiv:2211.17192",
+    "TK": "TK-SLT, arXiv:2509.04576",
+    "SQS": "sparsify, quantise and sample (K-SQS and C-SQS), arXiv:2510.09942",
+    "DSSD": "distributed split speculative decoding, arXiv:2507.12000",
+    "PPV": "Polyanskiy, Poor, Verdu, IEEE Trans. Inf. Theory 56(5), 2010",
+    "textbook": "common knowledge of the field",
+    "here": "first stated in this toolkit, as far as its makers know",
+}
+"""What the sources of statements stand for."""
+
 
 class Rule(Protocol):
     """Decides a claim from earlier ones."""
@@ -149,6 +162,8 @@ class Statement:
     """Where the formula comes from; see `STATUS_MEANING`."""
     functions: tuple[str, ...]
     """The functions of `cuhlm_theory` that compute it, ``module.function``; empty where nothing does."""
+    tests: tuple[str, ...]
+    """Tests that hold the numbers against it, two at least: the first against the derivation."""
     assumptions: tuple[str, ...]
     """What is taken for granted, in words."""
     claims: tuple[Relational, ...]
@@ -168,11 +183,6 @@ class Statement:
     def module(self) -> str:
         """Name of the module that holds the derivation."""
         return self.name.split(".")[0]
-
-    @property
-    def test(self) -> str:
-        """The file that joins the derivation to the numbers."""
-        return f"tests/joins/test_{self.module}.py"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,8 @@
-"""The table of the README: statement, function, derivation, test, status; written from the objects."""
+"""The table of the README: statement, function, derivation, tests, status; written from the objects."""
 
+import re
 import sys
+from functools import cache
 from pathlib import Path
 
 from derivations.registry import statements
@@ -9,14 +11,34 @@ from derivations.statement import Statement
 BEGIN, END = "<!-- statements:begin -->", "<!-- statements:end -->"
 
 
+TESTS = Path(__file__).parent.parent / "tests"
+
+
+@cache
+def test_files() -> dict[str, tuple[str, ...]]:
+    """Return the files that hold each test.
+
+    Returns
+    -------
+    dict
+        Name of a test to the files that define it, relative to the tests' folder.
+    """
+    found: dict[str, tuple[str, ...]] = {}
+    for file in sorted(TESTS.rglob("test_*.py")):
+        for name in re.findall(r"^def (test_\w+)", file.read_text(encoding="utf-8"), re.MULTILINE):
+            found[name] = (*found.get(name, ()), file.relative_to(TESTS).as_posix())
+    return found
+
+
 def _row(statement: Statement) -> str:
+    files = dict.fromkeys(file for name in statement.tests for file in test_files()[name])
     functions = "<br>".join(f"`{name}`" for name in statement.functions) or "none"
     return " | ".join(
         (
             f"{statement.section} {statement.title}",
             functions,
             f"`{statement.name}`",
-            f"[{statement.test.removeprefix('tests/')}]({statement.test})",
+            ", ".join(f"[{file}](tests/{file})" for file in files),
             statement.status,
         )
     )
@@ -32,7 +54,7 @@ def table() -> str:
     """
     lines = [
         BEGIN,
-        "| statement | function | derivation | test | status |",
+        "| statement | function | derivation | tests | status |",
         "| --- | --- | --- | --- | --- |",
     ]
     lines += [f"| {_row(statement)} |" for statement in statements()]

@@ -45,6 +45,10 @@ def risk_averse() -> Statement:
         source="CU, arXiv:2505.11788v1, Theorem 1",
         status="printed",
         functions=("threshold.risk_averse",),
+        tests=(
+            "test_risk_averse_and_risk_prone",
+            "test_printed_thresholds_solve_the_line",
+        ),
         assumptions=("Skip where the line predicts no rejection: a u + b <= 0, a > 0.",),
         assumed=(equation,),
         claims=(claim, *numbers),
@@ -75,6 +79,10 @@ def risk_prone() -> Statement:
         "thresholds",
         status="reconstructed",
         functions=("threshold.risk_prone",),
+        tests=(
+            "test_risk_averse_and_risk_prone",
+            "test_printed_thresholds_solve_the_line",
+        ),
         assumptions=(
             "Delta = P(y_d < x_d), the share of drafts that can be refused at all; skip where a u + b <= "
             "Delta.",
@@ -133,11 +141,17 @@ def risk_uniform() -> Statement:
         source="here",
         status="departs",
         functions=("threshold.risk_uniform", "threshold.risk_budget_uniform"),
+        tests=(
+            "test_risk_budget_uniform_takes_the_branch_that_was_derived",
+            "test_risk_agrees_with_quadrature",
+            "test_uniform_budget_where_the_stated_form_does_not_hold",
+        ),
         assumptions=(
             "u is uniform on [0, 1]; R(t) = E[beta 1{u <= t}] with the clipped line.",
             "First b <= 0: the line leaves 0 at u_0 = -b/a >= 0, and t = u_0 + y. Then b > 0, where it "
             "starts above 0.",
-            "Last, t beyond u_0 + 1/a, where the line has reached 1. A result above 1 means: skip "
+            "Last, a threshold w beyond u_0 + 1/a, where the line has reached 1. A result above 1 means: "
+            "skip "
             "everything.",
         ),
         assumed=(meets, threshold_is, meets_up, meets_flat),
@@ -188,13 +202,21 @@ def risk_beta() -> Statement:
         sp.Integral(u * cubic, (u, low, high)),
         sp.Rational(2, 5) * sp.Integral(30 * u**2 * (1 - u) ** 2, (u, low, high)),
     )
+    half = sp.Rational(1, 2)
+    unclipped = eq(sp.Integral(2 * u, (u, 0, 1)), 1)
+    clipped = eq(sp.Integral(2 * u, (u, 0, half)) + sp.Integral(1, (u, half, 1)), sp.Rational(3, 4))
     return Statement(
         name="threshold.risk_beta",
         title="Risk budget for a beta-distributed uncertainty",
         section="§6.3",
         source="here",
-        status="new",
+        status="departs",
         functions=("threshold.risk_beta", "threshold.risk_budget_beta"),
+        tests=(
+            "test_risk_beta_is_the_derived_sum_of_two_integrals",
+            "test_risk_agrees_with_quadrature",
+            "test_risk_of_a_simulated_decoder_within_four_standard_errors",
+        ),
         assumptions=(
             "u ~ Beta(alpha, betaprime) with density f; f_1 is the density of Beta(alpha + 1, betaprime); "
             "mu = "
@@ -205,14 +227,20 @@ def risk_beta() -> Statement:
             "before t, the integral stops there and the rest of the mass is added.",
         ),
         assumed=(shift,),
-        claims=(raised, claim),
+        claims=(raised, claim, clipped),
         steps=(
             step("A factor u raises the first parameter by one and leaves the mean.", raised, Evaluate()),
             step("Split the risk.", parted, Linear()),
             step("In short u f = mu f_1, at every u; integrate.", moved, IntegrateOver(u, low, high), shift),
             step("Insert.", claim, Combine((1, slope)), parted, moved),
             step("For instance for Beta(2, 3), where all integrals are polynomials.", instance, Evaluate()),
+            step("For Beta(1, 1), a = 2, b = 0 and t = 1 the sum is", unclipped, Evaluate()),
+            step("but the line is 1 from u = 1/2 on, and the risk is", clipped, Evaluate()),
         ),
+        departs="THEORY §6.3 leaves out that the line clips at 1. For Beta(1, 1), a = 2, b = 0 and t = 1 its "
+        "sum is 1 where the risk is 3/4; the functions stop the integrals where the line reaches 1 and add "
+        "the "
+        "rest of the mass.",
     )
 
 
@@ -233,10 +261,14 @@ def risk_empirical() -> Statement:
         source="here",
         status="new",
         functions=("threshold.risk_empirical", "threshold.risk_budget_empirical"),
+        tests=(
+            "test_risk_budget_empirical_splits_the_atom_as_derived_and_no_rule_skips_more",
+            "test_empirical_budget_agrees_with_enumeration",
+        ),
         assumptions=(
-            "Tokens in order of u: those below the atom cost R_below <= eps; the atom has mass w and "
+            "Tokens in order of u: those below the atom cost R_below <= epsilon; the atom has mass w and "
             "rejection beta, and does "
-            "not fit: eps < R_below + w beta.",
+            "not fit: epsilon < R_below + w beta. It is skipped with probability pi.",
         ),
         assumed=(spends, left, over),
         claims=(claim, low, high),
@@ -265,7 +297,11 @@ def risk_is_monotone() -> Statement:
         source="here",
         status="new",
         functions=("threshold.risk_empirical",),
-        assumptions=("u has a density f > 0; beta(u) >= 0 is the mean rejection at u.",),
+        tests=(
+            "test_the_price_of_one_more_skipped_token_is_the_rejection_at_the_edge",
+            "test_monotone",
+        ),
+        assumptions=("u has a density f > 0; beta(u) >= 0 is the mean rejection at u; the threshold is t.",),
         claims=(risk_slope, rises, marginal),
         steps=(
             step("Differentiate the risk in its upper limit,", risk_slope, Evaluate()),
@@ -304,6 +340,10 @@ def neyman_pearson() -> Statement:
         source="here (Neyman and Pearson)",
         status="new",
         functions=(),
+        tests=(
+            "test_risk_budget_empirical_splits_the_atom_as_derived_and_no_rule_skips_more",
+            "test_empirical_budget_agrees_with_enumeration",
+        ),
         assumptions=(
             "V values of u with masses w and mean rejections beta = E[beta | u]. The rule sstar skips where "
             "beta < c, never "
@@ -362,9 +402,14 @@ def cost_optimal() -> Statement:
         source="here",
         status="departs",
         functions=("threshold.cost_optimal",),
+        tests=(
+            "test_cost_optimal_and_the_price_of_bias_are_inverse",
+            "test_cost_optimal_threshold_minimises_the_cost_of_every_token",
+        ),
         assumptions=(
-            "Minimise E[latency] + lambda bias; a transmission costs c = tau_up(k) + tau_LLM, a skip lambda "
-            "(a u + b).",
+            "Minimise E[latency] + lambda bias over the threshold t, for a density f of u; a transmission "
+            "costs "
+            "c = tau_up(k) + tau_LLM, a skip lambda (a u + b).",
             "Between the two ends of [0, 1] and of the clipped line; outside, the threshold is clipped to "
             "[0, 1].",
         ),
@@ -412,7 +457,15 @@ def bias_price() -> Statement:
         source="here",
         status="new",
         functions=("threshold.bias_price_for_threshold",),
-        assumptions=("As before, with a threshold inside (u_0, 1); u uniform where a closed form is given.",),
+        tests=(
+            "test_the_price_of_a_budget_for_the_uniform_law",
+            "test_price_of_a_budget_is_its_derivative",
+        ),
+        assumptions=(
+            "As before: a transmission costs c; the threshold lies inside (u_0, 1); u is uniform where a "
+            "closed form "
+            "is given.",
+        ),
         assumed=(edge, square),
         claims=(claim, uniform, envelope, back),
         steps=(

@@ -31,7 +31,15 @@ def transmission_latency() -> Statement:
         source=SOURCE_CU,
         status="printed",
         functions=("throughput.transmission_latency_s",),
-        assumptions=("Round trip, uplink, LLM pass and downlink follow one another.",),
+        tests=(
+            "test_transmission_latency_adds_what_was_left_out",
+            "test_a_transmission_costs_round_trip_uplink_llm_and_downlink",
+        ),
+        assumptions=(
+            "Round trip tau_rtt, uplink tau_k, LLM pass tau_LLM and downlink of B_down bits at R_down "
+            "bit/s follow "
+            "one another.",
+        ),
         claims=(printed,),
         steps=(
             step(
@@ -56,8 +64,14 @@ def round_latency() -> Statement:
         source=SOURCE_CU,
         status="printed",
         functions=("throughput.round_latency_s",),
+        tests=(
+            "test_round_latency",
+            "test_a_round_costs_a_transmission_as_often_as_there_is_one",
+        ),
         assumptions=(
-            "A draft is transmitted with probability p; otherwise it is kept. Each round makes one token.",
+            "A draft is transmitted with probability p; otherwise it is kept, and may cost the LLM "
+            "tau_prefill later. "
+            "Each round makes one token.",
         ),
         claims=(claim, hlm, rises, longer),
         steps=(
@@ -90,7 +104,15 @@ def renewal_throughput() -> Statement:
         source="textbook (renewal-reward)",
         status="printed",
         functions=("throughput.renewal_throughput_token_per_s",),
-        assumptions=("m rounds with mean tokens Nbar and mean duration Dbar, over those rounds.",),
+        tests=(
+            "test_renewal_throughput_is_tokens_over_time_and_below_the_mean_rate",
+            "test_the_two_averages_of_simulated_rounds",
+        ),
+        assumptions=(
+            "m rounds of N_i tokens and duration D_i have mean tokens Nbar and mean duration Dbar, over "
+            "those "
+            "rounds. In the example rounds take D_1 with share w, else D_2.",
+        ),
         assumed=(tokens_are, time_is),
         claims=(claim,),
         steps=(
@@ -126,6 +148,10 @@ def mean_rate() -> Statement:
         source="here (Jensen)",
         status="new",
         functions=("throughput.mean_rate_token_per_s",),
+        tests=(
+            "test_renewal_throughput_is_tokens_over_time_and_below_the_mean_rate",
+            "test_the_two_averages_of_simulated_rounds",
+        ),
         assumptions=("Rounds of duration c with chances w and mean duration m, a token each.",),
         assumed=(unit, centre),
         lemmas=(lemma,),
@@ -164,6 +190,10 @@ def mean_rate_speedup() -> Statement:
         source="here",
         status="new",
         functions=("throughput.mean_rate_speedup", "throughput.mean_rate_latency_ratio"),
+        tests=(
+            "test_mean_rate_speedup_and_back",
+            "test_the_mean_rate_speedup_inverts_and_is_the_average_of_rates",
+        ),
         assumptions=("A share s of the tokens is skipped and takes D_skip, the others D_tx = r D_skip.",),
         assumed=(ratio_is, target),
         claims=(short, back, number, unbounded),
@@ -192,6 +222,10 @@ def speedup_over_hlm() -> Statement:
         source=SOURCE_CU,
         status="printed",
         functions=("throughput.speedup_over_hlm",),
+        tests=(
+            "test_speedup_limits_are_the_derived_ones",
+            "test_speedup_is_the_ratio_of_the_two_latencies",
+        ),
         assumptions=(
             "Throughput is 1/E[D]; HLM transmits every token with all V entries; the link carries C bit/s.",
         ),
@@ -227,7 +261,16 @@ def speedup_ceiling() -> Statement:
         source=SOURCE_CU,
         status="new",
         functions=("throughput.speedup_ceiling",),
-        assumptions=("tau_k <= tau_V, p < 1; on one link tau_V/tau_k = B(V)/B(k). Throughput is 1/E[D].",),
+        tests=(
+            "test_speedup_its_ceiling_and_its_inverse",
+            "test_the_published_ceilings",
+            "test_no_latency_reaches_the_ceiling",
+        ),
+        assumptions=(
+            "tau_k <= tau_V, p < 1; on one link tau_V/tau_k = B_V/B_k. Throughput is 1/E[D]. s is the "
+            "share skipped, "
+            "c the compression.",
+        ),
         assumed=(more, strict_share),
         claims=(claim, number, below, uhlm, below_u),
         steps=(
@@ -266,6 +309,10 @@ def floor_latency() -> Statement:
         source="here",
         status="departs",
         functions=("throughput.floor_latency_s",),
+        tests=(
+            "test_nothing_is_below_the_floor",
+            "test_no_single_draft_scheme_beats_the_floor",
+        ),
         assumptions=(
             "A single-draft scheme transmits with probability p, runs the LLM then, and tells the server its "
             "draft: at least "
@@ -297,6 +344,10 @@ def transmit_probability_for_speedup() -> Statement:
         source="here",
         status="new",
         functions=("throughput.transmit_probability_for_speedup",),
+        tests=(
+            "test_speedup_its_ceiling_and_its_inverse",
+            "test_the_transmit_probability_for_a_speedup_inverts_the_speedup",
+        ),
         assumptions=("As above; a result above 1 is cut to 1, one below 0 says that no share suffices.",),
         assumed=(target,),
         claims=(claim,),
@@ -327,9 +378,12 @@ def rate_for_speedup() -> Statement:
         source="here",
         status="new",
         functions=("throughput.rate_for_speedup_bit_per_s",),
+        tests=(
+            "test_rates_at_which_a_speedup_is_reached",
+            "test_the_rate_interval_is_where_the_speedup_holds",
+        ),
         assumptions=(
-            "As above; d = B(V) - G p B(k) and n = G (tau_SLM + p tau_LLM) - tau_SLM - tau_LLM, both "
-            "positive.",
+            "As above; d = B_V - G p B_k and n = G (tau_SLM + p tau_LLM) - tau_SLM - tau_LLM, both positive.",
         ),
         assumed=(meets,),
         claims=(claim, most, negative),

@@ -48,6 +48,10 @@ def reconstruct() -> Statement:
         source=SOURCE_CU,
         status="printed",
         functions=("truncation.reconstruct",),
+        tests=(
+            "test_the_bias_of_truncation_is_at_most_its_tv",
+            "test_server_rebuilds_what_is_printed",
+        ),
         assumptions=(
             "The k largest entries, of mass s_k, are kept; each of the other n = V - k gets m = (1 - s_k)/n.",
         ),
@@ -90,6 +94,10 @@ def truncation_tv() -> Statement:
         source="here",
         status="new",
         functions=("truncation.truncation_tv", "truncation.tv_profile", "truncation.exact_k"),
+        tests=(
+            "test_truncation_tv_is_the_sum_of_positive_deviations_of_the_tail",
+            "test_profile_never_rises_and_ends_at_zero",
+        ),
         assumptions=(
             "The tail has n entries with mean mbar. For the step from k to k + 1 the tail has n + 1 entries, "
             "the largest of "
@@ -146,6 +154,10 @@ def exact_rule() -> Statement:
         source="here",
         status="new",
         functions=("truncation.exact_k",),
+        tests=(
+            "test_the_bias_of_truncation_is_at_most_its_tv",
+            "test_truncation_tv_bounds_the_output_bias",
+        ),
         assumptions=(
             "On V tokens, draft to output is one Markov kernel K, the same for drafts from x and from xhat: "
             "k depends on the context only. D is the image of x - xhat.",
@@ -223,6 +235,11 @@ def printed_bound() -> Statement:
         source="CU eqs. (23)(24)(26), arXiv:2505.11788v1, reconstructed",
         status="departs",
         functions=("truncation.printed_bound", "truncation.printed_k", "truncation.printed_k_offline"),
+        tests=(
+            "test_printed_bound_is_the_derived_quotient_inside_its_interval",
+            "test_printed_bound_over_tv_reaches_both_ends",
+            "test_printed_rule_agrees_with_brute_force_and_never_keeps_fewer",
+        ),
         assumptions=(
             "U(k) = 2 TV_k / [x_o l(-1) + x_d l(-beta)] with l(v) = ln(1 + exp(v)), x_o = 1 - x_d, 0 <= beta "
             "<= 1, "
@@ -307,6 +324,10 @@ def resampling_counterexample() -> Statement:
         source="here",
         status="new",
         functions=("truncation.printed_bound",),
+        tests=(
+            "test_the_exact_case_in_which_the_printed_figure_of_merit_bounds_nothing",
+            "test_resampling_bound_holds_where_the_printed_bound_fails",
+        ),
         assumptions=(
             "Three tokens, x = (1/2, 3/10, 1/5), k = 1, so xhat = (1/2, 1/4, 1/4); y = (1/2, 14/50, 11/50).",
             "r and rhat are the normalised positive parts of y - x and y - xhat, which the server draws from "
@@ -370,6 +391,10 @@ def resampling_tv_bound() -> Statement:
         source="here",
         status="new",
         functions=("truncation.resampling_tv_bound",),
+        tests=(
+            "test_the_bound_on_resampling_that_holds_and_its_sharper_form",
+            "test_resampling_bound_holds_where_the_printed_bound_fails",
+        ),
         assumptions=(
             "p = (y - x)_+ and phat = (y - xhat)_+ sum to S = TV(x, y) and Shat; r = p/S, rhat = phat/Shat; "
             "T_k = TV(x, xhat).",
@@ -433,6 +458,10 @@ def drop_tail() -> Statement:
         source="TK, arXiv:2509.04576; SQS, arXiv:2510.09942",
         status="printed",
         functions=("truncation.drop_tail",),
+        tests=(
+            "test_drafting_from_what_is_left_is_exact",
+            "test_dropping_the_tail_and_drafting_from_the_rest_is_unbiased",
+        ),
         assumptions=(
             "d ~ xtilde = x/s_k on the k largest entries, 0 elsewhere, with s_k their mass; the server "
             "verifies "
@@ -480,6 +509,11 @@ def quantisation_tv_bound() -> Statement:
         source="here; the lattice is that of SQS, arXiv:2510.09942",
         status="new",
         functions=("truncation.quantisation_tv_bound", "truncation.quantise", "truncation.quantisation_tv"),
+        tests=(
+            "test_quantisation_is_within_its_bound",
+            "test_quantised_distribution_is_the_nearest_on_the_lattice",
+            "test_quantisation_bound_is_reached",
+        ),
         assumptions=(
             "n entries in units of 1/ell; the remainders sum to the whole number R, and the R largest are "
             "rounded up. "

@@ -51,6 +51,11 @@ def mean_uncertainty() -> Statement:
         source="here; the sampled measure is CU eqs. (8)(9), arXiv:2505.11788v1",
         status="new",
         functions=("uncertainty.mean_uncertainty", "uncertainty.sampled_uncertainty"),
+        tests=(
+            "test_mean_uncertainty_is_the_derived_integral",
+            "test_agrees_with_a_hundred_thousand_samples_within_four_standard_errors",
+            "test_sampled_uncertainty_is_binomial_around_the_mean",
+        ),
         assumptions=(
             "theta is uniform on (0, theta_max]; given theta, a sample d_m has law softmax(z/theta), "
             "independent of the "
@@ -134,6 +139,10 @@ def disagreement_count_pmf() -> Statement:
         source="here",
         status="new",
         functions=("uncertainty.disagreement_count_pmf",),
+        tests=(
+            "test_pmf_has_the_derived_generating_function",
+            "test_sampled_uncertainty_is_binomial_around_the_mean",
+        ),
         assumptions=(
             "Given (z, d) the pairs (theta_m, d_m) are independent and alike, so the M indicators are "
             "independent, each 1 "
@@ -214,12 +223,17 @@ def attenuation_factor() -> Statement:
         source="here",
         status="new",
         functions=("uncertainty.attenuation_factor",),
+        tests=(
+            "test_attenuation_factor",
+            "test_regression_on_samples_is_attenuated_as_derived",
+        ),
         assumptions=(
             "Moments over V tokens with weights w_t: m_1 of ubar, m_2 of ubar^2, m_M of u^2; var = "
             "Var(ubar), w "
             "is the mean of ubar (1 - ubar); c = Cov(beta, ubar), c_M = Cov(beta, u).",
             "Given (z, d), u and beta are independent and E u = ubar, hence c_M = c (tower rule).",
-            "a and a_M are least-squares slopes, covariance over variance, on ubar and on u (of M samples); "
+            "E_u2 is the mean of u^2 given ubar. a and a_M are least-squares slopes, covariance over "
+            "variance, on ubar and on u (of M samples); "
             "lambda names their ratio.",
         ),
         assumed=(*totals, var_is, within_is, cov_same, a_is, sampled_is, factor_is),
@@ -279,9 +293,14 @@ def attenuated_line() -> Statement:
         source="here",
         status="new",
         functions=("uncertainty.attenuated_line", "uncertainty.restored_line"),
+        tests=(
+            "test_attenuated_line_and_back",
+            "test_predicted_attenuation_is_what_a_regression_finds",
+        ),
         assumptions=(
             "A least-squares line passes through the means: m_beta = a m_1 + b, and E u = E ubar = m_1.",
-            "The slope on u is lambda a (the statement before).",
+            "The slope on u is lambda a (the statement before); the line on u, of intercept b_M, is 0 at "
+            "u_M.",
         ),
         assumed=(through, fitted, root_is),
         claims=(claim, restored, moved),
@@ -326,6 +345,10 @@ def attenuated_correlation() -> Statement:
         source="here",
         status="new",
         functions=("uncertainty.attenuated_correlation", "uncertainty.restored_correlation"),
+        tests=(
+            "test_attenuated_correlation",
+            "test_predicted_attenuation_is_what_a_regression_finds",
+        ),
         assumptions=(
             "r and r_M are the correlations of ubar and of u with a quantity of variance var_beta that "
             "depends on (z, d) "

@@ -90,6 +90,10 @@ def total_variation() -> Statement:
         source="textbook",
         status="printed",
         functions=("verification.total_variation",),
+        tests=(
+            "test_total_variation_and_rejection",
+            "test_total_variation_is_the_largest_difference_on_an_event",
+        ),
         assumptions=(
             "x and y are distributions on V tokens, V arbitrary; T = TV(x, y) is half the L1 distance.",
         ),
@@ -134,6 +138,10 @@ def rejection_probability() -> Statement:
         source=SOURCE_SD,
         status="printed",
         functions=("verification.rejection_probability",),
+        tests=(
+            "test_total_variation_and_rejection",
+            "test_the_mean_rejection_is_the_total_variation",
+        ),
         assumptions=(
             "x and y are distributions on V tokens, V arbitrary; T = TV(x, y).",
             "A draft d ~ x is accepted with min(1, y_d / x_d), so beta_d = 1 - min(1, y_d / x_d).",
@@ -178,6 +186,10 @@ def residual() -> Statement:
         source=SOURCE_SD,
         status="printed",
         functions=("verification.residual",),
+        tests=(
+            "test_output_law_without_skips_is_the_llm_and_the_residual_a_law",
+            "test_the_residual_is_a_law_on_the_tokens_that_are_never_rejected",
+        ),
         assumptions=("T = TV(x, y) > 0, that is x differs from y on the V tokens; r = (y - x)_+ / T.",),
         lemmas=(lemma,),
         claims=(nonnegative, sums, apart),
@@ -220,6 +232,11 @@ def output_law() -> Statement:
         source=SOURCE_SD,
         status="printed",
         functions=("verification.output_law",),
+        tests=(
+            "test_output_law_without_skips_is_the_llm_and_the_residual_a_law",
+            "test_the_output_law_is_what_a_walk_through_all_outcomes_gives",
+            "test_the_output_law_agrees_with_drawing_it",
+        ),
         assumptions=(
             "An output is an accepted draft, or, after a rejection, a draw from r = (y - x)_+ / T.",
             "P_rej is the chance of a rejection; T = TV(x, y) > 0.",
@@ -257,7 +274,7 @@ def output_law() -> Statement:
 
 def kept_given_token() -> Statement:
     """Split verified text into kept drafts and replacements, and draw the drafts back from the text."""
-    exact, lemma = output_law(), total_variation()
+    lemma = total_variation()
     _, llm_side, _ = lemma.claims
     coin = sp.Min(1, x / y)
     f, F = sp.Symbol("f", real=True), sp.IndexedBase("f")
@@ -277,11 +294,17 @@ def kept_given_token() -> Statement:
         source="here",
         status="new",
         functions=("verification.kept_given_token",),
+        tests=(
+            "test_a_text_of_the_llm_tells_which_drafts_were_kept",
+            "test_the_llm_s_own_text_tells_the_joint_law_of_text_and_kept_drafts",
+        ),
         assumptions=(
-            "The output w has the law y; T = TV(x, y) > 0. Drafts that the server keeps are the output.",
+            "The output w has the law y (verification.output_law); T = TV(x, y) > 0 over the V tokens. "
+            "Drafts "
+            "that the server keeps are the output.",
             "f is any function of the token, such as what happens in the context that it leads to.",
         ),
-        lemmas=(exact, lemma),
+        lemmas=(lemma,),
         claims=(kept, redrawn, follows, coupled),
         steps=(
             Step(
@@ -352,6 +375,10 @@ def risk_is_bias() -> Statement:
         source="here",
         status="new",
         functions=("verification.rejection_risk",),
+        tests=(
+            "test_output_law_with_skips_is_the_one_written_out_for_three_tokens",
+            "test_rejection_risk_is_the_bias",
+        ),
         assumptions=(
             "The device keeps draft d with probability s_d, 0 <= s_d <= 1, for any s; else the server "
             "verifies exactly.",
@@ -430,8 +457,12 @@ def data_processing() -> Statement:
         source="textbook",
         status="printed",
         functions=(),
+        tests=(
+            "test_a_kernel_does_not_increase_total_variation",
+            "test_the_distance_to_the_reconstruction_bounds_the_bias",
+        ),
         assumptions=(
-            "K_ji >= 0 is the chance that draft i becomes output j; each column sums to 1.",
+            "The kernel K: K_ji >= 0 is the chance that draft i becomes output j; each column sums to 1.",
             "D_j is the difference of the two outputs at token j, B_j the sum of K_ji |x_i - xhat_i| over i.",
         ),
         assumed=(shift_is, size_is, column, each),
@@ -506,6 +537,10 @@ def bias_bound() -> Statement:
         source="here",
         status="departs",
         functions=("verification.bias_bound",),
+        tests=(
+            "test_bias_bound_is_the_derived_sum_and_holds",
+            "test_the_distance_to_the_reconstruction_bounds_the_bias",
+        ),
         assumptions=(
             "The server verifies with xhat instead of x; s_d as before; xhat differs from y and has no zero "
             "entry "
@@ -602,6 +637,10 @@ def server_sampling_law() -> Statement:
         source="here",
         status="departs",
         functions=("verification.server_sampling_law",),
+        tests=(
+            "test_server_sampling_law",
+            "test_the_server_sampling_law_is_what_a_walk_gives",
+        ),
         assumptions=(
             "The device keeps d with probability s_d; otherwise the server ignores d and draws from y: "
             "q = x s + (1 - P_skip) y, with P_skip the sum of x s over the V tokens; T = TV(x, y).",
@@ -679,6 +718,11 @@ def sequence_bias() -> Statement:
         source="textbook",
         status="printed",
         functions=("verification.sequence_bias_bound",),
+        tests=(
+            "test_sequence_bias_bounds_the_law_of_two_tokens",
+            "test_sequences_differ_by_at_most_the_sum_of_the_biases_along_the_way",
+            "test_sequence_bounds_at_their_ends",
+        ),
         assumptions=(
             "a and b: laws of the context so far; p and q: laws of the next token given a context i.",
             "l_i and d_i name the inner sums: the left side is the TV of the longer sequences, d_i / 2 the "
@@ -739,6 +783,10 @@ def first_divergence() -> Statement:
         source="here",
         status="departs",
         functions=("verification.first_divergence",),
+        tests=(
+            "test_first_divergence",
+            "test_sequences_differ_by_at_most_the_sum_of_the_biases_along_the_way",
+        ),
         assumptions=(
             "Each token can be coupled so that it differs with its bias, at most b in any context; the worst "
             "case is b in each, and a token agrees with chance q = 1 - b.",

@@ -79,9 +79,9 @@ def make(
         Which figures; all when empty.
     out : Path
         Folder to write into.
-    calibration : str
+    calibration : str, default "smollm2"
         What to draw from, as `calibration.estimate.load` takes it.
-    bias_budget : float
+    bias_budget : float, default 0.05
         Mean per-token total variation that may be spent [-].
     num_jobs : int, optional
         Processes; as many as cores, at most 4, when not given.

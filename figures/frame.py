@@ -102,11 +102,11 @@ def load(
 
     Parameters
     ----------
-    calibration : str or Path
+    calibration : str or Path, default "smollm2"
         Name or path as `calibration.estimate.load` takes it.
     system : System, optional
         Link, codec and latencies; the assumed default link and the calibration's own when not given.
-    bias_budget : float
+    bias_budget : float, default 0.05
         Mean per-token total variation that may be spent [-].
 
     Returns

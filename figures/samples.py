@@ -34,9 +34,9 @@ def mean_by_group(
         G.
     prompt : array_like or None, shape [N]
         Cluster of each token; without it, or with a single one, there is no interval.
-    num_resamples : int
+    num_resamples : int, default 500
         Bootstrap resamples.
-    seed : int
+    seed : int, default 0
         Its seed.
 
     Returns
@@ -70,9 +70,9 @@ def ratio_of_means(
         Columns; denominators are not negative.
     prompt : array_like or None, shape [N]
         Cluster of each token; without it, or with a single one, there is no interval.
-    num_resamples : int
+    num_resamples : int, default 500
         Bootstrap resamples.
-    seed : int
+    seed : int, default 0
         Its seed.
 
     Returns

@@ -13,8 +13,8 @@ from click.testing import CliRunner
 
 from cuhlm_theory.cli import main
 from cuhlm_theory.cli.app import cuhlm
-from derivations import registry, render, rules
-from derivations.statement import STATUS_MEANING, Statement, eq, failures, le, lt, own_failures, step
+from derivations import prose, registry, render, rules
+from derivations.statement import SOURCES, STATUS_MEANING, Statement, eq, failures, le, lt, own_failures, step
 from derivations.vocabulary import X, Y, over, pos, size, summing, sums_to_one, token, x, y
 
 NAMES = list(registry.builders())
@@ -178,6 +178,7 @@ def _statement(steps, assumed=()):
         source="here",
         status="new",
         functions=(),
+        tests=(),
         assumptions=("None.",),
         claims=tuple(line.claim for line in steps),
         steps=tuple(steps),
@@ -352,32 +353,114 @@ def test_sums_with_known_totals_are_split_and_reordered():
 # ---------------------------------------------------------------------------------- the pages
 
 
-def test_a_statement_prints_in_every_format(every):
+def test_a_statement_prints_in_every_format():
     (statement,) = registry.statements("capacity.arq_spectral_efficiency")
     (verdict,) = registry.check([statement])
     assert verdict.holds
     for page in (render.text(verdict), render.latex(verdict), render.markdown(verdict)):
         assert "Best rate with retransmission" in page
-        assert "Lambert" in page or "W\\left(" in page
-    assert "(solve; from assumption)" in render.markdown(
-        verdict
-    ) or "solve; from assumption" in render.markdown(verdict)
+        assert "LambertW(gammabar)" in page or "W\\left(" in page
+        assert "solve; from assumption" in page
 
 
-def test_the_document_reads_as_a_paper_with_every_statement(every):
-    verdicts = [registry.Verdict(statement=one, failures=(), seconds=0.0) for one in every]
+@pytest.fixture(scope="module")
+def verdicts(every):
+    return [registry.Verdict(statement=one, failures=(), seconds=0.0) for one in every]
+
+
+def test_the_document_reads_as_a_paper_with_every_statement(verdicts):
     page = render.document(verdicts)
-    for statement in every:
-        assert f"`{statement.name}`" in page
+    for verdict in verdicts:
+        assert f"`{verdict.statement.name}`" in page
     assert page.startswith("# ")
-    assert page.index("## The channel") < page.index("## Verification") < page.index("## Where this departs")
+    heads = ["Notation", "Status", "Sources", "The channel", "Verification", "Where this departs"]
+    places = [page.index(f"## {head}") for head in heads]
+    assert places == sorted(places)
     assert "all hold" in page
-    assert "?" not in {
-        source
-        for one in verdicts
-        for n in range(1, len(one.statement.steps) + 1)
-        for source in render._by(one.statement, n).split("from ")[-1].split(", ")
-    }
+    assert page == render.document(verdicts)  # no clock, no order of sets
+    for line in re.sub(r"\$\$.*?\$\$", "", page).splitlines():
+        assert len(re.findall(r"(?<!\\)\$", line)) % 2 == 0, line
+
+
+def test_a_failure_is_seen_in_the_document(verdicts):
+    bad = _statement([step("False.", eq(a, a + 1), rules.Evaluate())])
+    (verdict,) = registry.check([dataclasses.replace(bad, name="payload.none")])
+    page = render.document([verdict])
+    assert "DOES NOT HOLD: step 1" in page
+    assert "1 do not hold: payload.none" in page.replace("\\", "")
+    assert "DOES NOT HOLD" in render.latex(verdict)
+
+
+def test_steps_from_the_tenth_on_stay_in_their_list():
+    (statement,) = registry.statements("capacity.rate_adaptive_divergence")
+    lines = render.markdown(registry.Verdict(statement=statement, failures=(), seconds=0.0)).splitlines()
+    place = next(i for i, line in enumerate(lines) if line.startswith("10. "))
+    assert lines[place + 2].startswith("    $$")
+
+
+def test_the_latex_document_is_balanced(verdicts):
+    page = render.latex_document(verdicts)
+    assert page.startswith(r"\documentclass")
+    open_ones = []
+    for kind, name in re.findall(r"\\(begin|end)\{([a-z*]+)\}", page):
+        if kind == "begin":
+            open_ones.append(name)
+        else:
+            assert open_ones.pop() == name
+    assert not open_ones
+    bare = re.sub(r"\\.", "", page)
+    assert bare.count("{") == bare.count("}")
+    assert bare.count("$") % 2 == 0
+    assert not re.search(r"(?<![\\&])&(?!\s)", page)
+    for verdict in verdicts:
+        assert f"\\subsection*{{{verdict.statement.title.replace('_', render._TEX_MARKS['_'])}}}" in page
+
+
+def test_every_line_that_a_rule_used_is_named(every):
+    for statement in every:
+        for number in range(1, len(statement.steps) + 1):
+            assert "?" not in render._by(statement, number)
+
+
+def test_every_symbol_is_explained_in_its_statement_or_in_the_notation(every):
+    everywhere = set(re.findall(r"\w+", " ".join((*prose.GLOSSARY, *prose.GLOSSARY.values()))))
+    for statement in every:
+        claims = (*statement.claims, *statement.assumed, *(line.claim for line in statement.steps))
+        bound = {limit[0].name for c in claims for e in c.atoms(sp.Sum, sp.Integral) for limit in e.limits}
+        bound |= {str(claim.lhs) for claim in statement.assumed}  # defined by a relation
+        words = set(
+            re.findall(r"\w+", " ".join((*statement.assumptions, *(q.text for q in statement.steps))))
+        )
+        words |= {word.split("_")[0] for word in words if "_" in word}  # x_i explains x
+        known = words | everywhere | bound
+        unknown = [n for n in prose.symbol_names(statement) if not {n, re.sub(r"_\d$", "", n)} & known]
+        assert unknown == [], f"{statement.name}: {unknown}"
+
+
+def test_every_source_is_in_the_list_of_sources(every):
+    for statement in every:
+        assert re.match(r"[A-Za-z]+", statement.source).group() in SOURCES, statement.source
+
+
+@pytest.mark.parametrize(
+    ("line", "latex"),
+    [
+        ("A packet takes B/C at C bit/s.", "A packet takes $B / C$ at $C$ bit/s."),
+        ("a token of the line a u + b, a > 0", "a token of the line $a u + b$, $a > 0$"),
+        ("the LLM's risk-averse rule with 2^(n-1) bits", "the LLM's risk-averse rule with $2^{n - 1}$ bits"),
+        ("sum of |x_i - xhat_i| over i", r"sum of $| x_{i} - \hat{x}_{i} |$ over $i$"),
+        ("T = TV(x, y) <= 1 (lemma)", r"$T = \mathrm{TV} (x, y) \le 1$ (lemma)"),
+        ("j = ceil(log2 V), y = sqrt(n D)", r"$j = \lceil \log_2 V \rceil$, $y = \sqrt{n D}$"),
+        ("see verification.risk_is_bias: 100 % & more", r"see verification.risk_is_bias: 100 \% \& more"),
+        ("(y - x)_+ after 3 steps", "$(y - x)_{+}$ after 3 steps"),
+        ("the branch W_(-1) and k* = 30", "the branch $W_{- 1}$ and $k^{*} = 30$"),
+    ],
+)
+def test_formulas_in_sentences_are_set_and_words_are_not(line, latex):
+    def escape(text):
+        return text.replace("%", r"\%").replace("&", r"\&")
+
+    assert prose.set_formulas(line, {"a", "b", "u", "T"}, escape) == latex
 
 
 def test_one_derivation_as_json_has_the_keys_of_the_contract():
@@ -396,13 +479,23 @@ def test_a_name_shows_the_steps():
     assert "Holds" in result.stdout
 
 
-def test_an_unknown_name_is_an_error_with_the_nearest_known_one(capsys):
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("capacity.awgn", "capacity.awgn_capacity"),
+        ("throughput.celing", "throughput.speedup_ceiling"),
+        ("output_law", "verification.output_law"),
+        ("thresholds", "threshold"),
+        ("paylod", "payload"),
+    ],
+)
+def test_an_unknown_name_is_an_error_with_the_nearest_known_one(name, near, capsys):
     with pytest.raises(SystemExit) as stop:
-        main(["derive", "capacity.awgn"])
+        main(["derive", name])
     assert stop.value.code == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1
-    assert "capacity.awgn_capacity" in error
+    assert f"the nearest is {near!r}; got {name!r}" in error
 
 
 def test_a_derivation_that_fails_is_exit_code_1(capsys, monkeypatch):

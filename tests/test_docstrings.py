@@ -5,14 +5,17 @@ import importlib
 import inspect
 import pkgutil
 import re
+import types
+import typing
 
+import numpy as np
 import pytest
+from numpy.typing import ArrayLike
 from numpydoc.docscrape import FunctionDoc
 
+from cuhlm_theory.parameters import Codec, Latency, Link
+
 ROOMS = ("cuhlm_theory", "derivations", "calibration", "figures")
-UNITS = (
-    r"\[(?:-|s|Hz|W|W/Hz|bit|bit/s|bit/s/Hz|byte|token|token/s|J|J/token|m|dB|nat|nat\^2|K|s, -|[a-z/ ,-]*)\]"
-)
 INTERNAL = ("cuhlm_theory.schemes.rules",)
 """Rows of one table, not called from outside the package; their sentences need no sections."""
 NUMERIC = re.compile(r"array_like|ndarray|\bfloat\b|\bint\b")
@@ -95,6 +98,8 @@ def check_documented_defaults_are_the_real_ones(function):
             text = stated.group(1).strip("`'\"")
             known = {repr(default), str(default), getattr(default, "name", None), repr(default).strip("'\"")}
             assert text in known, f"{name}: documented {text}, is {default!r}"
+        elif isinstance(default, bool | int | float | str):
+            assert stated, f"{name}: the default {default!r} is not documented"
         if default is None:
             assert "optional" in entry.type or "None" in entry.type, (
                 f"{name} may be None, and is not said to be optional"
@@ -109,36 +114,176 @@ def check_a_returned_value_is_described(function):
     assert sections["Returns"] or sections["Yields"], "no Returns section"
 
 
-def check_arrays_of_the_theory_have_a_shape_and_numbers_a_unit(function):
+def _kind(annotation):
+    """The word a docstring's type must begin with, or None where the annotation does not say."""
+    union = typing.get_origin(annotation) in (typing.Union, types.UnionType)
+    parts = set(typing.get_args(annotation)) if union else {annotation}
+    if set(typing.get_args(ArrayLike)) <= parts:
+        return "array_like"
+    if np.ndarray in {*parts, *map(typing.get_origin, parts)}:
+        return "ndarray"
+    plain = parts - {types.NoneType}
+    return {float: "float", int: "int", bool: "bool", str: "str"}.get(*plain) if len(plain) == 1 else None
+
+
+def check_types_are_those_of_the_annotations(function):
+    for name, entry in _documented(function).items():
+        kind = _kind(_parameters(function)[name].annotation)
+        assert kind is None or entry.type.startswith(kind), f"{name}: documented {entry.type}, is {kind}"
+    kind = _kind(inspect.signature(function).return_annotation)
+    if kind:
+        (entry,) = _sections(function)["Returns"]
+        said = entry.type or entry.name
+        assert said.startswith(kind), f"returns {kind}, documented {said}"
+
+
+SUFFIXES = {
+    "_s": "s",
+    "_w_per_hz": "W/Hz",
+    "_hz": "Hz",
+    "_w": "W",
+    "_m": "m",
+    "_db": "dB",
+    "_bit": "bit",
+    "_bits": "bit",
+    "_bit_per_s": "bit/s",
+    "_token_per_s": "token/s",
+    "_j": "J",
+}
+"""A quantity with a dimension says so in its name; what does not is a ratio [-], but for these names:"""
+NAMED = {
+    **dict.fromkeys(
+        ("k", "k_grid", "sizes", "vocab_size", "draft", "max_drafts", "first_divergence"), "token"
+    ),
+    **dict.fromkeys(("num_drafts", "num_tokens", "num_entries", "num_kept"), "token"),
+    **dict.fromkeys(("exact_k", "printed_k", "printed_k_offline"), "token"),
+    **dict.fromkeys(("best_num_drafts", "continuous_num_drafts", "printed_num_drafts"), "token"),
+    **dict.fromkeys(("expected_tokens_per_round", "sync_tokens_per_round"), "token"),
+    **dict.fromkeys(("spectral_efficiency", "arq_spectral_efficiency"), "bit/s/Hz"),
+    **dict.fromkeys(("bits", "bits_per_draft"), "bit"),
+    **dict.fromkeys(("equal_bits", "at_bits.bits"), "bit/token"),
+    **dict.fromkeys(("bias_price_for_threshold", "bias_price_for_budget"), "s"),
+    "bandwidths_hz": "Hz",
+    "logits": "nat",
+    "varentropy_bound": "nat^2",
+    "snr_from_db": "-",
+    "db_from_snr": "dB",
+}
+UNITS = {*SUFFIXES.values(), *NAMED.values(), "-"}
+
+
+def _unit(function, name):
+    suffix = max((one for one in SUFFIXES if name.endswith(one)), key=len, default="")
+    return NAMED.get(f"{function.__name__}.{name}") or NAMED.get(name) or SUFFIXES.get(suffix, "-")
+
+
+def check_numbers_have_the_unit_of_their_name(function):
     sections = _sections(function)
-    entries = [*sections["Parameters"], *sections["Returns"]]
-    for entry in entries:
+    entries = [(entry.name, entry) for entry in sections["Parameters"]]
+    if len(sections["Returns"]) == 1:
+        entries.append((function.__name__, sections["Returns"][0]))
+    for name, entry in entries:
+        if NUMERIC.search(entry.type) and not re.search(r"bool|int64|tuple", entry.type):
+            text = " ".join(entry.desc)
+            said = set(re.findall(r"\[([^\]]+)\]", text)) & UNITS
+            assert said == {_unit(function, name)}, f"{name}: no [{_unit(function, name)}] in {text!r}"
+
+
+def check_arrays_have_a_shape(function):
+    for entry in [*_sections(function)["Parameters"], *_sections(function)["Returns"]]:
         if re.search(r"array_like|ndarray", entry.type or entry.name):
             assert "shape" in entry.type or "shape" in " ".join(entry.desc), (
                 f"{entry.name} {entry.type}: no shape"
             )
-        if NUMERIC.search(entry.type) and "bool" not in entry.type and "int64" not in entry.type:
-            assert re.search(UNITS, " ".join(entry.desc)), (
-                f"{entry.name}: no unit in {' '.join(entry.desc)!r}"
-            )
 
 
-def check_a_unit_in_a_name_is_the_unit_in_the_text(function):
-    suffixes = {
-        "_s": "s",
-        "_w_per_hz": "W/Hz",
-        "_hz": "Hz",
-        "_w": "W",
-        "_m": "m",
-        "_bit": "bit",
-        "_bit_per_s": "bit/s",
-        "_j": "J",
-    }
-    for name, entry in _documented(function).items():
-        suffix = max((one for one in suffixes if name.endswith(one)), key=len, default=None)
-        if suffix and NUMERIC.search(entry.type):
-            said = re.findall(r"\[([^\]]+)\]", " ".join(entry.desc))
-            assert suffixes[suffix] in {unit.split(",")[0] for unit in said}, f"{name}: text says {said}"
+# Shapes are tried out: every array gets its documented shape, and so must the answer.
+
+SIZES = {"V": 5, "N": 7, "K": 4, "R": 6, "A": 3, "M": 20}
+OBJECTS = {
+    "link": Link(bandwidth_hz=1e6, snr=3.0, fading="short-packet"),  # its rate depends on the bits
+    "latency": Latency(slm_s=0.01, llm_s=0.1),
+    "codec": Codec(vocab_size=5),
+    "rng": np.random.default_rng(0),
+}
+VALUES = {
+    "acceptance": 0.6, "alpha": 2.0, "answer_bit": 1.0, "bonus": True, "kept_bit": 1.0, "rejected_bit": 1.0,
+     "bandwidth_hz": 1e6, "beta": 3.0, "bias": 0.1, "bias_price_s": 1.0,
+    "bits": 690.0, "block_error": 0.01, "budget": 0.9, "clip": True, "correlation": 0.5, "delta": 0.6,
+    "distance_m": 10.0, "downlink_bit": 10.0, "draft": 1, "draft_cost": 0.1, "draft_prob": 0.3,
+    "draft_uplink_s": 0.01, "duration_s": 1.0, "exponent": 3.0, "factor": 0.8, "full_uplink_s": 1.0,
+    "index_bits": 8, "index_uplink_s": 0.01, "intercept": -0.05, "k": 2, "kind": "printed",
+    "latency_ratio": 0.1, "latency_s": 1.0, "llm_prob": 0.3, "max_bias": 0.1, "max_temperature": 2.0,
+    "mean_of_uncertainty": 0.4, "mean_snr": 3.0, "mean_uncertainty": 0.4, "noise_psd_w_per_hz": 4e-21,
+    "num_drafts": 3, "num_entries": 5, "num_samples": 20, "num_tokens": 2, "outage": 0.1, "path_gain": 1e-9,
+    "payload_ratio": 0.1, "prob_bits": 8, "reference_distance_m": 1.0, "reference_gain": 1e-4,
+    "rejection": 0.3, "risk": 0.05, "skip": 0.5, "skip_rate": 0.5, "slope": 0.8, "snr": 3.0, "snr_db": 3.0,
+    "spectral_efficiency": 1.0, "speedup": 2.0, "threshold": 0.5, "tie_probability": 0.5, "tolerance": 1e-6,
+    "transmit_probability": 0.3, "transmit_s": 0.1, "transmitted_rejection": 0.2, "tv": 0.1,
+    "tv_from_llm": 0.3, "tv_profile": 0.1, "tx_power_w": 0.2, "uncertainty": 0.4, "uplink_s": 0.1,
+    "vocab_size": 5, "weight": 1.0,
+    "rate_adaptive_mean_latency_s.bits": 0.0,  # of more its mean diverges
+}  # fmt: skip
+LAWS = {"dist", "p", "q", "draft_dist", "llm_dist", "draft_law", "llm_law", "verify_with"}
+
+
+def _dimensions(part):
+    if part == "...":
+        return (2, 3)
+    return (SIZES[part[0]] + ("+ 1" in part) if part[0] in SIZES else None,)
+
+
+def _shapes(text):
+    """The shapes that a type allows, as tuples; a letter that depends on the values is None."""
+    found = re.findall(r"(?:shape|or) \[([^\]]*)\]", text)
+    return [
+        tuple(size for part in one.split(",") if part.strip() for size in _dimensions(part.strip()))
+        for one in found
+    ]
+
+
+def _sample(function, name, entry):
+    if name in OBJECTS:
+        return OBJECTS[name]
+    rng = np.random.default_rng(len(name))
+    shape = _shapes(entry.type)[0] if "shape" in entry.type else ()
+    if name in LAWS:
+        draws = rng.gamma(1.0, size=shape)
+        return draws / draws.sum(axis=-1, keepdims=True)
+    if name == "logits":
+        return rng.normal(size=shape)
+    if name == "k_grid":
+        return np.arange(1, shape[0] + 1)
+    value = VALUES.get(f"{function.__name__}.{name}", VALUES.get(name))
+    if isinstance(value, float) and value:
+        return value * rng.uniform(0.9, 1.1, size=shape)
+    return np.full(shape, value) if shape else value
+
+
+def can_be_tried(function):
+    entries = [*_documented(function).values(), *_sections(function)["Returns"]]
+    known = {*OBJECTS, *VALUES, *LAWS, "logits", "k_grid"}
+    return any("shape" in entry.type for entry in entries) and _documented(function).keys() <= known
+
+
+def check_shapes_are_those_of_a_call(function):
+    arguments = {name: _sample(function, name, entry) for name, entry in _documented(function).items()}
+    try:
+        answer = function(**arguments)
+    except ValueError as error:
+        raise AssertionError(f"refuses its documented shapes: {error}") from error
+    (entry,) = _sections(function)["Returns"]
+    if "shape" in entry.type:
+        kind = re.search(r"ndarray of (\w+)", entry.type)
+        for one in answer if isinstance(answer, tuple) else (answer,):
+            fits = [
+                len(shape) == one.ndim and all(map(lambda a, b: b in (a, None), one.shape, shape))
+                for shape in _shapes(entry.type)
+            ]
+            assert any(fits), f"returns shape {one.shape}"
+            assert kind is None or one.dtype == np.dtype(kind.group(1)), f"returns {one.dtype}"
+    elif entry.type in ("float", "int"):
+        assert np.shape(answer) == (), f"returns shape {np.shape(answer)}"
 
 
 ALWAYS = (
@@ -148,15 +293,23 @@ ALWAYS = (
 )
 THEORY = (
     check_a_returned_value_is_described,
-    check_arrays_of_the_theory_have_a_shape_and_numbers_a_unit,
-    check_a_unit_in_a_name_is_the_unit_in_the_text,
+    check_types_are_those_of_the_annotations,
+    check_numbers_have_the_unit_of_their_name,
+    check_arrays_have_a_shape,
 )
+
+
+def _is_theory(function):
+    return function.__module__.startswith("cuhlm_theory") and function.__module__ not in INTERNAL
+
+
+TRIED = [one for one in FUNCTIONS if _is_theory(one.values[0]) and can_be_tried(one.values[0])]
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_the_docstring_agrees_with_the_signature(function):
     assert inspect.getdoc(function), "no docstring"
-    theory = function.__module__.startswith("cuhlm_theory") and function.__module__ not in INTERNAL
+    theory = _is_theory(function)
     builder = function.__module__.startswith("derivations") and not _parameters(function)
     # a short function of the other rooms may do with a sentence; a Parameters block must be right everywhere
     if theory or (_documented(function) and not builder):
@@ -165,6 +318,22 @@ def test_the_docstring_agrees_with_the_signature(function):
     if theory:
         for check in THEORY:
             check(function)
+
+
+@pytest.mark.parametrize("function", TRIED)
+def test_documented_shapes_are_those_of_a_call(function):
+    check_shapes_are_those_of_a_call(function)
+
+
+def test_nearly_every_function_of_arrays_is_tried():
+    tried = {one.values[0] for one in TRIED}
+    with_shapes = [
+        one.values[0]
+        for one in FUNCTIONS
+        if _is_theory(one.values[0]) and any("[..." in e.type for e in _documented(one.values[0]).values())
+    ]
+    assert [function.__name__ for function in with_shapes if function not in tried] == []
+    assert len(tried) >= 70
 
 
 @pytest.mark.parametrize("kind", CLASSES)
@@ -179,6 +348,68 @@ def test_public_methods_with_parameters_are_documented(kind):
     for name, value in vars(kind).items():
         if not name.startswith("_") and inspect.isfunction(value):
             assert inspect.getdoc(value), f"{kind.__name__}.{name} has no docstring"
+
+
+def _altered(function, **changes):
+    """A copy of a function with another docstring or other defaults."""
+    copy = types.FunctionType(
+        function.__code__,
+        function.__globals__,
+        function.__name__,
+        function.__defaults__,
+        function.__closure__,
+    )
+    copy.__kwdefaults__, copy.__annotations__ = function.__kwdefaults__, function.__annotations__
+    copy.__module__, copy.__doc__ = function.__module__, function.__doc__
+    for name, value in changes.items():
+        setattr(copy, name, value)
+    return copy
+
+
+def _complains(function):
+    for check in (*ALWAYS, *THEORY, *((check_shapes_are_those_of_a_call,) if can_be_tried(function) else ())):
+        try:
+            check(function)
+        except (AssertionError, KeyError):
+            return True
+    return False
+
+
+@pytest.mark.parametrize("function", [one for one in FUNCTIONS if _is_theory(one.values[0])])
+def test_a_wrong_unit_type_or_default_is_seen_in_every_function(function):
+    assert not _complains(function)
+    doc = function.__doc__
+    for entry in [*_sections(function)["Parameters"], *_sections(function)["Returns"]]:
+        if NUMERIC.search(entry.type) and not re.search(r"bool|int64|tuple", entry.type):
+            line = next(one for one in entry.desc if set(re.findall(r"\[([^\]]+)\]", one)) & UNITS)
+            (unit,) = set(re.findall(r"\[([^\]]+)\]", line)) & UNITS
+            wrong = line.replace(f"[{unit}]", "[Hz]" if unit != "Hz" else "[kHz]")
+            assert _complains(_altered(function, __doc__=doc.replace(line, wrong))), line
+    for name, parameter in _parameters(function).items():
+        if parameter.default not in (inspect.Parameter.empty, None):
+            if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
+                other = _altered(function, __kwdefaults__={**function.__kwdefaults__, name: "other"})
+            else:
+                defaults = list(function.__defaults__)
+                optional = [
+                    one
+                    for one, given in _parameters(function).items()
+                    if given.kind is not inspect.Parameter.KEYWORD_ONLY
+                    and given.default is not inspect.Parameter.empty
+                ]
+                defaults[optional.index(name)] = "other"
+                other = _altered(function, __defaults__=tuple(defaults))
+            assert _complains(other), name
+
+
+@pytest.mark.parametrize("function", TRIED)
+def test_a_wrong_shape_is_seen(function):
+    doc = function.__doc__
+    for found in re.finditer(r"(?:array_like|ndarray)[^\n]*shape (\[[^\]]*\])", doc):
+        wrong = "[N]" if found.group(1) == "[...]" else "[...]"
+        assert _complains(_altered(function, __doc__=doc[: found.start(1)] + wrong + doc[found.end(1) :])), (
+            found.group()
+        )
 
 
 def test_the_check_sees_a_docstring_that_disagrees():
@@ -202,7 +433,7 @@ def test_the_check_sees_a_docstring_that_disagrees():
     for check in (
         check_the_parameters_block_is_the_signature,
         check_documented_defaults_are_the_real_ones,
-        check_arrays_of_the_theory_have_a_shape_and_numbers_a_unit,
+        check_numbers_have_the_unit_of_their_name,
     ):
         with pytest.raises(AssertionError):
             check(wrong)

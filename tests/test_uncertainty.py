@@ -420,6 +420,11 @@ def test_refuses_what_is_no_number_chance_or_count(function, name):
         (lambda: disagreement_count_pmf(0.5, 0), "num_samples must be at least 1; got 0"),
         (lambda: attenuation_factor([0.5, 0.5], 3), "must vary between tokens; got a variance of 0"),
         (lambda: attenuation_factor([0.5, 0.6], 3, weight=[-1, 2]), "weight must be at least 0; got -1"),
+        (
+            lambda: attenuation_factor([0.5, 0.6], 3, weight=[1, 2, 3]),
+            "weight must have as many tokens as mean_uncertainty, 2; got 3",
+        ),
+        (lambda: attenuation_factor([0.5, 0.6], 3, weight=[0, 0]), "weight must have a positive sum; got 0"),
         (lambda: attenuated_line(1.0, 0.0, 0.0, 0.5), "factor must be positive; got 0"),
         (lambda: attenuated_line(1.0, 0.0, 1.1, 0.5), r"factor must lie in \[0, 1\]; got 1.1"),
         (lambda: restored_line(1.0, 0.0, 0.5, 1.5), r"mean_of_uncertainty must lie in \[0, 1\]; got 1.5"),

@@ -55,7 +55,7 @@ def decode(
         Source of every random decision; the same state gives the same text.
     stop_tokens : collection of int
         Tokens that end the text.
-    measure : bool
+    measure : bool, default True
         Whether to compute the exact bias of every context (the large model's laws come with its catch-up).
     on_rows : callable, optional
         Told of the rows of each round when they are committed; rows of skipped tokens are measured later.

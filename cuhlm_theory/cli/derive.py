@@ -58,7 +58,7 @@ def _exit_on_failure(function: Callable[..., None]) -> Callable[..., None]:
     "style",
     type=click.Choice(["text", "latex", "markdown"]),
     default=None,
-    help="How to print; all as Markdown make a short paper.  [default: text]",
+    help="How to print; all as Markdown or LaTeX make a short paper.  [default: text]",
 )
 @_exit_on_failure
 @output.reports(_render)
@@ -115,7 +115,9 @@ def command(name: str | None, style: str | None) -> output.Result:
             render.document(shown) if name is None else "\n".join(map(render.markdown, shown))
         )
     elif style == "latex":
-        result["document"] = "\n\n".join(map(render.latex, shown))
+        result["document"] = (
+            render.latex_document(shown) if name is None else "\n\n".join(map(render.latex, shown))
+        )
     elif name is not None or style == "text":
         result["document"] = "\n\n".join(map(render.text, shown))
     return result

@@ -68,7 +68,7 @@ def joint_optimum(tokens: Tokens, system: System, budget: Budget, *, max_drafts:
         Device, server and link; its codec supplies V and the bits an index.
     budget : Budget
         Bias that may be spent.
-    max_drafts : int
+    max_drafts : int, default 32
         Most drafts a round [token].
 
     Returns

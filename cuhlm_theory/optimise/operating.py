@@ -111,11 +111,11 @@ def operating_point(
         Device, server and link.
     budget : Budget
         Bias that may be spent, and its parts where they are fixed by hand.
-    bias_price_s : float
+    bias_price_s : float, default 0.0
         Seconds that a unit of bias costs, on top of the budget [s].
     quantisation_tv : ndarray, shape [K], optional
         TV that writing the probabilities with few bits adds at each size [-].
-    bound : bool
+    bound : bool, default True
         Whether to compute the best randomised policy too.
 
     Returns

@@ -66,7 +66,7 @@ def recorded_rounds(
         Uplink payload of each draft [bit].
     max_drafts : int, optional
         Longest run [token]; None sets no limit.
-    bonus : bool
+    bonus : bool, default True
         Whether the LLM adds its own token after a fully kept run.
 
     Returns
@@ -184,7 +184,7 @@ def independent_rounds(
         Mean payload of a draft [bit].
     max_drafts : int, optional
         Longest run [token].
-    bonus : bool
+    bonus : bool, default True
         Whether the LLM adds its own token after a fully kept run.
 
     Returns

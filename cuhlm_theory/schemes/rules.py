@@ -125,7 +125,7 @@ def threshold_trigger(tokens: Tokens, threshold: float, *, recorded_drafts: bool
         Recorded tokens, or the nodes of a law.
     threshold : float
         u_th; negative skips nothing [-].
-    recorded_drafts : bool
+    recorded_drafts : bool, default False
         Whether to look at the recorded drafts alone.
 
     Returns

@@ -382,7 +382,7 @@ def lattice_bit(num_kept: int, levels: int, vocab_size: int, *, send_size: bool 
         :math:`\ell`, lattice levels [-].
     vocab_size : int
         :math:`V` [token].
-    send_size : bool
+    send_size : bool, default False
         Whether K itself is sent, as C-SQS must: :math:`\lceil \log_2 V \rceil` bits more.
 
     Returns

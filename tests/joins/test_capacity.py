@@ -142,3 +142,48 @@ def test_mean_packet_latency_repeats_what_is_lost(width, snr, outage):
 def test_a_packet_of_less_than_a_bit_still_needs_the_channel_and_an_empty_one_does_not(bits, snr, error):
     assert float(capacity.short_packet_blocklength(bits, snr, error)) > 0.0
     assert float(capacity.short_packet_blocklength(0.0, snr, error)) == 0.0
+
+
+@few
+@given(snrs, st.floats(1e-6, 0.999))
+def test_the_part_of_a_mean_that_diverges_is_above_its_derived_bound(snr, delta):
+    bound, _ = statement("capacity.rate_adaptive_divergence").claims
+    part = quad(  # over the logarithm of the SNR
+        lambda v: np.exp(v - np.exp(v) / snr) / snr / np.log2(1 + np.exp(v)), np.log(delta), 0, limit=200
+    )[0]
+    assert value(bound.lhs, B=1.0, W=1.0, gammabar=snr, delta=delta) < part
+
+
+@few
+@given(st.lists(bands, min_size=2, max_size=8), st.floats(1.0, 1e6))
+def test_the_latency_at_the_mean_rate_is_below_the_mean_latency(rates, bits):
+    tangent = statement("capacity.mean_packet_latency").claims[0]
+    mean = float(np.mean(rates))
+    for rate in rates:
+        left = value(tangent.lhs, c=rate, m=mean)
+        assert left <= value(tangent.rhs, c=rate) + 1e-12 / rate
+    assert bits / mean <= float(np.mean(bits / np.array(rates))) * (1 + 1e-12)
+
+
+@few
+@given(bands, st.floats(1e-6, 1e-3), chances)
+def test_every_capacity_vanishes_with_the_snr_in_proportion(width, snr, outage):
+    small = {
+        capacity.awgn_capacity_bit_per_s: 1.0,
+        capacity.rayleigh_ergodic_capacity_bit_per_s: 1.0,
+        lambda w, g: capacity.rayleigh_outage_capacity_bit_per_s(w, g, outage): -np.log1p(-outage),
+    }
+    for rate, slope in small.items():
+        assert float(rate(width, snr)) == pytest.approx(width * snr * slope / np.log(2), rel=3 * snr)
+        assert float(rate(width, 0.0)) == 0.0
+
+
+@few
+@given(bands, st.floats(1e9, 1e12), chances)
+def test_every_capacity_gains_one_bit_a_doubling_of_a_high_snr(width, snr, outage):
+    for rate in (
+        capacity.awgn_capacity_bit_per_s,
+        capacity.rayleigh_ergodic_capacity_bit_per_s,
+        lambda w, g: capacity.rayleigh_outage_capacity_bit_per_s(w, g, outage),
+    ):
+        assert float(rate(width, 2 * snr) - rate(width, snr)) == pytest.approx(width, rel=1e-4)

@@ -7,11 +7,17 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from cuhlm_theory.optimise import lower_hull, quantisation_profile, solve
-from cuhlm_theory.parameters import Codec, Tokens
-from cuhlm_theory.truncation import quantisation_tv_bound, reconstruct, truncation_tv
+from cuhlm_theory.optimise import lower_hull, quantisation_profile, separable_actions, solve
+from cuhlm_theory.optimise.actions import Curves
+from cuhlm_theory.parameters import Budget, Codec, Latency, Link, System, Tokens
+from cuhlm_theory.payload import distribution_bit
+from cuhlm_theory.rejection import line
+from cuhlm_theory.summary import Setting, transmit_s
+from cuhlm_theory.truncation import quantisation_tv_bound, reconstruct, truncation_tv, tv_profile
 from cuhlm_theory.verification import output_law, rejection_risk, total_variation
 from tests.joins.formula import derived, statement, value
+from tests.joins.test_verification import laws
+from tests.worlds import World, table
 
 few = settings(max_examples=25)
 
@@ -72,12 +78,102 @@ def test_truncation_is_due_in_full_where_a_context_may_transmit():
     assert bias <= float(rejection_risk(x, y, skip)) + float(truncation_tv(x, 1)) + 1e-12
 
 
-def test_the_rule_for_one_token_is_the_threshold_with_the_price_of_truncation_added():
-    slope, intercept, send, lost, price = 0.8, -0.05, 0.3, 0.02, 2.0
-    edge = derived("optimise.kkt", "u", a=slope, b=intercept, c=send, TV=lost, **{"lambda": price})
-    for u in (edge - 0.01, edge + 0.01):
-        keeps = price * (slope * u + intercept) <= send + price * lost
-        assert keeps == (u < edge)
+@few
+@given(
+    st.floats(0.2, 0.9),
+    st.floats(-0.1, 0.05),
+    st.floats(0.1, 1.0),
+    st.floats(0.0, 0.05),
+    st.floats(0.02, 0.3),
+)
+def test_the_optimum_skips_up_to_the_derived_edge(slope, intercept, send, lost, budget):
+    u = np.linspace(0.0, 1.0, 41)
+    tokens = Tokens(
+        uncertainty=u,
+        rejection=line(u, slope, intercept),
+        k_grid=np.array([1]),
+        tv_profile=np.full((u.size, 1), lost),
+    )
+    weight = np.full(u.size, 1 / u.size)
+    always = np.ones((u.size, 1))
+    choices = separable_actions(
+        Curves(
+            thresholds=np.array([-1.0]),
+            transmit=always,
+            risk=0 * always,
+            sizes=np.array([1]),
+            truncation=lost * always,
+            send_s=np.array([send]),
+            base_s=0.0,
+            weight=weight,
+        ),
+        tokens,
+    )
+    assume(lost < budget < float((choices.bias[:, 0] * weight).sum()))
+    solved = solve(choices.latency_s, choices.bias, weight, budget)
+    edge = derived(
+        "optimise.kkt", "u", a=slope, b=intercept, c=send, TV=lost, **{"lambda": solved.multiplier_s}
+    )
+    skips = (1 - solved.share) * (solved.within == 0) + solved.share * (solved.beyond == 0)
+    assert np.all(skips[u < edge - 1e-6] == 1.0)
+    assert np.all(skips[u > edge + 1e-6] == 0.0)
+
+
+@few
+@given(laws(1, 6), st.floats(0.5, 5.0), st.floats(0.01, 2.0))
+def test_a_device_changes_its_size_at_the_derived_multiplier(one, bits, chance):
+    (x,) = one
+    tv = tv_profile(x, np.arange(1, 7))
+    uplink_s = bits * np.arange(1, 7)
+    kept = np.unique(lower_hull(tv[None, :], uplink_s[None, :])[0])
+    turn, rate, mediant = (claim for claim in statement("optimise.operating_point").claims)
+    edges = []
+    for small, large in itertools.pairwise(kept):  # neighbours on the hull
+        numbers = {"d_tau": uplink_s[large] - uplink_s[small], "d_TV": tv[small] - tv[large]}
+        edges.append(numbers)
+        mu = value(turn.rhs, **numbers)
+        assert value(rate.rhs, P=chance, mu=mu) == pytest.approx(value(rate.lhs, P=chance, **numbers))
+        cost = uplink_s + mu * tv
+        assert cost[[small, large]] == pytest.approx(cost.min(), rel=1e-9)
+        below, above = (uplink_s + factor * mu * tv for factor in (0.999, 1.001))
+        assert below[small] < below[large]
+        assert above[small] > above[large]
+    for large, small in itertools.pairwise(reversed(edges)):  # towards smaller sizes
+        numbers = {**large, "d_tau2": small["d_tau"], "d_TV2": small["d_TV"]}
+        assert value(mediant.lhs, **numbers) <= value(mediant.rhs, **numbers) * (1 + 1e-9)
+
+
+@few
+@given(laws(1, 6), st.floats(0.01, 5.0), st.floats(0.05, 1e3), st.floats(1.01, 100.0))
+def test_a_transmission_at_its_best_size_is_the_derived_minimum_and_cheaper_on_a_better_link(
+    one, price, snr, better
+):
+    (x,) = one
+    tokens, codec = table(World(x=x[None], y=x[None], u=np.full((1, 6), 0.5))), Codec(vocab_size=6)
+    each = statement("optimise.transmit_cost").claims[0].lhs.expr
+
+    def cost(level):
+        system = System(
+            link=Link(bandwidth_hz=1e3, snr=level), codec=codec, latency=Latency(slm_s=0.01, llm_s=0.1)
+        )
+        setting = Setting(
+            slope=0.8, intercept=-0.05, delta=None, tokens=tokens, system=system, budget=Budget(bias=0.05)
+        )
+        return transmit_s(setting, price)
+
+    sizes = [
+        value(
+            each,
+            B_k=float(distribution_bit(codec, k)),
+            TV_k=float(truncation_tv(x, k)),
+            W=1e3,
+            gamma=snr,
+            **{"lambda": price},
+        )
+        for k in range(1, 7)
+    ]
+    assert cost(snr) == pytest.approx(0.1 + min(sizes))
+    assert cost(better * snr) < cost(snr)
 
 
 def test_the_quantisation_that_is_charged_is_the_derived_bound():

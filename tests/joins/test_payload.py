@@ -2,11 +2,13 @@
 
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cuhlm_theory import payload
+from cuhlm_theory.parameters import Codec
 from tests.joins.formula import derived, statement, value
 
 few = settings(max_examples=25)
@@ -58,3 +60,32 @@ def test_compression(vocab, data):
     k = data.draw(st.integers(1, vocab))
     expected = value(statement("payload.compression").claims[0].rhs, k=k, V=vocab)
     assert float(payload.compression(k, vocab)) == pytest.approx(expected, abs=1e-12)
+
+
+@few
+@given(sizes, st.integers(1, 32), st.data())
+def test_the_best_codec_is_the_derived_minimum_and_never_falls_with_k(vocab, prob_bits, data):
+    k = data.draw(st.integers(1, vocab - 1))
+
+    def bits(kind, size):
+        codec = Codec(vocab_size=vocab, prob_bits=prob_bits, kind=kind)
+        return float(payload.distribution_bit(codec, size))
+
+    kinds = ("printed", "dense", "enumerative")
+    least = statement("payload.best").claims[0].lhs
+    numbers = {f"B_{place}": bits(kind, k) for place, kind in enumerate(kinds, 1)}
+    assert bits("best", k) == value(least, **numbers)
+    grows = statement("payload.best").claims[1]
+    printed = {"B_1": bits("printed", k), "d": bits("printed", k + 1) - bits("printed", k)}
+    dense = bits("dense", k)
+    assert value(grows.lhs, B_1=printed["B_1"], B_3=dense) <= value(grows.rhs, B_3=dense, **printed)
+
+
+@few
+@given(st.floats(0.01, 0.95))
+def test_the_mean_run_of_skipped_tokens_is_the_derived_one(skip):
+    lengths = np.arange(3000)
+    mean = float(np.sum(lengths * skip**lengths * (1 - skip)))
+    assert mean == pytest.approx(derived("payload.resync", "ell", s=skip), rel=1e-9)
+    draws = np.random.default_rng(5).geometric(1 - skip, 20_000) - 1
+    assert abs(draws.mean() - mean) < 5 * draws.std() / np.sqrt(draws.size) + 1e-12

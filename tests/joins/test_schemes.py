@@ -75,3 +75,23 @@ def test_mean_dropped_mass_of_c_sqs_is_within_its_bound(seed, rate, target, star
     bound = statement("schemes.conformal_dropped_mass").claims[-1]
     expected = value(bound.rhs, b_1=start, alpha=target, eta=rate, T=number)
     assert dropped / number <= expected + 1e-12
+
+
+@few
+@given(laws(2, 3))
+def test_a_residual_drawn_on_the_device_gives_the_llms_law(pair):
+    """DSSD, every draft and every redraw walked through, against the derived entry."""
+    x, y = pair
+    apart = float(total_variation(x, y))
+    if apart < 1e-9:
+        return
+    law = np.zeros(3)
+    for draft in range(3):
+        accepted = min(1.0, y[draft] / x[draft])  # the server knows x at the draft only
+        law[draft] += x[draft] * accepted
+        law += x[draft] * (1 - accepted) * np.maximum(y - x, 0) / apart  # the device knows both
+    (claim,) = statement("schemes.downlink_resampling").claims
+    for i in range(3):
+        entry = value(claim.lhs, x=float(x[i]), y=float(y[i]), P_rej=apart, T=apart)
+        assert law[i] == pytest.approx(entry, abs=1e-12)
+        assert entry == pytest.approx(float(y[i]), abs=1e-12)

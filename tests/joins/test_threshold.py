@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import sympy as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.integrate import quad
@@ -150,3 +151,50 @@ def test_monotone(slope, intercept, budget):
     assert more.threshold >= threshold.risk_budget_uniform(slope, intercept, budget).threshold - 1e-12
     sends = np.linspace(0.1, 5, 9)
     assert np.all(np.diff(threshold.cost_optimal(slope, intercept, sends, 2.0)) >= 0)
+
+
+@settings(max_examples=10)
+@given(
+    st.floats(0.1, 0.8), st.floats(-0.3, 0.1), st.floats(0.6, 4.0), st.floats(0.6, 4.0), st.floats(0.4, 0.95)
+)
+def test_risk_beta_is_the_derived_sum_of_two_integrals(slope, intercept, first, second, at):
+    claim = statement("threshold.risk_beta").claims[1].rhs
+    start = max(-intercept / slope, 0.0)
+    for name, alpha in (("f_1", first + 1), ("f", first)):
+        law = beta_law(alpha, second)
+        mass = law.cdf(at) - law.cdf(start)
+        claim = claim.replace(
+            lambda e, name=name: isinstance(e, sp.Integral) and e.function.func.__name__ == name,
+            lambda *_, mass=mass: sp.Float(mass),
+        )
+    numbers = {"a": slope, "b": intercept, "mu": first / (first + second)}
+    assert float(threshold.risk_beta(at, slope, intercept, first, second)) == pytest.approx(
+        value(claim, **numbers) if at > start else 0.0, abs=1e-9
+    )
+
+
+@few
+@given(st.floats(0.05, 0.9), st.floats(0.01, 0.8))
+def test_a_flat_line_rejects_every_token_alike(intercept, budget):
+    """The limit a -> 0: beta = b, so the budget buys eps / b of the tokens."""
+    for slope in (1e-9, 1e-12):
+        got = threshold.risk_budget_uniform(slope, intercept, budget)
+        assert got.threshold == pytest.approx(min(budget / intercept, 1.0), rel=1e-6)
+        assert float(threshold.risk_uniform(0.5, slope, intercept)) == pytest.approx(
+            0.5 * intercept, rel=1e-6
+        )
+        sends = float(threshold.cost_optimal(slope, intercept, 1.0, 0.5 / intercept))
+        keeps = float(threshold.cost_optimal(slope, intercept, 1.0, 2.0 / intercept))
+        assert (sends, keeps) == (1.0, 0.0)
+
+
+@few
+@given(slopes, st.floats(-0.5, 0.0), st.floats(0.01, 0.99))
+def test_the_price_of_one_more_skipped_token_is_the_rejection_at_the_edge(slope, intercept, at):
+    """dR/dS = beta(t) by central differences, for a uniform and a beta-distributed uncertainty."""
+    step = 1e-6
+    for first, second in ((1.0, 1.0), (2.0, 3.0)):
+        risk = threshold.risk_beta([at - step, at + step], slope, intercept, first, second)
+        mass = beta_law(first, second).cdf([at - step, at + step])
+        ratio = (risk[1] - risk[0]) / (mass[1] - mass[0])
+        assert ratio == pytest.approx(float(line(at, slope, intercept)), abs=1e-4)

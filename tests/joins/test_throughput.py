@@ -8,7 +8,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from cuhlm_theory import throughput
-from cuhlm_theory.parameters import Latency
+from cuhlm_theory.capacity import mean_packet_latency_s
+from cuhlm_theory.parameters import Codec, Latency, Link
+from cuhlm_theory.payload import distribution_bit
 from tests.joins.formula import derived, statement, value
 
 few = settings(max_examples=25)
@@ -145,3 +147,30 @@ def test_rates_at_which_a_speedup_is_reached(gain, slm, llm, chance, bits, more)
     elif needed > 0:
         assert math.isnan(low)
         assert math.isnan(high)
+
+
+@few
+@given(
+    st.sampled_from(["awgn", "rayleigh-outage", "rayleigh-arq", "short-packet"]),
+    st.floats(0.1, 100.0),
+    st.integers(1, 30_000),
+    st.floats(0.05, 0.9),
+)
+def test_throughput_rises_with_snr_and_falls_with_k_and_the_share_transmitted(fading, snr, k, chance):
+    tau, codec = Latency(slm_s=0.01, llm_s=0.1), Codec(vocab_size=32_000)
+
+    def rate(snr, k, chance):
+        packet = mean_packet_latency_s(
+            Link(bandwidth_hz=1e6, snr=snr, fading=fading), distribution_bit(codec, k)
+        )
+        return 1.0 / float(throughput.round_latency_s(tau, chance, packet))
+
+    here = rate(snr, k, chance)
+    assert rate(1.1 * snr, k, chance) > here
+    assert rate(snr, k + 1, chance) < here
+    assert rate(snr, k, 1.05 * chance) < here
+    # no link: only what is kept; a perfect one: only computing
+    assert rate(1e-12, k, chance) < 1e-3 * here
+    fastest = 1.0 / (0.01 + 0.1 * chance)
+    assert here < fastest
+    assert rate(1e15, 1, chance) == pytest.approx(fastest, rel=1e-2)

@@ -127,3 +127,20 @@ def test_quantisation_is_within_its_bound(one, bits):
 
 def derived_bound(entries: int, bits: int) -> float:
     return derived("truncation.quantisation_tv_bound", "T", n=entries, ell=2**bits - 1)
+
+
+@few
+@given(laws(1))
+def test_everything_kept_is_nothing_lost_and_no_budget_keeps_all_that_differs(one):
+    """The limits k = V and theta -> 0."""
+    (x,) = one
+    assert truncation.reconstruct(x, x.size) == pytest.approx(x, abs=1e-15)
+    assert float(truncation.truncation_tv(x, x.size)) == 0.0
+    least = np.sort(x)
+    different = least - least[0] > 1e-9
+    needed = max(int(different.sum()), 1)  # the entries above the smallest value
+    assert int(truncation.exact_k(x, 0.0)) <= needed
+    assert float(truncation.truncation_tv(x, int(truncation.exact_k(x, 0.0)))) <= 1e-12
+    chance = float(x[0])
+    assert int(truncation.printed_k(x, 0.0, chance, 0.5)) == int(truncation.exact_k(x, 0.0))
+    assert int(truncation.exact_k(x, 1.0)) == 1

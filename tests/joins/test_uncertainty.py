@@ -99,3 +99,23 @@ def test_regression_on_samples_is_attenuated_as_derived():
     sampled = rng.binomial(20, mean) / 20
     slope = np.cov(beta, sampled)[0, 1] / np.var(sampled)
     assert slope == pytest.approx(0.7 * uncertainty.attenuation_factor(mean, 20), rel=5e-3)
+
+
+@few
+@given(st.lists(units, min_size=3, max_size=12), st.floats(0.1, 2.0), st.floats(-0.5, 0.5))
+def test_many_samples_are_the_mean_uncertainty(means, slope, intercept):
+    """The limit M -> infinity: the factor is 1, so line and correlation are those of the mean."""
+    if np.var(means) < 1e-4:
+        return
+    (limit,) = [
+        c.rhs for c in statement("uncertainty.attenuation_factor").claims if isinstance(c.lhs, sp.Limit)
+    ]
+    factors = [float(uncertainty.attenuation_factor(means, 10**power)) for power in range(0, 13, 2)]
+    assert np.all(np.diff(factors) >= 0)
+    assert factors[-1] == pytest.approx(float(limit), abs=1e-7)
+    assert uncertainty.attenuated_line(slope, intercept, factors[-1], float(np.mean(means))) == pytest.approx(
+        (slope, intercept), abs=1e-6
+    )
+    for mean in means[:2]:  # the sampled measure itself concentrates
+        pmf, grid = uncertainty.disagreement_count_pmf(mean, 4000), np.arange(4001) / 4000
+        assert float(pmf @ (np.abs(grid - mean) > 0.05)) < 1e-6
