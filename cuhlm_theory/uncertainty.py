@@ -178,17 +178,19 @@ def _mean_probability(gap: Floats, draft: int | None, panels: tuple[_Panel, ...]
 
 
 def _scaled_gaps(row: Floats, max_temperature: float) -> Floats:
-    with np.errstate(over="ignore", under="ignore"):
+    with np.errstate(over="ignore"):
         return (row.max() - row) / max_temperature
 
 
 def _as_tokens(draft: ArrayLike, logits: Floats) -> NDArray[np.int64]:
+    """One token a row; a single row may meet several drafts."""
     index = as_count("draft", draft, at_least=0, at_most=logits.shape[-1] - 1)
+    rows = index.shape if logits.ndim == 1 else logits.shape[:-1]
     try:
-        return np.broadcast_to(index, logits.shape[:-1])
+        return np.broadcast_to(index, rows)
     except ValueError:
         raise ValueError(
-            f"draft must have one token a row of logits, shape {logits.shape[:-1]}; got shape {index.shape}"
+            f"draft must have one token a row of logits, shape {rows}; got shape {index.shape}"
         ) from None
 
 
@@ -259,7 +261,7 @@ def mean_uncertainty(
     values = as_logits("logits", logits)
     largest = float(as_positive("max_temperature", max_temperature))
     panels = _panels(values.shape[-1], _as_tolerance(tolerance))
-    tokens = None if draft is None else _as_tokens(draft, np.broadcast_to(values, _joint(values, draft)))
+    tokens = None if draft is None else _as_tokens(draft, values)
     if tokens is not None:
         values = np.broadcast_to(values, (*tokens.shape, values.shape[-1]))
     rows = values.reshape(-1, values.shape[-1])  # [N, V]
@@ -269,13 +271,6 @@ def mean_uncertainty(
         out[index] = 1.0 - _mean_probability(_scaled_gaps(row, largest), token, panels)
     np.clip(out, 0.0, 1.0, out=out)  # rounding only
     return out.reshape(values.shape if tokens is None else values.shape[:-1])
-
-
-def _joint(logits: Floats, draft: ArrayLike) -> tuple[int, ...]:
-    """Shape that logits take when a single row meets several drafts."""
-    if logits.ndim == 1:
-        return (*np.shape(draft), logits.shape[-1])
-    return logits.shape
 
 
 def num_nodes(
@@ -370,7 +365,7 @@ def sampled_uncertainty(
     values = as_logits("logits", logits)
     largest = float(as_positive("max_temperature", max_temperature))
     count = int(as_count("num_samples", num_samples))
-    tokens = _as_tokens(draft, np.broadcast_to(values, _joint(values, draft)))
+    tokens = _as_tokens(draft, values)
     rows = np.broadcast_to(values, (*tokens.shape, values.shape[-1])).reshape(-1, values.shape[-1])
     out = np.empty(len(rows))
     step = max(1, _CACHE_ELEMENTS // rows.shape[-1])
@@ -379,7 +374,7 @@ def sampled_uncertainty(
         coin = rng.random(count)
         gap = _scaled_gaps(row, largest)
         differs = 0
-        with np.errstate(over="ignore", under="ignore"):
+        with np.errstate(over="ignore"):
             for first in range(0, count, step):
                 part = slice(first, first + step)
                 kept = np.exp(-rate[part] * gap[token])

@@ -121,6 +121,12 @@ def test_argmax_limit_is_split_among_ties():
 def test_logits_of_any_finite_size():
     with np.errstate(all="raise", under="ignore"):
         assert mean_uncertainty([1.7e308, -1.7e308]) == pytest.approx([0.0, 1.0])
+        assert num_nodes([1.7e308, -1.7e308]) == 0
+        for least in (-1.7e308, -1e308):  # the gap overflows, or its product with an inverse temperature
+            draws = sampled_uncertainty(
+                [0.0, least, least], [0, 1], max_temperature=1.0, rng=np.random.default_rng(0)
+            )
+            assert draws.tolist() == [0.0, 1.0]
 
 
 def test_only_the_ratio_of_logits_to_the_largest_temperature_matters():
@@ -221,7 +227,13 @@ def test_node_counts_reach_down_to_the_smallest_gap():
         assert num_nodes([0.0, -gap, -gap - 1.0]) == sizes[reached]
         assert num_nodes([0.0, -gap, -gap - 1.0], max_temperature=2.1) == sizes[reached]
     assert num_nodes([0.0, -1e4, -1e5]) == 0
+    just_beyond = [0.0, -2.2 * panels[3].cutoff, -1e6]
+    assert num_nodes(just_beyond) < num_nodes(just_beyond, max_temperature=2.2)
+    assert num_nodes(just_beyond) == num_nodes(just_beyond, max_temperature=2.0)
     assert num_nodes(np.zeros((4, 2, 3))).shape == (4, 2)
+    rows = num_nodes([[0.0, -1e-9], [50.0, 50.0 - 2.0 * panels[3].cutoff], [-7.0, -1e5]])
+    assert rows.tolist() == [num_nodes([0.0, -1e-9]), num_nodes([0.0, -2.0 * panels[3].cutoff]), 0]
+    assert rows.dtype == np.int64
     assert num_nodes([0.0, 3.0], tolerance=1e-9) > num_nodes([0.0, 3.0])
 
 
@@ -291,6 +303,8 @@ def test_sampled_uncertainty_is_reproducible_and_needs_no_luck_where_it_is_certa
     one, two = (sampled_uncertainty(z, 2, rng=np.random.default_rng(8)) for _ in range(2))
     assert np.array_equal(one, two)
     assert np.allclose(one * 20, np.rint(one * 20))
+    usual = sampled_uncertainty(z, 2, num_samples=20, max_temperature=2.0, rng=np.random.default_rng(8))
+    assert np.array_equal(one, usual)
     sure = sampled_uncertainty([1e9, 0.0], [[0, 1]], num_samples=50, rng=np.random.default_rng(9))
     assert sure.tolist() == [[0.0, 1.0]]
 
@@ -313,6 +327,8 @@ def test_attenuation_factor_is_the_share_of_variance_between_tokens():
     repeated = attenuation_factor([0.0, 0.2, 0.2, 0.9], 5)
     assert attenuation_factor(u, 5, weight=[3.0, 6.0, 3.0]) == pytest.approx(repeated, rel=1e-12)
     assert attenuation_factor([0.0, 1.0], 1) == 1.0
+    square = np.array([[0.0, 0.2], [0.2, 0.9]]), np.array([[3.0, 2.0], [4.0, 3.0]])
+    assert attenuation_factor(square[0], 5, weight=square[1]) == pytest.approx(repeated, rel=1e-12)
 
 
 @pytest.mark.parametrize("num_samples", [1, 5, 20])
@@ -405,6 +421,7 @@ def test_refuses_what_is_no_number_chance_or_count(function, name):
         (lambda: mean_uncertainty(GOOD, -1), r"draft must lie in \[0, 3\]; got -1"),
         (lambda: mean_uncertainty(GOOD, 1.5), "draft must be a whole number; got 1.5"),
         (lambda: mean_uncertainty(GOOD, [0, 1, 2]), r"shape \(2,\); got shape \(3,\)"),
+        (lambda: mean_uncertainty(np.zeros((3, 2, 4)), [0, 1, 2]), r"shape \(3, 2\); got shape \(3,\)$"),
         (lambda: mean_uncertainty(GOOD, max_temperature=0.0), "max_temperature must be positive; got 0"),
         (lambda: mean_uncertainty(GOOD, tolerance=0.0), "tolerance must be positive; got 0"),
         (lambda: mean_uncertainty(GOOD, tolerance=1.0), r"tolerance must lie in \[1e-13, 1\); got 1"),
@@ -430,6 +447,7 @@ def test_refuses_what_is_no_number_chance_or_count(function, name):
         (lambda: restored_line(1.0, 0.0, 0.5, 1.5), r"mean_of_uncertainty must lie in \[0, 1\]; got 1.5"),
         (lambda: attenuated_correlation(-1.2, 0.5), r"correlation must lie in \[-1, 1\]; got -1.2"),
         (lambda: restored_correlation(np.nan, 0.5), "correlation must be finite; got nan"),
+        (lambda: restored_correlation([1.0, 1.5], 0.5), r"^correlation must lie in \[-1, 1\]; got 1.5$"),
     ],
 )
 def test_refuses_bad_input(call, text):
