@@ -100,6 +100,15 @@ def test_risk_agrees_with_quadrature(name, law):
     )
 
 
+def test_no_rounding_makes_a_risk_negative():
+    assert risk_beta(0.4, 3.0, -1.2, 1.0, 1.7) == 0.0  # the line leaves 0 at 0.4; the sum is -1e-16
+
+
+def test_a_budget_that_is_just_the_risk_of_skipping_everything_skips_everything():
+    everything = float(risk_beta(1.0, 0.8, -0.1, 2.0, 1.5))
+    assert risk_budget_beta(0.8, -0.1, everything, 2.0, 1.5).threshold == 1.0
+
+
 @given(slopes, st.floats(-1.5, 0.0), units)
 def test_uniform_budget_is_the_stated_closed_form_where_the_line_is_not_clipped(slope, intercept, budget):
     start = -intercept / slope
