@@ -3,12 +3,16 @@
 import json
 
 import pytest
-from hypothesis import settings
+from hypothesis import Phase, settings
 
 from cuhlm_theory.cli import main
 
 # The same examples on every run, and no deadline on a busy machine.
 settings.register_profile("cuhlm", deadline=None, derandomize=True, database=None)
+# A mutant is killed by any example that fails, the smallest one would take as long as a timeout.
+settings.register_profile(
+    "mutation", parent=settings.get_profile("cuhlm"), phases=[Phase.explicit, Phase.generate]
+)
 settings.load_profile("cuhlm")
 
 
