@@ -517,7 +517,7 @@ def short_packet_blocklength(bits: ArrayLike, snr: ArrayLike, block_error: Array
     # 1 - (1 + s)^-2 = s (2 + s) / (1 + s)^2 without cancellation at small s
     dispersion = (ratio / (1.0 + ratio)) * ((2.0 + ratio) / (1.0 + ratio)) / _LN2**2
     backoff = quantile * np.sqrt(dispersion)
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+    with np.errstate(invalid="ignore", over="ignore"):
         root = (backoff + np.sqrt(backoff**2 + 4.0 * per_use * payload)) / (2.0 * per_use)
         uses = np.where(per_use > 0.0, root**2, np.inf)
     return np.asarray(np.where(payload > 0.0, uses, 0.0))

@@ -168,6 +168,16 @@ def test_where_a_fast_link_just_reaches_the_speedup_the_payloads_decide():
     assert np.all(np.isnan(rate_for_speedup_bit_per_s(2.0, latency, 1.0, 500.0, 1000.0)))
 
 
+def test_rates_scale_with_the_payloads():
+    per_bit = rate_for_speedup_bit_per_s(2.0, PLAIN, 0.9, 0.1, 1.0)
+    assert per_bit[1] > 0.0
+    for bits in (1e-3, 1e6):
+        assert rate_for_speedup_bit_per_s(2.0, PLAIN, 0.9, 0.1 * bits, bits) == (
+            0.0,
+            pytest.approx(per_bit[1] * bits),
+        )
+
+
 def test_rounds_are_averaged_along_the_last_axis():
     tokens, time, weight = [[1.0, 3.0], [2.0, 2.0]], [[0.5, 1.5], [1.0, 4.0]], [[1.0, 3.0], [1.0, 1.0]]
     assert renewal_throughput_token_per_s(tokens, time, weight).tolist() == [10 / 5, 4 / 5]
@@ -182,12 +192,18 @@ def test_the_abstracts_do_not_fit_one_operating_point():
     assert cu.max_payload_ratio == pytest.approx(1 / (206 * 0.252))
     assert u.max_transmit_probability == pytest.approx(1 / 2.54)
     assert round(u.mean_rate_latency_ratio, 2) == 4.35
+    assert (cu.speedup, cu.skip_rate, cu.compression) == (206, 0.748, 0.974)
+    assert (u.speedup, u.skip_rate, u.compression) == (2.54, 0.4593, 0.0)
 
 
 def test_the_headline_region_is_where_the_speedup_holds():
     codec = Codec(vocab_size=32000)
     rows = headline_region(206, [0.252, 0.1], [30, 832], [(0.01, 0.1)], bandwidths_hz=[180e3], codec=codec)
     assert [row.max_rate_bit_per_s is None for row in rows] == [False, True, False, False]
+    assert rows == headline_region(206, [0.252, 0.1], [30, 832], [(0.01, 0.1)], bandwidths_hz=[180e3])
+    assert {(row.speedup, row.slm_s, row.llm_s, row.bandwidths_hz) for row in rows} == {
+        (206, 0.01, 0.1, (180e3,))
+    }
     for row in rows:
         ratio = row.k / 32000
         assert row.ceiling == pytest.approx(1 / (row.transmit_probability * ratio))

@@ -163,6 +163,7 @@ def test_batches_broadcast():
     assert kept[0, 2] == pytest.approx(reconstruct(x[0, 2], 1))
     assert kept[1] == pytest.approx(x[1])
     assert tv_profile(x[0, 0], 3).tolist() == [truncation_tv(x[0, 0], 3)]
+    assert np.array_equal(tv_profile(x[0], [[1, 4], [2, 3]]), tv_profile(x[0], [1, 4, 2, 3]))
     for counts in (exact_k(x, 0.1), printed_k(x, 0.1, 0.5, 0.5)):
         assert counts.dtype == np.int64
     assert quantisation_tv(x, 3) == pytest.approx(
