@@ -193,6 +193,7 @@ def build_setting(
         "num_tokens": found.num_tokens,
         "num_prompts": found.num_prompts,
         "uncertainty": uncertainty or ("recorded" if found.num_tokens else None),
+        "writer": found.source.get("writer", "slm") if found.num_tokens and not uncertainty else None,
         "temperature": found.temperature,
         "bandwidth_hz": bandwidth_hz,
         "snr_db": snr_db,

@@ -84,6 +84,12 @@ _REGION = {
 }
 
 
+_OWN_TEXT = (
+    " Recorded on the small model's own text; text that a server verifies has other contexts: "
+    "`cuhlm calibrate --writer llm`, built in as --calibration smollm2-llm-text."
+)
+
+
 def _render(result: output.Result) -> None:
     inputs, point = result["inputs"], result["operating_point"]
     known = inputs["assumed"]
@@ -92,7 +98,9 @@ def _render(result: output.Result) -> None:
         f"{inputs['calibration']}, V = {inputs['vocab_size']}",
         ["quantity", "value"],
         [(text, point[key]) for key, text in _POINT.items()],
-        note=f"Binding budget: {point['binds']}." + (f" Assumed: {', '.join(known)}." if known else ""),
+        note=f"Binding budget: {point['binds']}."
+        + (f" Assumed: {', '.join(known)}." if known else "")
+        + (_OWN_TEXT if inputs["writer"] == "slm" else ""),
     )
     names = ("risk_averse", "risk_prone", "risk_budget", "cost_optimal")
     output.table(
