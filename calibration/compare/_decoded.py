@@ -351,6 +351,10 @@ def _model_reason(scheme: Scheme, writer: str, what: str) -> str:
     alone = scheme.verification == "none"
     if (writer == "llm") != _is_exact(scheme) or not (alone or _is_exact(scheme)):
         return "hybrid text has other contexts than the trace: the LLM corrects it as it runs"
+    if scheme.payload == "conformal-lattice":
+        return "its threshold starts anew with each answer; the lattice is charged a bound on what it rejects"
+    if scheme.payload == "lattice":
+        return "the lattice is charged a bound on what it rejects"
     if scheme.payload not in ("nothing", "full", "index-and-probability"):
         return "whether a draft of the truncated law is kept is taken to say nothing of the contexts after it"
     if scheme.draft in ("trigger", "confidence") and what not in ("tokens per round", "LLM calls [1/token]"):
