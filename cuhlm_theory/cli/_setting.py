@@ -22,7 +22,7 @@ setting_options = options.group(
         "--calibration",
         default="smollm2",
         show_default=True,
-        help="FILE, DIR, smollm2, or the published line cu-hlm or u-hlm.",
+        help="FILE, DIR, smollm2, smollm2-llm-text, or the published line cu-hlm or u-hlm.",
     ),
     click.option(
         "--uncertainty", default=None, help="Law of u for a line without one: uniform, beta:P,Q, FILE (.npy)."

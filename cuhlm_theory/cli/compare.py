@@ -175,7 +175,10 @@ def _with_interval(row: dict[str, Any], name: str) -> Any:
 @click.command("compare", epilog="\b\nExample: cuhlm compare --calibration smollm2 --snr-db 10")
 @options.scenario
 @click.option(
-    "--calibration", default="smollm2", show_default=True, help="DIR of `cuhlm calibrate`, or smollm2."
+    "--calibration",
+    default="smollm2",
+    show_default=True,
+    help="DIR of `cuhlm calibrate`, smollm2 or smollm2-llm-text.",
 )
 @click.option(
     "--decoded",

@@ -106,8 +106,8 @@ def _render(result: output.Result) -> None:
 @click.option(
     "--calibration",
     default=None,
-    help="Where latencies, line and operating point come from: FILE, DIR, smollm2, cu-hlm, u-hlm "
-    "[default: smollm2 for the built-in pair].",
+    help="Where latencies, line and operating point come from: FILE, DIR, smollm2, smollm2-llm-text, cu-hlm, "
+    "u-hlm [default: smollm2 for the built-in pair].",
 )
 @click.option(
     "--bias-budget", type=float, default=0.05, show_default=True, help="Bias of the operating point [-]."

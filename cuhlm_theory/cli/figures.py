@@ -22,7 +22,10 @@ def _render(result: output.Result) -> None:
     "--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder to write into."
 )
 @click.option(
-    "--calibration", default="smollm2", show_default=True, help="FILE, DIR, smollm2, cu-hlm or u-hlm."
+    "--calibration",
+    default="smollm2",
+    show_default=True,
+    help="FILE, DIR, smollm2, smollm2-llm-text, cu-hlm or u-hlm.",
 )
 @click.option(
     "--bias-budget", type=float, default=0.05, show_default=True, help="Mean per-token bias allowed."

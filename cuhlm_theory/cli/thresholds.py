@@ -51,7 +51,7 @@ def _render(result: output.Result) -> None:
 @click.option("--slope", type=float, default=None, help="a, positive [default: the calibration's].")
 @click.option("--intercept", type=float, default=None, help="b [default: the calibration's].")
 @click.option("--delta", type=float, default=None, help="P(y_d < x_d) [default: the calibration's].")
-@click.option("--calibration", default=None, help="FILE, DIR, smollm2, cu-hlm or u-hlm.")
+@click.option("--calibration", default=None, help="FILE, DIR, smollm2, smollm2-llm-text, cu-hlm or u-hlm.")
 @click.option("--risk-budget", type=float, default=None, help="Mean bias that skipping may cost, in [0, 1].")
 @click.option(
     "--uncertainty",
