@@ -53,6 +53,5 @@ def read_front(path: str | Path) -> list[dict[str, Any]]:
     for row in rows:
         for key in [key.removesuffix("_ci95_half") for key in row if key.endswith("_ci95_half")]:
             value, half = row.get(key), row.pop(f"{key}_ci95_half")
-            known = value is not None and half is not None
-            row[f"{key}_ci95"] = (value - half, value + half) if known else None
+            row[f"{key}_ci95"] = None if value is None or half is None else (value - half, value + half)
     return rows
