@@ -20,7 +20,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +28,7 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.decoding import Clock, Decoded, Settings, decode_together
+from calibration.decoding import Clock, Decoded, Settings, decode, decode_together
 from calibration.decoding.plan import offline_size, recommended, skip_rate
 from calibration.decoding.records import ACCEPTED, RESAMPLED, SKIPPED, columns
 from cuhlm_theory.errors import CuhlmError
@@ -115,6 +115,7 @@ def execute(
     jobs: int = 1,
     note: str = "",
     finished_only: bool = False,
+    one_by_one: bool = False,
 ) -> Path:
     """Decode every prompt with every run and join the results.
 
@@ -138,6 +139,9 @@ def execute(
         Goes into the header, such as where the calibration came from.
     finished_only : bool, default False
         Decode nothing; join the runs that an earlier call finished.
+    one_by_one : bool, default False
+        Decode each prompt by itself and charge the wall clock of its passes instead of the latencies of
+        ``system``; together, the passes of all prompts are shared and their wall clock is nobody's own.
 
     Returns
     -------
@@ -152,7 +156,7 @@ def execute(
     if not prompts or not runs:
         raise ValueError(f"there must be prompts and runs; got {len(prompts)} and {len(runs)}")
     pair = load()
-    header = _header(pair, prompts, runs, system, seed, note)
+    header = {**_header(pair, prompts, runs, system, seed, note), "measured_compute": one_by_one}
     parts = _parts(header, out / "parts")
     if finished_only:
         done = [run for run, part in enumerate(parts) if part.is_file()]
@@ -160,7 +164,8 @@ def execute(
             raise ValueError(f"there must be a finished run in {out}; got 0 of {len(runs)}")
         runs, parts = [runs[run] for run in done], tuple(parts[run] for run in done)
         header["runs"] = [header["runs"][run] for run in done]
-    work = _Work(prompts=tuple(prompts), runs=tuple(runs), system=system, seed=seed, parts=parts)
+    clock = Clock(system=system, measured=one_by_one)
+    work = _Work(prompts=tuple(prompts), runs=tuple(runs), clock=clock, seed=seed, parts=parts)
     todo = [run for run in range(len(runs)) if not work.parts[run].is_file()]
     _work_off(todo, load, pair, work, jobs)
     return _join(pair, work, header, out)
@@ -170,22 +175,23 @@ def execute(
 class _Work:
     prompts: tuple["Prompt", ...]
     runs: tuple[Run, ...]
-    system: System
+    clock: Clock
     seed: int
     parts: tuple[Path, ...]
 
     def do(self, pair: "Pair", run: int) -> None:
-        """Decode all prompts with one run, in step, and store the rows."""
+        """Decode all prompts with one run, in step or one by one, and store the rows."""
         settings, stream = self.runs[run].settings, zlib.crc32(self.runs[run].name.encode())
-        found = decode_together(
-            pair.slm,
-            pair.llm,
-            [pair.context(prompt, settings.max_new_tokens) for prompt in self.prompts],
-            settings,
-            Clock(system=self.system),
-            rngs=[np.random.default_rng([self.seed, number, stream]) for number in range(len(self.prompts))],
-            stop_tokens=pair.stop_tokens,
-        )
+        contexts = [pair.context(prompt, settings.max_new_tokens) for prompt in self.prompts]
+        rngs = [np.random.default_rng([self.seed, number, stream]) for number in range(len(self.prompts))]
+        models, stop = (pair.slm, pair.llm), pair.stop_tokens
+        if self.clock.measured:
+            found = [
+                decode(*models, context, settings, self.clock, rng=rng, stop_tokens=stop)
+                for context, rng in zip(contexts, rngs, strict=True)
+            ]
+        else:
+            found = decode_together(*models, contexts, settings, self.clock, rngs=rngs, stop_tokens=stop)
         rows = [{name: column.tolist() for name, column in one.columns.items()} for one in found]
         _write_whole(self.parts[run], json.dumps(rows).encode())
 
@@ -294,7 +300,7 @@ def _join(pair: "Pair", work: _Work, header: dict[str, Any], out: Path) -> Path:
         for number, rows in enumerate(parts[run]):
             length = len(rows["token"])
             typed = columns(
-                [_charged({name: rows[name][i] for name in rows}, work.system) for i in range(length)]
+                [_charged({name: rows[name][i] for name in rows}, work.clock) for i in range(length)]
             )
             tables.append(
                 {"run": np.full(length, run, np.int16), "prompt": np.full(length, number, np.int32), **typed}
@@ -316,9 +322,9 @@ def _join(pair: "Pair", work: _Work, header: dict[str, Any], out: Path) -> Path:
     return out / DECODED_FILE
 
 
-def _charged(row: dict[str, Any], system: System) -> dict[str, Any]:
+def _charged(row: dict[str, Any], clock: Clock) -> dict[str, Any]:
     """Charge a row again: its counts and bits are what was decoded, the clock is what they are given to."""
-    costs = Clock(system=system).charge(
+    costs = clock.charge(
         slm_steps=row["drafted"],
         llm_calls=row["llm_calls"],
         catch_up=row["catch_up"],
@@ -480,6 +486,11 @@ class _Load:
 @click.option("--slm-latency-s", type=float, default=None, help="tau_SLM [s] [default: the calibration's].")
 @click.option("--llm-latency-s", type=float, default=None, help="tau_LLM [s] [default: the calibration's].")
 @click.option("--finished-only", is_flag=True, help="Decode nothing; join the runs that are finished.")
+@click.option(
+    "--one-by-one",
+    is_flag=True,
+    help="Decode each prompt by itself, time both models first, charge the wall clock of every pass.",
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed.")
 @click.option("--jobs", type=int, default=1, show_default=True, help="Processes.")
 def main(
@@ -498,10 +509,12 @@ def main(
     slm_latency_s: float | None,
     llm_latency_s: float | None,
     finished_only: bool,
+    one_by_one: bool,
     seed: int,
     jobs: int,
 ) -> None:
     """Decode prompts with every scheme; an interrupted call goes on where it stopped."""
+    from calibration.collect import decode_latency_s
     from calibration.estimate import load
     from calibration.prompts import built_in_prompts, read_prompts
 
@@ -527,8 +540,17 @@ def main(
         runs = [run for run in runs if run.settings.scheme in only.split(",")]
     chosen = (read_prompts(prompts) if prompts else built_in_prompts())[:num_prompts]
     options = {"slm": slm, "llm": llm, "dtype": dtype, "device": device}
+    load_pair = _Load(tuple(options.items()))
+    if one_by_one:
+        pair = load_pair()
+        context = pair.context(chosen[0], max_new_tokens)
+        timed = Latency(
+            slm_s=slm_latency_s or decode_latency_s(pair.slm, context),
+            llm_s=llm_latency_s or decode_latency_s(pair.llm, context),
+        )
+        system = replace(system, latency=timed)
     execute(
-        _Load(tuple(options.items())),
+        load_pair,
         chosen,
         runs,
         system,
@@ -536,6 +558,7 @@ def main(
         seed=seed,
         jobs=jobs,
         finished_only=finished_only,
+        one_by_one=one_by_one,
         note=f"calibration {fitted.name}: a={fitted.slope:.4g}, b={fitted.intercept:.4g}",
     )
     click.echo((out / FRONT_FILE).read_text(encoding="utf-8"), nl=False)

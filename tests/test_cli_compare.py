@@ -35,9 +35,10 @@ def _json(capsys, *arguments):
     return json.loads(_run(capsys, *arguments, "--json"))
 
 
-def _decode(path, system=None, **columns):
+def _decode(path, system=None, timed=False, **columns):
     made = run_u_hlm(5, 0.4, num_prompts=20) | {"run": np.zeros(300, dtype=np.int16)} | columns
-    header = {"runs": [{"name": "u-hlm 0.4", "scheme": "u-hlm", "threshold": 0.4}]}
+    listed = [{"name": "u-hlm 0.4", "scheme": "u-hlm", "threshold": 0.4}]
+    header = {"runs": listed, "measured_compute": timed}
     if system is not None:
         header["system"] = system
     table = pa.table({name: pa.array(values) for name, values in made.items()})
@@ -93,6 +94,22 @@ def test_decoding_beside_the_calibration_is_found(folder, capsys, tmp_path):
     text = _run(capsys, "--calibration", copy)
     assert "Theory against u-hlm 0.4" in text
     assert "rows that theory claims agree" in text
+
+
+def test_timed_decoding_beside_the_calibration_is_compared_as_a_model(folder, capsys, tmp_path):
+    copy = tmp_path / "pair"
+    (copy / "timed").mkdir(parents=True)
+    for name in ("trace.parquet", "calibration.json"):
+        (copy / name).write_bytes((folder / name).read_bytes())
+    _decode(copy / "decoded.parquet")
+    _decode(copy / "timed" / "decoded.parquet", timed=True)
+    found = _json(capsys, "--calibration", copy)
+    assert found["inputs"]["timed"] == str(copy / "timed" / "decoded.parquet")
+    claimed = {row["quantity"]: row["claimed"] for row in found["rows"]}
+    assert claimed["u-hlm 0.4: latency [s/token]"]
+    assert not claimed["u-hlm 0.4, timed: latency [s/token]"]
+    assert not claimed["u-hlm 0.4, timed: throughput [token/s]"]
+    assert claimed["u-hlm 0.4, timed: skip rate"]
 
 
 def test_the_system_that_the_runs_simulated_is_used(folder, capsys, tmp_path):

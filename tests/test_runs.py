@@ -129,6 +129,19 @@ def test_another_clock_charges_the_same_tokens_again(pair, chosen, tmp_path, mon
     np.testing.assert_allclose(after["latency_s"][again] - before["latency_s"][hlm], 0.21, rtol=1e-5)
 
 
+def test_one_by_one_the_wall_clock_of_the_passes_is_charged(pair, chosen, tmp_path):
+    runs.execute(lambda: pair, PROMPTS, chosen[2:4], SYSTEM, tmp_path, seed=3, one_by_one=True)
+    found = read_decoded(tmp_path / runs.DECODED_FILE)
+    table = {name: column.astype(float) for name, column in found.columns.items()}
+    assert found.header["measured_compute"] is True
+    np.testing.assert_array_equal(table["slm_s"], table["slm_measured_s"])
+    np.testing.assert_array_equal(table["llm_s"], table["llm_measured_s"])
+    parts = sum(table[name] for name in ("slm_s", "uplink_s", "llm_s", "other_s"))
+    np.testing.assert_allclose(table["latency_s"], parts, rtol=1e-5)
+    assert np.all(table["llm_s"][table["llm_calls"] > 0] > 0.0)
+    assert np.all(table["llm_s"][table["llm_calls"] == 0] == 0.0)
+
+
 def test_the_header_names_pair_seed_and_settings(made, chosen):
     found = read_decoded(made / runs.DECODED_FILE)
     header, table = found.header, found.columns

@@ -143,22 +143,25 @@ def compare_decoded(
     list of Row
         All runs; ``table`` names the run.
     """
-    runs = decoded.header["runs"]
+    runs, timed = decoded.header["runs"], bool(decoded.header.get("measured_compute"))
     lengths = [int(run.get("max_new_tokens") or recorded.header.max_new_tokens) for run in runs]
     traces = {trace.header.writer: trace for trace in (verified, recorded) if trace is not None}
     beginnings = {(w, n): _beginnings(trace, n) for w, trace in traces.items() for n in set(lengths)}
     rows: list[Row] = []
     for number, (run, length) in enumerate(zip(runs, lengths, strict=True)):
         chosen = decoded.columns["run"] == number
+        if timed:
+            chosen &= decoded.columns["round"] > 0  # the first round also reads the prompt
         if not chosen.any() or run.get("scheme") not in SCHEMES:
             continue
         part = {name: values[chosen] for name, values in decoded.columns.items()}
-        name = str(run.get("name", run["scheme"]))
+        name = str(run.get("name", run["scheme"])) + (", timed" if timed else "")
         policy = _policy_of(run, calibration)
         writer = "llm" if "llm" in traces and _is_exact(SCHEMES[run["scheme"]]) else recorded.header.writer
         shared = (policy, beginnings[writer, length], system)
-        rows += _run_rows(part, run, name, *shared, seed=seed, num_resamples=num_resamples)
-        rows += _law_rows(part, run, name, *shared, writer, seed=seed, num_resamples=num_resamples)
+        options = {"timed": timed, "seed": seed, "num_resamples": num_resamples}
+        rows += _run_rows(part, run, name, *shared, **options)
+        rows += _law_rows(part, run, name, *shared, writer, **options)
     return rows
 
 
@@ -181,6 +184,7 @@ def _run_rows(
     tokens: Tokens,
     system: System,
     *,
+    timed: bool,
     seed: int,
     num_resamples: int,
 ) -> list[Row]:
@@ -261,7 +265,7 @@ def _run_rows(
         )
         if scheme.payload in ("full", "offline") and scheme.verification != "none":
             bit = PAYLOAD_RULES[scheme.payload](tokens, system, policy).bit[0]
-            _cost_rows(table, name, transmit, value, float(bit), system)
+            _cost_rows(table, name, transmit, value, float(bit), system, timed)
     elif scheme.drafts_several and np.isfinite(tv).all():
         table.add(f"{name}: output bias", 0.0, tv, basis="prefix verification is exact [SD]")
         if scheme.payload in ("full", "index-and-probability"):
@@ -278,7 +282,13 @@ def _run_rows(
 
 
 def _cost_rows(
-    table: Ratios, name: str, transmit: Floats, value: Mapping[str, Floats], bit: float, system: System
+    table: Ratios,
+    name: str,
+    transmit: Floats,
+    value: Mapping[str, Floats],
+    bit: float,
+    system: System,
+    timed: bool,
 ) -> None:
     """Predict bits and time from the chance of a transmission, all of which have one size."""
     each = float(packet_latency_s(system.link, bit)) + system.latency.llm_s + system.latency.round_trip_s
@@ -292,7 +302,15 @@ def _cost_rows(
         basis=basis,
         variance=coin * bit**2,
     )
-    table.add(f"{name}: latency [s/token]", latency, value["latency_s"], basis=basis, variance=coin * each**2)
+    clock: Any = {"kind": "model", "failing": _TIMED} if timed else {}
+    table.add(
+        f"{name}: latency [s/token]",
+        latency,
+        value["latency_s"],
+        basis=basis,
+        variance=coin * each**2,
+        **clock,
+    )
     table.add(
         f"{name}: throughput [token/s]",
         1.0,
@@ -301,6 +319,7 @@ def _cost_rows(
         measured_over=value["latency_s"],
         basis="E[N]/E[D] (THEORY 11), given the contexts that decoding met",
         variance=coin * (each / latency.mean()) ** 2,
+        **clock,
     )
 
 
@@ -313,6 +332,7 @@ def _law_rows(
     system: System,
     writer: str,
     *,
+    timed: bool,
     seed: int,
     num_resamples: int,
 ) -> list[Row]:
@@ -333,6 +353,8 @@ def _law_rows(
     rows = []
     for (what, *_), (predicted, measured, gap, error) in zip(pairs, both, strict=True):
         told = _model_reason(scheme, writer, what)
+        if timed and what.startswith(("latency", "throughput")):
+            told = told or _TIMED
         entry: Entry = (
             f"{name}: {what}, from the trace",
             "model" if told else "equal",
@@ -344,6 +366,9 @@ def _law_rows(
 
 
 _WRITERS = {"slm": "small", "llm": "large"}
+_TIMED = (
+    "a pass over several tokens, or beside the decoder's own work, takes more than the one that was timed"
+)
 
 
 def _model_reason(scheme: Scheme, writer: str, what: str) -> str:

@@ -24,6 +24,7 @@ _SETS = "sets"
 _BESIDE_QUANTITY = 62  # columns that the numbers of a row take
 _BESIDE_REASON = 45  # columns that a reason takes
 _DECODED = ("decoded.parquet", "decoded/decoded.parquet")
+_TIMED = "timed/decoded.parquet"
 _FRONT = "front.csv"
 _SECTIONS = (  # key of the result, title of a table (rows with another title make another table), columns
     (
@@ -272,9 +273,9 @@ def command(
     rows = compare.compare_trace(
         recorded, fitted, system, policy=policy, budgets=budgets, seed=seed, num_resamples=resamples
     )
-    file = _find_decoded(decoded, place.parent)
+    files = _find_decoded(decoded, place.parent)
     beside = estimate.find_verified_trace(place)
-    if file is not None:
+    for file in files:
         table = compare.read_decoded(file)
         rows += compare.compare_decoded(
             table,
@@ -293,7 +294,8 @@ def command(
         "inputs": {
             "calibration": fitted.name,
             "trace": str(place),
-            "decoded": None if file is None else str(file),
+            "decoded": str(files[0]) if files else None,
+            "timed": str(files[1]) if files[1:] else None,
             "verified_trace": None if beside is None else str(beside),
             "system": asdict(system),
             "truncation_budget": truncation_budget,
@@ -304,8 +306,8 @@ def command(
             "seed": seed,
         },
     }
-    if file is not None and (file.parent / _FRONT).is_file():
-        result["accuracy"] = compare.read_front(file.parent / _FRONT)
+    if files and (files[0].parent / _FRONT).is_file():
+        result["accuracy"] = compare.read_front(files[0].parent / _FRONT)
     if estimators:
         result |= _judge_estimators(recorded, resamples, seed)
     if models:
@@ -322,10 +324,12 @@ def _known(name: str, given: float | None, recorded: float | None) -> float:
     return value
 
 
-def _find_decoded(given: Path | None, folder: Path) -> Path | None:
+def _find_decoded(given: Path | None, folder: Path) -> list[Path]:
+    """Return the decoding to compare, and that whose compute was timed where it is there as well."""
     if given is not None:
-        return given
-    return next((folder / name for name in _DECODED if (folder / name).is_file()), None)
+        return [given]
+    found = [folder / name for name in _DECODED if (folder / name).is_file()][:1]
+    return [*found, *(timed for timed in (folder / _TIMED,) if timed.is_file())]
 
 
 def _system_of(header: dict[str, Any], default: System) -> System:
