@@ -265,6 +265,25 @@ def test_at_the_break_even_risk_both_are_equally_fast(chance, up, draft):
         assert sync_latency_s(latency, chance, 0.0, draft) > cu_s
 
 
+def test_what_is_not_told_to_the_break_even_takes_no_time_and_is_never_rejected():
+    slow = Latency(slm_s=0.01, llm_s=0.1, downlink_bit_per_s=1e3)
+    answers = {"answer_bit": 30.0, "kept_bit": 2.0, "rejected_bit": 500.0}
+    for left in answers:
+        some = {name: bit for name, bit in answers.items() if name != left}
+        told = float(sync_break_even_risk(slow, 0.3, 0.4, 0.002, **some, **{left: 0.0}))
+        assert float(sync_break_even_risk(slow, 0.3, 0.4, 0.002, **some)) == told
+        assert float(sync_break_even_risk(slow, 0.3, 0.4, 0.002, **answers)) != pytest.approx(told, rel=1e-4)
+    certain = float(sync_break_even_risk(slow, 0.3, 0.4, 0.002, transmitted_rejection=0.0, **answers))
+    assert float(sync_break_even_risk(slow, 0.3, 0.4, 0.002, **answers)) == certain
+
+
+def test_two_answers_of_verify_on_sync_need_the_rejection_of_what_is_sent():
+    with pytest.raises(
+        ValueError, match=r"^rejected_bit other than kept_bit needs transmitted_rejection; got None$"
+    ):
+        sync_latency_s(LATENCY, 0.5, 0.1, 0.01, kept_bit=1.0, rejected_bit=2.0)
+
+
 LINK = Link(bandwidth_hz=1e6, snr=1.0)
 GOOD = {
     "acceptance": 0.5, "num_drafts": 2, "latency_ratio": 0.25, "draft_cost": 0.1, "latency": LATENCY,
@@ -283,7 +302,13 @@ TAKES = {
     best_drafts_on_link: ["acceptance", "latency", "link", "bits_per_draft", "downlink_bit"],
     sync_tokens_per_round: ["transmit_probability", "risk", "transmitted_rejection"],
     sync_latency_s: ["latency", "transmit_probability", "risk", "draft_uplink_s", "transmitted_rejection"],
-    sync_break_even_risk: ["latency", "transmit_probability", "uplink_s", "draft_uplink_s"],
+    sync_break_even_risk: [
+        "latency",
+        "transmit_probability",
+        "uplink_s",
+        "draft_uplink_s",
+        "transmitted_rejection",
+    ],
 }
 PROBABILITIES = {"acceptance", "transmit_probability", "risk", "transmitted_rejection"}
 ARGUMENTS = [

@@ -390,6 +390,20 @@ def test_lattice_bits(kept, levels, vocab_size, bit):
     assert lattice_bit(kept, levels, vocab_size, send_size=True) == bit + math.ceil(math.log2(vocab_size))
 
 
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ((1, 100, 1), "vocab_size must be at least 2; got 1"),
+        ((0, 100, 50), r"num_kept must lie in \[1, 50\]; got 0"),
+        ((51, 100, 50), r"num_kept must lie in \[1, 50\]; got 51"),
+        ((2, 0, 50), "levels must be at least 1; got 0"),
+    ],
+)
+def test_lattice_bits_of_no_lattice_are_refused(arguments, text):
+    with pytest.raises(ValueError, match=f"^{text}$"):
+        lattice_bit(*arguments)
+
+
 def test_the_conformal_threshold_keeps_the_dropped_mass_near_its_target():
     tokens = recording(random_world(5), num_texts=4, length=500, seed=1)
     policy = Policy(conformal_target=0.1, conformal_step=0.01, conformal_start=0.05)
