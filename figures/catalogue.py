@@ -19,6 +19,7 @@ NAMES = (
     "throughput",
     "fronts",
     "skip_rates",
+    "whose_text",
     "policy_map",
     "channel",
     "headline",

@@ -50,8 +50,15 @@ class Source:
     """Link, codec and latencies."""
     bias_budget: float = 0.05
     """Mean per-token total variation that may be spent [-]."""
+    verified: Path | None = None
+    """Trace of the large model's text of this pair, where there is one beside."""
     decoded: Path | None = None
     """Folder of decoding really run on this pair (`python -m calibration.runs`), where there is one."""
+
+    @property
+    def writer(self) -> str:
+        """Model that wrote the recorded text."""
+        return "slm" if self.header is None else self.header.writer
 
     def setting(self, *names: str, system: System | None = None) -> Setting:
         """Return the question that the command `optimize` would answer, or say which columns it lacks."""
@@ -127,7 +134,7 @@ def load(
     line, tokens = estimate.load(calibration)
     folder = estimate.BUILT_IN.get(str(calibration)) or Path(calibration)
     columns: Mapping[str, NDArray[Any]] = {}
-    header = None
+    header, beside = None, None
     if tokens is not None:
         from calibration import trace
 
@@ -135,6 +142,7 @@ def load(
         file = Path(calibration) if Path(calibration).suffix == ".parquet" else folder / estimate.TRACE_FILE
         recorded = trace.read(file)
         columns, header = recorded.columns, recorded.header
+        beside = estimate.find_verified_trace(file)
     decoded = folder / "decoded"
     return Source(
         calibration=line,
@@ -143,6 +151,7 @@ def load(
         header=header,
         system=system or default_system(line),
         bias_budget=bias_budget,
+        verified=beside,
         decoded=decoded if decoded.is_dir() else None,
     )
 

@@ -130,6 +130,7 @@ def record(
     scale = (1.0 - x) * np.log1p(np.exp(-1.0)) + x * np.log1p(np.exp(-rejection))
     columns = {
         "prompt": prompt,
+        "position": np.tile(np.arange(tokens_per_prompt), num_prompts),
         "draft_prob": x,
         "llm_prob": y,
         "rejection": tokens.rejection,

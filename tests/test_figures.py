@@ -21,6 +21,7 @@ FEW = {
     "throughput": {"num_points": 4},
     "fronts": {"num_points": 4},
     "skip_rates": {"num_points": 21, "num_resamples": 40},
+    "whose_text": {"num_windows": 3, "num_resamples": 40},
     "policy_map": {"num_points": 5},
     "channel": {"num_points": 12},
     "headline": {"num_points": 15},
@@ -34,7 +35,7 @@ def source_of(**options):
         calibration=recording.calibration,
         tokens=recording.tokens,
         columns=recording.columns,
-        header=SimpleNamespace(k_grid=recording.k_grid),
+        header=SimpleNamespace(k_grid=recording.k_grid, writer="slm"),
         system=default_system(recording.calibration),
     )
 
@@ -82,7 +83,7 @@ def test_the_same_tokens_give_the_same_csv(name, source, tables, tmp_path):
 
 @pytest.mark.parametrize("name", catalogue.NAMES)
 def test_a_csv_column_says_its_unit(name, tables):
-    texts = {"scheme", "threshold", "estimator", "point", "shown", "tokens", "M"}
+    texts = {"scheme", "text", "threshold", "estimator", "point", "shown", "tokens", "M"}
     for table in tables[name].values():
         lengths = {len(np.atleast_1d(column)) for column in table.values()}
         assert len(lengths) == 1
