@@ -126,8 +126,8 @@ def draw(axes: Mapping[str, "Axes"], tables: Tables) -> None:
         ax.legend(loc="lower right" if panel == "along" else "upper left")
     axes["along"].set(xlabel="place in the answer [token]", ylabel="rejection of a draft [-]")
     axes["risk"].set(xlabel="threshold $u_{th}$ [-]", ylabel="rejection risk (mean bias) [-]")
-    style.panel_title(axes["along"], 0, "drafts are rejected more often in verified text")
-    style.panel_title(axes["risk"], 1, "and skipping risks more there")
+    style.panel_title(axes["along"], 0, "rejection along the answer")
+    style.panel_title(axes["risk"], 1, "risk taken by skipping")
 
 
 FIGURE = Figure(
