@@ -6,7 +6,8 @@ model's law; there each context gets a draft that verification would have turned
 
 Prompts are handled in batches. Each batch is stored as soon as it is done, so that an interrupted run goes
 on where it stopped and ends in the trace that an uninterrupted one gives. All draws of a prompt come from
-the seed and the prompt's index alone.
+the seed and the prompt's index alone; the last bits of the logits, and so now and then a token and what
+follows it, are those of the machine, its number of threads and the batch.
 """
 
 from __future__ import annotations
@@ -88,7 +89,7 @@ class Settings:
     seed: int = 0
     """Seed of every draw."""
     batch_size: int = 8
-    """Prompts answered at once; it decides the last bits of the logits and nothing else."""
+    """Prompts answered at once; it decides the last bits of the logits."""
 
     def __post_init__(self) -> None:
         as_count("max_new_tokens", self.max_new_tokens, at_least=1)
