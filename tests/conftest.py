@@ -1,11 +1,15 @@
 """What several test files share: the command line in this process, and how property tests draw."""
 
 import json
+import os
 
 import pytest
 from hypothesis import Phase, settings
 
 from cuhlm_theory.cli import main
+
+# Models of a few neurons: threads would only wait for each other, on a busy machine for minutes.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # The same examples on every run, and no deadline on a busy machine.
 settings.register_profile("cuhlm", deadline=None, derandomize=True, database=None)
