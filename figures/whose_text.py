@@ -1,7 +1,7 @@
 """Rejection on text of the small model, on text of the large one, and in decoding that was really run.
 
-U-HLM and CU-HLM fit rejection against uncertainty without saying whose text the contexts come from. Verified
-text has the law of the large model, so it decides what a trace predicts. New.
+U-HLM (arXiv:2412.12687) and CU-HLM (arXiv:2505.11788v1) fit one line of rejection against uncertainty; a line
+holds for the contexts that it was fitted on. Verified text has the law of the large model. New.
 """
 
 from collections.abc import Mapping
@@ -133,7 +133,7 @@ def draw(axes: Mapping[str, "Axes"], tables: Tables) -> None:
 FIGURE = Figure(
     name="whose_text",
     title="Whose text a trace records",
-    answers="U-HLM and CU-HLM: one line of rejection against uncertainty, whatever the text",
+    answers="U-HLM and CU-HLM: one line of rejection against uncertainty",
     status="new",
     caption="Mean over the recorded contexts with 95 % intervals over prompts, on the small model's own text "
     "and on text of the large model, whose law verified text has; points are decoding that was really run.",
