@@ -12,6 +12,7 @@ per run as it goes, so an interrupted call goes on where it stopped and ends wit
 """
 
 import csv
+import functools
 import hashlib
 import json
 import os
@@ -457,16 +458,12 @@ def _write_front(path: Path, rows: list[dict[str, Any]], header: dict[str, Any])
 # ---------------------------------------------------------------------------------------------------- command
 
 
-@dataclass(frozen=True, slots=True)
-class _Load:
-    """Loads a pair in any process."""
+@functools.cache
+def _loaded(options: tuple[tuple[str, Any], ...]) -> "Pair":
+    """Load a pair, once in each process."""
+    from calibration.pairs import load_pair
 
-    options: tuple[tuple[str, Any], ...]
-
-    def __call__(self) -> "Pair":
-        from calibration.pairs import load_pair
-
-        return load_pair(**dict(self.options))
+    return load_pair(**dict(options))
 
 
 @click.command("python -m calibration.runs")
@@ -540,7 +537,7 @@ def main(
         runs = [run for run in runs if run.settings.scheme in only.split(",")]
     chosen = (read_prompts(prompts) if prompts else built_in_prompts())[:num_prompts]
     options = {"slm": slm, "llm": llm, "dtype": dtype, "device": device}
-    load_pair = _Load(tuple(options.items()))
+    load_pair = functools.partial(_loaded, tuple(options.items()))
     if one_by_one:
         pair = load_pair()
         context = pair.context(chosen[0], max_new_tokens)

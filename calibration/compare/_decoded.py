@@ -373,8 +373,8 @@ _TIMED = (
 
 def _model_reason(scheme: Scheme, writer: str, what: str) -> str:
     """Why a trace only models what a run does; empty where the run's text has the law of the trace's."""
-    alone = scheme.verification == "none"
-    if (writer == "llm") != _is_exact(scheme) or not (alone or _is_exact(scheme)):
+    alike = _is_exact(scheme) if writer == "llm" else scheme.verification == "none"
+    if not alike:
         return "hybrid text has other contexts than the trace: the LLM corrects it as it runs"
     if scheme.payload == "conformal-lattice":
         return "its threshold starts anew with each answer; the lattice is charged a bound on what it rejects"

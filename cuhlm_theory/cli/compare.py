@@ -275,6 +275,7 @@ def command(
     )
     files = _find_decoded(decoded, place.parent)
     beside = estimate.find_verified_trace(place)
+    verified = trace.read(beside) if files and beside is not None else None
     for file in files:
         table = compare.read_decoded(file)
         rows += compare.compare_decoded(
@@ -282,7 +283,7 @@ def command(
             recorded,
             fitted,
             _system_of(table.header, system),
-            verified=None if beside is None else trace.read(beside),
+            verified=verified,
             seed=seed,
             num_resamples=resamples,
         )
