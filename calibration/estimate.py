@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from calibration import bootstrap
 from cuhlm_theory import presets
+from cuhlm_theory.contexts import Tokens
 from cuhlm_theory.errors import CuhlmError, MissingInputError
-from cuhlm_theory.parameters import Tokens
 
 if TYPE_CHECKING:
     from calibration.trace import Trace

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from calibration import bootstrap, estimators
 from calibration.rejection_models import NEVER_SKIP, fit_line, risk_threshold
 from cuhlm_theory._checks import as_count, as_nonnegative, as_probability
-from cuhlm_theory.parameters import Tokens
+from cuhlm_theory.contexts import Tokens
 
 Floats = NDArray[np.float64]
 Interval = tuple[float, float] | None

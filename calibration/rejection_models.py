@@ -16,8 +16,8 @@ from numpy.typing import ArrayLike, NDArray
 from calibration import bootstrap, estimators
 from cuhlm_theory import uncertainty as theory
 from cuhlm_theory._checks import as_count, as_probability
+from cuhlm_theory.contexts import Tokens
 from cuhlm_theory.errors import CuhlmError
-from cuhlm_theory.parameters import Tokens
 
 Floats = NDArray[np.float64]
 Interval = tuple[float, float] | None

@@ -32,8 +32,9 @@ from numpy.typing import NDArray
 from calibration.decoding import Clock, Decoded, Settings, decode, decode_together
 from calibration.decoding.plan import offline_size, recommended, skip_rate
 from calibration.decoding.records import ACCEPTED, RESAMPLED, SKIPPED, columns
+from cuhlm_theory.contexts import Tokens
 from cuhlm_theory.errors import CuhlmError
-from cuhlm_theory.parameters import Budget, Codec, Latency, System, Tokens
+from cuhlm_theory.parameters import Budget, Codec, Latency, System
 from cuhlm_theory.presets import DEFAULT_LINK
 from cuhlm_theory.schemes import SCHEMES, Policy
 

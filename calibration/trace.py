@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from cuhlm_theory.parameters import Tokens
+    from cuhlm_theory.contexts import Tokens
 
 __all__ = ["COLUMNS", "Trace", "TraceHeader", "read", "write"]
 
@@ -136,7 +136,7 @@ class Trace:
         Tokens
             Float64 arrays with the header's grids.
         """
-        from cuhlm_theory.parameters import Tokens
+        from cuhlm_theory.contexts import Tokens
 
         given = {field.name for field in dataclasses.fields(Tokens)}
         floats = {

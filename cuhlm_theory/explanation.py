@@ -86,7 +86,8 @@ def explain(budget: Budget, found: Answer, gained: list[Gain]) -> list[str]:
 
     Examples
     --------
-    >>> from cuhlm_theory.parameters import Codec, Latency, Link, System, Tokens
+    >>> from cuhlm_theory.contexts import Tokens
+    >>> from cuhlm_theory.parameters import Codec, Latency, Link, System
     >>> setting = Setting(
     ...     slope=0.8,
     ...     intercept=0.0,

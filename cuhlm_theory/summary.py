@@ -7,6 +7,7 @@ import numpy as np
 
 from cuhlm_theory import threshold as thresholds_of
 from cuhlm_theory.capacity import packet_latency_s
+from cuhlm_theory.contexts import Tokens
 from cuhlm_theory.drafting import sync_break_even_risk
 from cuhlm_theory.errors import CuhlmError
 from cuhlm_theory.optimise import (
@@ -18,7 +19,7 @@ from cuhlm_theory.optimise import (
     solve_curves,
     solve_lp,
 )
-from cuhlm_theory.parameters import Budget, System, Tokens
+from cuhlm_theory.parameters import Budget, System
 from cuhlm_theory.payload import distribution_bit
 from cuhlm_theory.rejection import line
 from cuhlm_theory.schemes import SCHEMES, Outcome, Policy, evaluate, line_up

@@ -394,7 +394,7 @@ def floor_latency_s(latency: Latency, transmit_probability: ArrayLike, index_upl
     -----
     It bounds every single-draft scheme that tells the server its draft. A server that draws from its own law
     needs not even that index, so the uplink of the floor is a convention; and its bias is 0 only if the skip
-    decision ignores the draft (departs from THEORY section 9; `cuhlm_theory.parameters.Tokens.server_bias`).
+    decision ignores the draft (departs from THEORY section 9; `cuhlm_theory.contexts.Tokens.server_bias`).
 
     Examples
     --------

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from calibration import estimate
 from calibration.estimate import Calibration
 from cuhlm_theory import presets
+from cuhlm_theory.contexts import Tokens
 from cuhlm_theory.errors import MissingInputError
-from cuhlm_theory.parameters import Budget, Codec, Latency, System, Tokens
+from cuhlm_theory.parameters import Budget, Codec, Latency, System
 from cuhlm_theory.summary import Setting
 from figures import style
 

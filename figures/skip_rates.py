@@ -11,8 +11,8 @@ import numpy as np
 
 from calibration.compare import read_front
 from calibration.estimate import fit
+from cuhlm_theory.contexts import Tokens
 from cuhlm_theory.errors import CuhlmError
-from cuhlm_theory.parameters import Tokens
 from figures import samples, style
 from figures.frame import Figure, Source, Tables
 

@@ -13,8 +13,9 @@ import numpy as np
 
 from cuhlm_theory import summary
 from cuhlm_theory.capacity import db_from_snr, snr_from_db
+from cuhlm_theory.contexts import Tokens
 from cuhlm_theory.errors import CuhlmError
-from cuhlm_theory.parameters import System, Tokens
+from cuhlm_theory.parameters import System
 from cuhlm_theory.schemes import SCHEMES, floor_s, line_up
 from cuhlm_theory.schemes.lineup import at_bias
 from figures import style

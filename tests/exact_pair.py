@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.estimate import Calibration, fit
-from cuhlm_theory.parameters import Tokens
+from cuhlm_theory.contexts import Tokens
 from cuhlm_theory.uncertainty import mean_uncertainty
 from cuhlm_theory.verification import output_law, server_sampling_law, total_variation
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from cuhlm_theory.parameters import Tokens
+from cuhlm_theory.contexts import Tokens
 
 
 def simulate(rng, num_prompts=80, length=25, curve=lambda u: 0.6 * u, spread=0.1, lengths=None):

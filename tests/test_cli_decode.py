@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from cuhlm_theory.cli import main
+from cuhlm_theory.contexts import Tokens
 from cuhlm_theory.errors import MissingInputError
-from cuhlm_theory.parameters import Budget, Codec, Latency, Link, System, Tokens
+from cuhlm_theory.parameters import Budget, Codec, Latency, Link, System
 from cuhlm_theory.schemes import SCHEMES
 
 torch = pytest.importorskip("torch")

@@ -10,8 +10,8 @@ import pytest
 from scipy import stats
 
 from calibration import estimate
+from cuhlm_theory.contexts import Tokens
 from cuhlm_theory.errors import CuhlmError, MissingInputError
-from cuhlm_theory.parameters import Tokens
 
 SLOPE, INTERCEPT = 0.7, 0.1
 

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cuhlm_theory.capacity import packet_latency_s
+from cuhlm_theory.contexts import Tokens
 from cuhlm_theory.errors import InfeasibleError, MissingInputError
 from cuhlm_theory.optimise import (
     actions,
@@ -24,7 +25,7 @@ from cuhlm_theory.optimise import (
     solve_curves,
     solve_lp,
 )
-from cuhlm_theory.parameters import Budget, Codec, Latency, Link, System, Tokens
+from cuhlm_theory.parameters import Budget, Codec, Latency, Link, System
 from cuhlm_theory.schemes import NEVER_SKIP, SCHEMES, Policy, evaluate
 from cuhlm_theory.verification import output_law
 from tests.worlds import THRESHOLDS, World, random_world, recording, table

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cuhlm_theory.parameters import Budget, Codec, Latency, Link, System, Tokens
+from cuhlm_theory.contexts import Tokens
+from cuhlm_theory.parameters import Budget, Codec, Latency, Link, System
 
 LINK = Link(bandwidth_hz=1e6, snr=10.0)
 CODEC = Codec(vocab_size=100)

@@ -6,7 +6,7 @@ from scipy import stats
 
 from calibration import promises
 from calibration import rejection_models as models
-from cuhlm_theory.parameters import Tokens
+from cuhlm_theory.contexts import Tokens
 from tests.prompts_law import simulate
 
 

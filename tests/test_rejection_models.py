@@ -6,8 +6,8 @@ from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LinearRegression, LogisticRegression
 
 from calibration import rejection_models as models
+from cuhlm_theory.contexts import Tokens
 from cuhlm_theory.errors import CuhlmError
-from cuhlm_theory.parameters import Tokens
 from tests.prompts_law import simulate
 
 

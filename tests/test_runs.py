@@ -10,7 +10,8 @@ from calibration.compare import read_decoded
 from calibration.decoding import Settings
 from calibration.pairs import Pair
 from calibration.prompts import Prompt
-from cuhlm_theory.parameters import Codec, Latency, Link, System, Tokens
+from cuhlm_theory.contexts import Tokens
+from cuhlm_theory.parameters import Codec, Latency, Link, System
 from cuhlm_theory.schemes import SCHEMES, Policy
 
 torch = pytest.importorskip("torch")

@@ -6,9 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from cuhlm_theory.contexts import Tokens
 from cuhlm_theory.drafting import sync_tokens_per_round
 from cuhlm_theory.errors import DivergentError, InfeasibleError, MissingInputError
-from cuhlm_theory.parameters import Codec, Latency, Link, System, Tokens
+from cuhlm_theory.parameters import Codec, Latency, Link, System
 from cuhlm_theory.schemes import (
     NEVER_SKIP,
     SCHEMES,

@@ -8,9 +8,10 @@ import pytest
 
 from cuhlm_theory import summary
 from cuhlm_theory.capacity import packet_latency_s
+from cuhlm_theory.contexts import Tokens
 from cuhlm_theory.errors import CuhlmError, InfeasibleError
 from cuhlm_theory.explanation import Gain, explain, gains
-from cuhlm_theory.parameters import Budget, Codec, Latency, Link, System, Tokens
+from cuhlm_theory.parameters import Budget, Codec, Latency, Link, System
 from cuhlm_theory.rejection import line
 from cuhlm_theory.schemes import SCHEMES, evaluate
 from tests.worlds import random_world, table

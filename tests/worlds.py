@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cuhlm_theory.parameters import Tokens
+from cuhlm_theory.contexts import Tokens
 from cuhlm_theory.verification import output_law, server_sampling_law
 
 THRESHOLDS = np.array([0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0])

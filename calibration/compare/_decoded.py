@@ -24,7 +24,8 @@ from calibration.compare._rows import (
 from calibration.estimate import Calibration
 from calibration.trace import Trace
 from cuhlm_theory.capacity import packet_latency_s
-from cuhlm_theory.parameters import System, Tokens
+from cuhlm_theory.contexts import Tokens
+from cuhlm_theory.parameters import System
 from cuhlm_theory.schemes.rounds import recorded_rounds
 from cuhlm_theory.schemes.rules import PAYLOAD_RULES, SKIP_RULES
 from cuhlm_theory.schemes.table import SCHEMES, Policy, Scheme

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from calibration import bootstrap
+from cuhlm_theory.contexts import Tokens
 from cuhlm_theory.errors import MissingInputError
-from cuhlm_theory.parameters import Tokens
 
 Floats = NDArray[np.float64]
 

@@ -23,8 +23,9 @@ from calibration.estimate import Calibration
 from calibration.trace import Trace
 from cuhlm_theory import threshold as thresholds
 from cuhlm_theory.capacity import packet_latency_s
+from cuhlm_theory.contexts import Tokens
 from cuhlm_theory.errors import MissingInputError
-from cuhlm_theory.parameters import System, Tokens
+from cuhlm_theory.parameters import System
 from cuhlm_theory.schemes.rounds import independent_rounds, recorded_rounds
 from cuhlm_theory.schemes.rules import PAYLOAD_RULES, SKIP_RULES, threshold_index
 from cuhlm_theory.schemes.table import SCHEMES, Policy

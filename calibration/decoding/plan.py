@@ -5,9 +5,10 @@ from dataclasses import replace
 
 import numpy as np
 
+from cuhlm_theory.contexts import Tokens
 from cuhlm_theory.errors import MissingInputError
 from cuhlm_theory.optimise import operating_point
-from cuhlm_theory.parameters import Budget, System, Tokens
+from cuhlm_theory.parameters import Budget, System
 from cuhlm_theory.schemes import SCHEMES, Policy, evaluate
 
 

@@ -7,8 +7,9 @@ import numpy as np
 
 from cuhlm_theory import presets
 from cuhlm_theory.cli import options
+from cuhlm_theory.contexts import Tokens
 from cuhlm_theory.errors import MissingInputError
-from cuhlm_theory.parameters import Budget, Codec, Latency, System, Tokens
+from cuhlm_theory.parameters import Budget, Codec, Latency, System
 from cuhlm_theory.rejection import line
 from cuhlm_theory.summary import Setting
 

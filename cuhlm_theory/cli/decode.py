@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from calibration.decoding import Decoded, Row, Settings
     from calibration.estimate import Calibration
     from calibration.pairs import Pair
-    from cuhlm_theory.parameters import Tokens
+    from cuhlm_theory.contexts import Tokens
 
 _STYLES = {
     "skipped": "",

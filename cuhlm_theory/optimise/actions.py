@@ -7,9 +7,10 @@ from numpy.typing import NDArray
 
 from cuhlm_theory._checks import Floats
 from cuhlm_theory.capacity import packet_latency_s
+from cuhlm_theory.contexts import Tokens
 from cuhlm_theory.errors import InfeasibleError
 from cuhlm_theory.optimise.knapsack import lower_hull
-from cuhlm_theory.parameters import System, Tokens
+from cuhlm_theory.parameters import System
 from cuhlm_theory.payload import distribution_bit
 from cuhlm_theory.schemes.rules import column
 from cuhlm_theory.schemes.table import NEVER_SKIP

@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from cuhlm_theory._checks import as_count
+from cuhlm_theory.contexts import Tokens
 from cuhlm_theory.errors import CuhlmError, InfeasibleError
 from cuhlm_theory.optimise.actions import curves
 from cuhlm_theory.optimise.operating import operating_point
-from cuhlm_theory.parameters import Budget, Codec, System, Tokens
+from cuhlm_theory.parameters import Budget, Codec, System
 from cuhlm_theory.schemes import SCHEMES, Outcome, Policy, evaluate
 from cuhlm_theory.schemes.lineup import candidate_thresholds
 from cuhlm_theory.schemes.rules import column, mean_rejection

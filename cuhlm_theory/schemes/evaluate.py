@@ -6,8 +6,9 @@ import numpy as np
 
 from cuhlm_theory._checks import Floats
 from cuhlm_theory.capacity import packet_latency_s
+from cuhlm_theory.contexts import Tokens
 from cuhlm_theory.drafting import best_drafts_on_link
-from cuhlm_theory.parameters import System, Tokens
+from cuhlm_theory.parameters import System
 from cuhlm_theory.payload import distribution_bit
 from cuhlm_theory.schemes.rounds import Rounds, independent_rounds, recorded_rounds
 from cuhlm_theory.schemes.rules import (

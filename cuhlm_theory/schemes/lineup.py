@@ -6,8 +6,9 @@ from dataclasses import replace
 import numpy as np
 
 from cuhlm_theory._checks import as_positive, as_probability
+from cuhlm_theory.contexts import Tokens
 from cuhlm_theory.errors import CuhlmError, InfeasibleError
-from cuhlm_theory.parameters import System, Tokens
+from cuhlm_theory.parameters import System
 from cuhlm_theory.schemes.evaluate import evaluate
 from cuhlm_theory.schemes.rules import mean_rejection
 from cuhlm_theory.schemes.table import NEVER_SKIP, Outcome, Policy, Scheme, scheme

@@ -7,8 +7,9 @@ import numpy as np
 
 from cuhlm_theory._checks import Floats
 from cuhlm_theory.capacity import packet_latency_s
+from cuhlm_theory.contexts import Tokens
 from cuhlm_theory.errors import MissingInputError
-from cuhlm_theory.parameters import System, Tokens
+from cuhlm_theory.parameters import System
 from cuhlm_theory.payload import distribution_bit
 from cuhlm_theory.rejection import line
 from cuhlm_theory.schemes.table import NEVER_SKIP, Policy, lattice_bit

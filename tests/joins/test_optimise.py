@@ -7,9 +7,10 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from cuhlm_theory.contexts import Tokens
 from cuhlm_theory.optimise import lower_hull, quantisation_profile, separable_actions, solve
 from cuhlm_theory.optimise.actions import Curves
-from cuhlm_theory.parameters import Budget, Codec, Latency, Link, System, Tokens
+from cuhlm_theory.parameters import Budget, Codec, Latency, Link, System
 from cuhlm_theory.payload import distribution_bit
 from cuhlm_theory.rejection import line
 from cuhlm_theory.summary import Setting, transmit_s
