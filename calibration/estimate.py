@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration import bootstrap
+from cuhlm_theory import bootstrap
 from cuhlm_theory import presets
 from cuhlm_theory.contexts import Tokens
 from cuhlm_theory.errors import CuhlmError, MissingInputError

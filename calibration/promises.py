@@ -11,7 +11,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration import bootstrap, estimators
+from calibration import estimators
+from cuhlm_theory import bootstrap
 from calibration.rejection_models import NEVER_SKIP, fit_line, risk_threshold
 from cuhlm_theory._checks import as_count, as_nonnegative, as_probability
 from cuhlm_theory.contexts import Tokens

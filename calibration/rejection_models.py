@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from calibration import bootstrap, estimators
+from calibration import estimators
+from cuhlm_theory import bootstrap
 from cuhlm_theory import uncertainty as theory
 from cuhlm_theory._checks import as_count, as_probability
 from cuhlm_theory.contexts import Tokens

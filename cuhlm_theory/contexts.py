@@ -1,15 +1,84 @@
-"""What is known of the places where a token is due: recorded tokens, or the nodes of an assumed law."""
+"""What a rule may ask of the places where a token is due, and who answers: recorded tokens or a law's nodes.
+
+The live decoder answers the same questions about one place with both distributions at hand.
+"""
 
 from dataclasses import dataclass, field, fields
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cuhlm_theory._checks import as_probability
+from cuhlm_theory.errors import MissingInputError
+from cuhlm_theory.rejection import Line
+from cuhlm_theory.truncation import printed_bound
 
 Array = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+NEVER_SKIP = -1.0
+"""A threshold below every uncertainty: no token is skipped."""
 
 _ROUNDING = 1e-5  # of sums of float32 probabilities
+_ALWAYS_SKIPS = 1e-6  # float32 rounding of a context in which every draft is skipped
+_GRID_TOLERANCE = 1e-9
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Skips:
+    """What a skip rule does in each context, shape [N]."""
+
+    transmit: Array
+    """Chance that the draft is transmitted [-]."""
+    risk: Array
+    """Mean of skip times rejection probability [-]."""
+    truncates: Array
+    """Chance that the rule can transmit in this context at all, so that truncation is charged [-]."""
+
+    def mixed(self, other: "Skips", share: float) -> "Skips":
+        """Return what happens when a ``share`` of the tokens follows the ``other`` rule."""
+        return Skips(
+            transmit=(1.0 - share) * self.transmit + share * other.transmit,
+            risk=(1.0 - share) * self.risk + share * other.risk,
+            truncates=(1.0 - share) * self.truncates + share * other.truncates,
+        )
+
+
+class Contexts(Protocol):
+    """The questions that the rules of a scheme ask; N places where a token is due."""
+
+    def __len__(self) -> int: ...
+
+    def below(self, threshold: float, *, drafts: bool = False) -> Skips:
+        """Skip the drafts of at most this uncertainty; ``drafts`` looks at the recorded ones alone."""
+        ...
+
+    def mean_rejection(self) -> Array:
+        """Chance that a draft is rejected, shape [N] [-]."""
+        ...
+
+    def smallest_k(self, budget: float) -> Ints:
+        """Fewest entries with a truncation TV within the budget, shape [N] [token]."""
+        ...
+
+    def smallest_printed_k(self, budget: float, line: Line) -> Ints:
+        """Fewest entries within the budget of the printed rule, which looks at the draft, shape [N]."""
+        ...
+
+    def size_profile(self) -> tuple[Ints, Array]:
+        """Sizes to choose from, shape [K], and the truncation TV of each, shape [N, K]."""
+        ...
+
+    def truncation_tv(self, k: Ints) -> Array:
+        """TV between the draft's law and its reconstruction from k entries, shape [N] [-]."""
+        ...
+
+    def acceptance_within(self, k: Ints) -> Array:
+        """Chance to keep a draft from the k renormalised largest entries, shape [N] [-]."""
+        ...
+
+
 _PROFILES = {
     "": ("kept", "draft_prob", "llm_prob", "tv", "max_prob"),
     "k_grid": ("tv_profile", "tail_mass", "sorted_prob"),
@@ -115,3 +184,144 @@ class Tokens:
     def acceptance(self) -> Array:
         """Chance that each draft is kept and the text goes on with it, shape [N] [-]."""
         return 1.0 - self.rejection if self.kept is None else self.kept
+
+    @property
+    def law(self):
+        return _TmpLaw(self)
+
+    def need(self, name: str) -> Array:
+        """Return a column that may be missing, or say which one is."""
+        value = getattr(self, name)
+        if value is None:
+            raise MissingInputError(
+                f"the recorded tokens have no {name}; run `cuhlm calibrate`, or use --calibration smollm2"
+            )
+        return value
+
+    def thresholds(self) -> Array:
+        """Return the thresholds to choose from: `NEVER_SKIP`, then the grid or the drafts' own values."""
+        if self.threshold_grid is not None and self.skip_mass is not None:
+            known = np.asarray(self.threshold_grid, dtype=np.float64)
+        else:
+            known = np.unique(self.uncertainty)
+        return np.concatenate(([NEVER_SKIP], known))
+
+    def threshold_place(self, threshold: float) -> int | None:
+        """Place of a threshold on the recorded grid; -1 if it skips nothing, None off the grid."""
+        if threshold < 0.0:
+            return -1
+        if self.threshold_grid is None or self.skip_mass is None or self.skip_risk is None:
+            return None
+        nearest = int(np.argmin(np.abs(self.threshold_grid - threshold)))
+        return nearest if abs(self.threshold_grid[nearest] - threshold) < _GRID_TOLERANCE else None
+
+    def below(self, threshold: float, *, drafts: bool = False) -> Skips:
+        """Apply ``u <= threshold`` to every draft the context could have made, or to the one it did make.
+
+        On the recorded grid of thresholds the skip probability and the risk of a context are known exactly.
+        Off the grid, or with ``drafts``, the recorded draft stands for its context: unbiased, but noisier.
+
+        >>> Tokens(uncertainty=np.array([0.1, 0.9]), rejection=np.array([0.2, 0.6])).below(0.5).risk
+        array([0.2, 0. ])
+        """
+        num, place = len(self), self.threshold_place(threshold)
+        if place == -1:
+            return Skips(transmit=np.ones(num), risk=np.zeros(num), truncates=np.ones(num))
+        if place is not None and not drafts:
+            transmit = self.transmit_profile()[:, place]
+            risk = np.asarray(self.need("skip_risk")[:, place], dtype=np.float64)
+            return Skips(transmit=transmit, risk=risk, truncates=(transmit > 0.0).astype(np.float64))
+        skips = self.uncertainty <= threshold
+        return Skips(
+            transmit=(~skips).astype(np.float64),
+            risk=np.where(skips, self.rejection, 0.0),
+            truncates=np.full(num, 0.0 if np.all(skips) else 1.0),
+        )
+
+    def transmit_profile(self) -> Array:
+        """Chance to transmit in each context at each recorded threshold, shape [N, J] [-]."""
+        transmit = np.clip(1.0 - np.asarray(self.need("skip_mass"), dtype=np.float64), 0.0, 1.0)
+        transmit[transmit < _ALWAYS_SKIPS] = 0.0
+        return transmit
+
+    def mean_rejection(self) -> Array:
+        """TV(x, y) of each context, or beta of its draft, which has the same mean, shape [N] [-]."""
+        return self.rejection if self.tv is None else self.tv
+
+    def size_profile(self) -> tuple[Ints, Array]:
+        """Return the recorded sizes and the truncation TV of each."""
+        profile = self.need("tv_profile")
+        return self.need("k_grid"), profile
+
+    def smallest_k(self, budget: float) -> Ints:
+        """Fewest recorded entries with a truncation TV within the budget, else all.
+
+        >>> profile = np.array([[0.5, 0.1, 0.0], [0.5, 0.4, 0.3]])
+        >>> grid = {"k_grid": np.array([1, 2, 8]), "tv_profile": profile}
+        >>> Tokens(uncertainty=np.zeros(2), rejection=np.zeros(2), **grid).smallest_k(0.2)
+        array([2, 8])
+        """
+        sizes, profile = self.size_profile()
+        return sizes[_first_within(profile, budget)]
+
+    def smallest_printed_k(self, budget: float, line: Line) -> Ints:
+        """Fewest recorded entries within the budget of the printed rule, else all."""
+        sizes, profile = self.size_profile()
+        prob, rejection = self.need("draft_prob"), line(self.uncertainty)
+        merit = printed_bound(np.clip(profile, 0.0, 1.0), prob[:, None], rejection[:, None])  # [N, K]
+        return sizes[_first_within(merit, budget)]
+
+    def truncation_tv(self, k: Ints) -> Array:
+        """TV_k at the recorded size at or below k, a bound between sizes; NaN where none was recorded."""
+        if self.tv_profile is None:
+            return np.full(len(self), np.nan)
+        sizes, profile = self.size_profile()
+        place = np.searchsorted(sizes, k, side="right") - 1
+        return np.take_along_axis(profile, place[:, None], axis=1)[:, 0].astype(np.float64)
+
+    def acceptance_within(self, k: Ints) -> Array:
+        """1 - TV(x-tilde_k, y) of each context, linear in log k between two recorded sizes."""
+        grid = np.log(self.need("coarse_k_grid").astype(np.float64))
+        table = self.need("truncated_acceptance")
+        at = np.clip(np.log(k), grid[0], grid[-1])
+        right = np.maximum(np.searchsorted(grid, at), 1)
+        share = (at - grid[right - 1]) / (grid[right] - grid[right - 1])
+        row = np.arange(len(self))
+        return (1.0 - share) * table[row, right - 1] + share * table[row, right]
+
+    def server_bias_at(self, threshold: float) -> Array:
+        """Bias of a server that draws from its own law at a recorded threshold, else NaN, shape [N] [-]."""
+        place = self.threshold_place(threshold)
+        if place == -1:
+            return np.zeros(len(self))
+        if place is None or self.server_bias is None:
+            return np.full(len(self), np.nan)
+        return np.asarray(self.server_bias[:, place], dtype=np.float64)
+
+
+def _first_within(profile: Array, budget: float) -> Ints:
+    """Place of the first entry of each row that is within a budget, else the last, shape [N]."""
+    within = profile <= budget
+    within[:, -1] = True
+    return np.argmax(within, axis=1)
+
+
+class _TmpLaw:
+    def __init__(self, tokens):
+        self.tokens = tokens
+
+    def within(self, limit, *, split_ties=True):
+        from cuhlm_theory import threshold as th
+
+        tokens = self.tokens
+        found = th.risk_budget_empirical(tokens.uncertainty, tokens.rejection, limit, weight=tokens.weight)
+        if split_ties:
+            return found
+        below = tokens.uncertainty[tokens.uncertainty < found.threshold]
+        whole = found.tie_probability == 1.0
+        value = found.threshold if whole or below.size == 0 else float(below.max())
+        if not whole and below.size == 0:
+            value = -1.0
+        from dataclasses import replace
+
+        return replace(found, threshold=value)

@@ -7,11 +7,11 @@ from numpy.typing import ArrayLike
 
 from cuhlm_theory._checks import Floats, as_floats, as_positive, as_probability
 
-__all__ = ["RejectionLine", "line", "saturation", "zero"]
+__all__ = ["Line", "line", "saturation", "zero"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RejectionLine:
+@dataclass(frozen=True, slots=True)
+class Line:
     """A fitted or published rejection line beta(u) = clip(a u + b, 0, 1)."""
 
     slope: float
@@ -22,10 +22,27 @@ class RejectionLine:
     """Delta = P(y_d < x_d), the share of drafts that can be rejected at all [-]; None if unknown."""
 
     def __post_init__(self) -> None:
-        as_positive("slope", self.slope)
+        as_floats("slope", self.slope)
         as_floats("intercept", self.intercept)
         if self.delta is not None:
             as_probability("delta", self.delta)
+
+    def __call__(self, uncertainty: ArrayLike) -> Floats:
+        """Rejection probability beta(u) [-]."""
+        return line(uncertainty, self.slope, self.intercept)
+
+    @property
+    def risk_averse(self):
+        return -self.intercept / self.slope
+
+    @property
+    def risk_prone(self):
+        return None if self.delta is None else (self.delta - self.intercept) / self.slope
+
+    def cost_optimal(self, transmit_s, bias_price_s):
+        from cuhlm_theory import threshold
+
+        return threshold.cost_optimal(self.slope, self.intercept, transmit_s, bias_price_s)
 
 
 def line(uncertainty: ArrayLike, slope: ArrayLike, intercept: ArrayLike) -> Floats:

@@ -65,8 +65,72 @@ def transmission_latency_s(latency: Latency, uplink_s: ArrayLike, *, downlink_bi
     >>> float(transmission_latency_s(Latency(slm_s=0.1, llm_s=0.5), 0.25))
     0.75
     """
+    parts = round_parts_s(
+        latency, drafts=1.0, llm_calls=1.0, catch_up=0.0, uplink_s=uplink_s, downlink_bit=downlink_bit
+    )
+    return np.asarray(sum(parts[1:]))
+
+
+def round_parts_s(
+    latency: Latency,
+    *,
+    drafts: ArrayLike,
+    llm_calls: ArrayLike,
+    catch_up: ArrayLike,
+    uplink_s: ArrayLike,
+    downlink_bit: ArrayLike,
+) -> tuple[Floats, Floats, Floats, Floats]:
+    r"""Seconds of a round by part: device, air, server, and the rest.
+
+    .. math:: d \, \tau_\mathrm{SLM}, \quad \tau_\mathrm{up}, \quad
+              n \, \tau_\mathrm{LLM} + c \, \tau_\mathrm{prefill}, \quad
+              \tau_\mathrm{rtt} 1\{n > 0, d > 0\} + B_\mathrm{down} / R_\mathrm{down}
+
+    A server that writes by itself (no drafts) answers nobody and is charged no round trip.
+    Derivation: ``derivations.throughput.transmission_latency``.
+
+    Parameters
+    ----------
+    latency : Latency
+        Compute and protocol latencies [s].
+    drafts : array_like, shape [...]
+        :math:`d`, tokens drafted [token].
+    llm_calls : array_like, shape [...]
+        :math:`n`, LLM passes [-].
+    catch_up : array_like, shape [...]
+        :math:`c`, skipped tokens that the server reads [token].
+    uplink_s : array_like, shape [...]
+        :math:`\tau_\mathrm{up}`, latency of the uplink packet [s]; infinite over a dead link.
+    downlink_bit : array_like, shape [...]
+        :math:`B_\mathrm{down}`, answer of the server [bit].
+
+    Returns
+    -------
+    tuple of ndarray
+        Seconds of the device, the uplink, the server, and round trip with downlink [s].
+
+    Raises
+    ------
+    ValueError
+        If a count, a latency or the answer is negative or NaN.
+
+    Examples
+    --------
+    >>> tau = Latency(slm_s=0.1, llm_s=0.5)
+    >>> parts = round_parts_s(tau, drafts=2, llm_calls=1, catch_up=0, uplink_s=0.25, downlink_bit=0)
+    >>> [float(part) for part in parts]
+    [0.2, 0.25, 0.5, 0.0]
+    """
+    drafted, calls = as_nonnegative("drafts", drafts), as_nonnegative("llm_calls", llm_calls)
+    reread = as_nonnegative("catch_up", catch_up)
     downlink_s = as_nonnegative("downlink_bit", downlink_bit) / latency.downlink_bit_per_s
-    return latency.round_trip_s + _as_seconds("uplink_s", uplink_s) + latency.llm_s + downlink_s
+    answered = (calls > 0.0) & (drafted > 0.0)
+    return (
+        drafted * latency.slm_s,
+        _as_seconds("uplink_s", uplink_s),
+        calls * latency.llm_s + reread * latency.llm_prefill_s,
+        np.where(answered, latency.round_trip_s, 0.0) + downlink_s,
+    )
 
 
 def round_latency_s(

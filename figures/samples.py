@@ -5,7 +5,7 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from calibration import bootstrap
+from cuhlm_theory import bootstrap
 
 Floats = NDArray[np.float64]
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from calibration import bootstrap
+from cuhlm_theory import bootstrap
 
 
 def _mean(sums):

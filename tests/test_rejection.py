@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cuhlm_theory.rejection import RejectionLine, line, saturation, zero
+from cuhlm_theory.rejection import Line, line, saturation, zero
 
 slopes, intercepts, units = st.floats(0.01, 5.0), st.floats(-2.0, 2.0), st.floats(0.0, 1.0)
 
@@ -35,10 +35,10 @@ def test_shapes_broadcast():
 
 
 def test_a_line_is_an_object():
-    fitted = RejectionLine(slope=0.8, intercept=-0.05)
+    fitted = Line(slope=0.8, intercept=-0.05)
     assert (fitted.slope, fitted.intercept, fitted.delta) == (0.8, -0.05, None)
-    assert RejectionLine(slope=0.8, intercept=-0.05, delta=0.0).delta == 0.0
-    assert RejectionLine(slope=0.8, intercept=-0.05, delta=1.0).delta == 1.0
+    assert Line(slope=0.8, intercept=-0.05, delta=0.0).delta == 0.0
+    assert Line(slope=0.8, intercept=-0.05, delta=1.0).delta == 1.0
 
 
 @pytest.mark.parametrize(
@@ -52,9 +52,9 @@ def test_a_line_is_an_object():
         (lambda: zero(1.0, np.nan), "intercept must be finite; got nan"),
         (lambda: saturation(-1.0, 0.0), "slope must be positive; got -1"),
         (lambda: saturation(1.0, np.nan), "intercept must be finite; got nan"),
-        (lambda: RejectionLine(slope=0.0, intercept=0.0), "slope must be positive; got 0"),
-        (lambda: RejectionLine(slope=1.0, intercept=np.nan), "intercept must be finite; got nan"),
-        (lambda: RejectionLine(slope=1.0, intercept=0.0, delta=1.2), r"delta must lie in \[0, 1\]; got 1.2"),
+        (lambda: Line(slope=0.0, intercept=0.0), "slope must be positive; got 0"),
+        (lambda: Line(slope=1.0, intercept=np.nan), "intercept must be finite; got nan"),
+        (lambda: Line(slope=1.0, intercept=0.0, delta=1.2), r"delta must lie in \[0, 1\]; got 1.2"),
     ],
 )
 def test_refuses_bad_input(call, text):

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from calibration import bootstrap
+from cuhlm_theory import bootstrap
 from calibration.compare._rows import (
     ROUNDING,
     Entry,

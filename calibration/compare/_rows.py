@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from calibration import bootstrap
+from cuhlm_theory import bootstrap
 from cuhlm_theory.contexts import Tokens
 from cuhlm_theory.errors import MissingInputError
 

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration import bootstrap, estimators, promises, rejection_models
+from calibration import estimators, promises, rejection_models
+from cuhlm_theory import bootstrap
 from calibration.compare._rows import (
     ROUNDING,
     Entry,

@@ -1,5 +1,6 @@
 """Options that make a setting, and the setting they make: calibration, system, budgets."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -10,8 +11,8 @@ from cuhlm_theory.cli import options
 from cuhlm_theory.contexts import Tokens
 from cuhlm_theory.errors import MissingInputError
 from cuhlm_theory.parameters import Budget, Codec, Latency, System
-from cuhlm_theory.rejection import line
-from cuhlm_theory.summary import Setting
+from cuhlm_theory.recommendation import Question
+from cuhlm_theory.rejection import Line, line
 
 if TYPE_CHECKING:
     from calibration.estimate import Calibration
@@ -135,7 +136,7 @@ def build_setting(
     bias_price_s: float | None,
     quantisation: str,
     offline_k: int | None,
-) -> tuple[Setting, dict[str, Any]]:
+) -> tuple[Question, dict[str, Any]]:
     """Return the setting and the inputs as they were understood, for the record."""
     from calibration.estimate import load
 
@@ -157,10 +158,8 @@ def build_setting(
     link = options.build_link(
         bandwidth_hz=bandwidth_hz, snr_db=snr_db, fading=fading, outage=outage, block_error=block_error
     )
-    setting = Setting(
-        slope=found.slope,
-        intercept=found.intercept,
-        delta=found.delta,
+    setting = Question(
+        line=Line(found.slope, found.intercept, found.delta),
         tokens=tokens,
         system=System(
             link=link,
@@ -229,7 +228,7 @@ def build_setting(
             if source == "assumed"
         ],
     }
-    return setting, inputs
+    return replace(setting, inputs=inputs), inputs
 
 
 def _latency(model: str, given: float | None, found: "Calibration") -> tuple[float, str]:

@@ -7,11 +7,12 @@ from typing import Any
 
 import click
 
-from cuhlm_theory import explanation, summary
+from cuhlm_theory import explanation
 from cuhlm_theory._checks import as_probability
 from cuhlm_theory.cli import options, output
 from cuhlm_theory.cli._setting import build_setting, setting_options
 from cuhlm_theory.errors import InfeasibleError
+from cuhlm_theory.recommendation import Question, Recommendation
 from cuhlm_theory.schemes import SCHEMES
 
 _POINT = {
@@ -245,64 +246,63 @@ def command(
     **setting_values: Any,
 ) -> output.Result:
     """Thresholds, truncation and operating point for one channel, beside every scheme."""
-    setting, inputs = build_setting(**setting_values)
-    found = summary.answer(setting)
-    lined_up = found if equal_bias is None else _at_bias(setting, equal_bias)
-    policy = replace(lined_up.policy, num_drafts=num_drafts, num_candidates=num_candidates)
+    question, inputs = build_setting(**setting_values)
+    found = question.answer()
+    lined_up = found if equal_bias is None else _at_bias(question, equal_bias)
     names = tuple(SCHEMES) if scheme_name is None else (scheme_name,)
-    rows, missing = summary.scheme_rows(
-        setting, lined_up, names, equal_bias=equal_bias, equal_bits=equal_bits, policy=policy
-    )
+    numbers = {"num_candidates": num_candidates} | ({} if num_drafts is None else {"num_drafts": num_drafts})
+    rows, missing = lined_up.beside(names, equal_bias=equal_bias, equal_bits=equal_bits, **numbers)
     result = {
+        "recommendation": found.to_dict() if scheme_name is None else None,
         "inputs": inputs | {"equal_bias": equal_bias, "equal_bits": equal_bits},
-        "thresholds": summary.thresholds(setting, found),
-        "operating_point": summary.operating_point_row(setting, found),
-        "schemes": rows,
+        "thresholds": found.thresholds(),
+        "operating_point": found.operating_row(),
+        "schemes": [lined_up.row(*row) for row in rows],
         "missing": missing,
-        "verify_on_sync": summary.verify_on_sync(setting, found) if scheme_name is None else None,
-        "certificate": summary.certificate(setting, found, solver=certify),
+        "verify_on_sync": found.verify_on_sync() if scheme_name is None else None,
+        "certificate": found.certificate(solver=certify),
     }
     if joint:
-        result["joint"] = _joint(setting)
+        result["joint"] = _joint(question)
     if headline:
-        result["headline"] = _headline(setting)
+        result["headline"] = _headline(question)
     if explain:
-        gained = explanation.gains(setting, found)
-        result["truncation"] = summary.truncation_orders(setting)
+        gained = explanation.gains(found)
+        result["truncation"] = found.truncation_orders()
         result["gains"] = [asdict(gain) for gain in gained]
-        result["explanation"] = explanation.explain(setting.budget, found, gained)
+        result["explanation"] = explanation.explain(found, gained)
     return result
 
 
-def _at_bias(setting: summary.Setting, bias: float) -> summary.Answer:
+def _at_bias(question: Question, bias: float) -> Recommendation:
     """Find the operating point of another budget, so that the schemes split the bias they are brought to."""
     as_probability("equal_bias", bias)
-    wanted = replace(setting, budget=replace(setting.budget, bias=bias))
+    wanted = replace(question, budget=replace(question.budget, bias=bias))
     try:
-        return summary.answer(wanted, bound=False)
+        return wanted.answer(bound=False)
     except InfeasibleError as error:
         raise InfeasibleError(f"equal_bias {bias:g} is out of reach: {error}") from None
 
 
-def _joint(setting: summary.Setting) -> list[dict[str, Any]]:
+def _joint(question: Question) -> list[dict[str, Any]]:
     from cuhlm_theory.optimise import joint_optimum
 
-    found = joint_optimum(setting.tokens, setting.system, setting.budget)
+    found = joint_optimum(question.tokens, question.system, question.budget)
     return [
         asdict(candidate.outcome)
         | {
             "prob_bits": candidate.codec.prob_bits,
             "codec": candidate.codec.kind,
-            "settings": {name: getattr(candidate.policy, name) for name in candidate.chosen},
+            "settings": {name: candidate.scheme.numbers[name] for name in candidate.chosen},
         }
         for candidate in found.candidates
     ]
 
 
-def _headline(setting: summary.Setting) -> dict[str, Any]:
+def _headline(question: Question) -> dict[str, Any]:
     from cuhlm_theory.headline import headline_consistency, headline_region
 
-    pairs = [(0.01, 0.1), (0.05, 0.5), (setting.system.latency.slm_s, setting.system.latency.llm_s)]
+    pairs = [(0.01, 0.1), (0.05, 0.5), (question.system.latency.slm_s, question.system.latency.llm_s)]
     region = [
         *headline_region(206.0, [0.252, 0.1], [30, 832], pairs),
         *headline_region(2.54, [1 - 0.4593, 0.39], [32_000], pairs),

@@ -10,7 +10,7 @@ import numpy as np
 from cuhlm_theory import capacity, payload, presets, threshold
 from cuhlm_theory._checks import as_nonnegative, as_probability
 from cuhlm_theory.cli import arrays, options, output
-from cuhlm_theory.rejection import RejectionLine
+from cuhlm_theory.rejection import Line
 
 _MEANING = {
     "risk_averse": "no bias, if the line is right",
@@ -97,7 +97,7 @@ def command(
     if slope is None or intercept is None:
         name = "slope" if slope is None else "intercept"
         raise ValueError(f"{name} must be given, or --calibration; got neither")
-    line = RejectionLine(slope=slope, intercept=intercept, delta=delta)
+    line = Line(slope=slope, intercept=intercept, delta=delta)
     law = recorded if uncertainty is None else _law(uncertainty)
     tau = _transmit_s(fitted, **channel)
     if risk_budget is not None:
@@ -129,7 +129,7 @@ def command(
 
 
 def _at_budget(
-    line: RejectionLine, budget: float | None, law: threshold.Law | None, tau: float | None
+    line: Line, budget: float | None, law: threshold.Law | None, tau: float | None
 ) -> output.Result:
     """Threshold within the risk budget, and the price of bias that it amounts to."""
     keys = ("risk_budget", "tie_probability", "risk", "skip_rate", "bias_price_for_budget_s")
@@ -144,7 +144,7 @@ def _at_budget(
 
 
 def _at_price(
-    line: RejectionLine, price_s: float | None, law: threshold.Law | None, tau: float | None
+    line: Line, price_s: float | None, law: threshold.Law | None, tau: float | None
 ) -> output.Result:
     """Cost-optimal threshold, and the budget that the price amounts to."""
     keys = ("cost_optimal", "budget_for_bias_price", "cost_optimal_skip_rate")

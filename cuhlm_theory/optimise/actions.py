@@ -1,22 +1,18 @@
 """What a device can do in each recorded context, with its latency and the bias it is charged."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cuhlm_theory._checks import Floats
 from cuhlm_theory.capacity import packet_latency_s
-from cuhlm_theory.contexts import Tokens
+from cuhlm_theory.contexts import NEVER_SKIP, Tokens
 from cuhlm_theory.errors import InfeasibleError
 from cuhlm_theory.optimise.knapsack import lower_hull
-from cuhlm_theory.parameters import System
+from cuhlm_theory.parameters import Link, System
 from cuhlm_theory.payload import distribution_bit
-from cuhlm_theory.schemes.rules import column
-from cuhlm_theory.schemes.table import NEVER_SKIP
 from cuhlm_theory.throughput import transmission_latency_s
-
-_ALWAYS_SKIPS = 1e-6  # float32 rounding of a context in which every draft is skipped
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,11 +65,9 @@ def curves(tokens: Tokens, system: System, *, quantisation_tv: Floats | None = N
     --------
     See `cuhlm_theory.optimise.operating_point`.
     """
-    sizes = column(tokens, "k_grid").astype(np.int64)
-    skip, risk = column(tokens, "skip_mass"), column(tokens, "skip_risk")
-    transmit = np.clip(1.0 - np.asarray(skip, dtype=np.float64), 0.0, 1.0)
-    transmit[transmit < _ALWAYS_SKIPS] = 0.0
-    truncation = np.asarray(column(tokens, "tv_profile"), dtype=np.float64)
+    sizes = tokens.need("k_grid").astype(np.int64)
+    transmit, risk = tokens.transmit_profile(), tokens.need("skip_risk")
+    truncation = np.asarray(tokens.need("tv_profile"), dtype=np.float64)
     if quantisation_tv is not None:
         truncation = np.minimum(truncation + quantisation_tv, 1.0)
     never = np.zeros((len(tokens), 1))
@@ -82,9 +76,9 @@ def curves(tokens: Tokens, system: System, *, quantisation_tv: Floats | None = N
     send_s = transmission_latency_s(system.latency, uplink_s, downlink_bit=index)
     skip_s = system.latency.llm_prefill_s
     if system.latency.charge_resync and np.isfinite(send_s[0]):
-        skip_s += float(packet_latency_s(system.link, index))
+        skip_s += _appended_s(system.link, index)  # it travels with the next packet
     return Curves(
-        thresholds=np.concatenate(([NEVER_SKIP], column(tokens, "threshold_grid"))).astype(np.float64),
+        thresholds=np.concatenate(([NEVER_SKIP], tokens.need("threshold_grid"))).astype(np.float64),
         transmit=np.concatenate((never + 1.0, transmit), axis=1),
         risk=np.concatenate((never, risk), axis=1).astype(np.float64),
         sizes=sizes,
@@ -92,6 +86,13 @@ def curves(tokens: Tokens, system: System, *, quantisation_tv: Floats | None = N
         send_s=np.maximum(send_s - skip_s, 0.0),
         base_s=system.latency.slm_s + skip_s,
         weight=tokens.weight,
+    )
+
+
+def _appended_s(link: Link, bits: float) -> float:
+    """Least seconds that more bits add to a packet: a short packet's overhead is paid already."""
+    return float(
+        packet_latency_s(replace(link, fading="awgn") if link.fading == "short-packet" else link, bits)
     )
 
 

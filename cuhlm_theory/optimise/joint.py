@@ -1,7 +1,7 @@
 """The wider problem: scheme, threshold, size, bits a probability, codec and draft count together."""
 
 import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,16 +12,13 @@ from cuhlm_theory.errors import CuhlmError, InfeasibleError
 from cuhlm_theory.optimise.actions import curves
 from cuhlm_theory.optimise.operating import operating_point
 from cuhlm_theory.parameters import Budget, Codec, System
-from cuhlm_theory.schemes import SCHEMES, Outcome, Policy, evaluate
-from cuhlm_theory.schemes.lineup import candidate_thresholds
-from cuhlm_theory.schemes.rules import column, mean_rejection
+from cuhlm_theory.schemes import SCHEMES, Outcome, Scheme, at_bias, best_num_drafts
+from cuhlm_theory.schemes.payload import Exact, Top
+from cuhlm_theory.schemes.skip import AtRandom
 from cuhlm_theory.truncation import quantisation_tv_bound
 
 _SLACK = 1e-9
 _MOST_BITS = 32  # a probability; more would only lengthen the packet
-_CONFIDENCES = np.linspace(0.05, 0.95, 19)
-_LEVELS = (15, 63, 255, 1023)
-_TARGETS = (0.02, 0.05, 0.1, 0.2)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,12 +27,12 @@ class Candidate:
 
     outcome: Outcome
     """What it achieves; its bias includes quantisation where that is charged."""
-    policy: Policy
-    """Its settings."""
+    scheme: Scheme
+    """The scheme with its numbers."""
     codec: Codec
     """Its codec: kind and bits a probability."""
     chosen: tuple[str, ...] = ()
-    """Fields of the policy that were chosen."""
+    """Numbers of the scheme that were chosen."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,25 +93,49 @@ def joint_optimum(tokens: Tokens, system: System, budget: Budget, *, max_drafts:
     """
     as_count("max_drafts", max_drafts)
     for name in ("k_grid", "coarse_k_grid", "threshold_grid"):
-        column(tokens, name)  # refuse at once what would be missed after minutes
+        tokens.need(name)  # refuse at once what would be missed after minutes
     lean = replace(system, codec=replace(system.codec, kind="best"))
     found = [
-        *(_candidate(name, tokens, lean, Policy()) for name in ("slm", "llm", "hlm")),
-        _at_random(tokens, lean, budget),
-        *(_by_threshold(name, tokens, lean, budget) for name in ("u-hlm", "floor")),
-        _one_size(tokens, lean, budget),
-        _compressed(tokens, lean, budget),
-        *(_drafting(name, tokens, lean, max_drafts) for name in ("dsd", "dssd")),
-        *(_sparse(name, tokens, lean, max_drafts) for name in ("tk-slt", "tslt", "k-sqs")),
-        _conformal(tokens, lean, max_drafts),
-        _stopping(tokens, lean, max_drafts),
-        _syncing(tokens, lean),
+        _best(scheme, tokens, lean, budget, max_drafts)
+        for scheme in SCHEMES.values()
+        if not scheme.payload.depends_on_draft
     ]
-    usable = [one for one in found if one is not None and _meets(one.outcome, budget)]
-    usable = [one for one in usable if np.isfinite(one.outcome.latency_s)]
+    usable = [one for one in found if one is not None and np.isfinite(one.outcome.latency_s)]
     if not usable:
         raise InfeasibleError("no scheme meets the budget over this link; raise snr_db or bias_budget")
     return Joint(candidates=tuple(sorted(usable, key=lambda candidate: candidate.outcome.latency_s)))
+
+
+def _best(
+    scheme: Scheme, tokens: Tokens, system: System, budget: Budget, max_drafts: int
+) -> Candidate | None:
+    """Return the fastest setting of a scheme within the budget; its rules say what can be chosen."""
+    match scheme.payload:
+        case Exact():
+            return _compressed(scheme, tokens, system, budget)
+        case Top():
+            return _one_size(scheme, tokens, system, budget)
+    if isinstance(scheme.skip, AtRandom):
+        limit = budget.bias if budget.risk is None else min(budget.bias, budget.risk)
+        candidates = iter([_candidate(at_bias(scheme, tokens, system, limit), tokens, system, "skip_rate")])
+    else:
+        candidates = _settings(scheme, tokens, system, max_drafts)
+    return _fastest(one for one in candidates if _meets(one.outcome, budget))
+
+
+def _settings(scheme: Scheme, tokens: Tokens, system: System, max_drafts: int) -> Iterator[Candidate]:
+    """Every combination of what the rules offer, each with the best count of drafts."""
+    offers = (scheme.skip.options(tokens), scheme.payload.options(tokens), scheme.draft.options())
+    for chosen in itertools.product(*offers):
+        numbers = {name: value for one in chosen for name, value in one.items()}
+        tuned, count = scheme.using(**numbers), scheme.draft.count
+        try:
+            if count is None:
+                yield _candidate(tuned, tokens, system, *numbers)
+            else:
+                yield _climb(tuned, tokens, system, max_drafts, *numbers)
+        except CuhlmError:  # i.i.d. tokens that are all skipped never synchronise
+            continue
 
 
 def _meets(outcome: Outcome, budget: Budget) -> bool:
@@ -126,28 +147,32 @@ def _meets(outcome: Outcome, budget: Budget) -> bool:
     return all(limit is None or (part is not None and part <= limit + _SLACK) for part, limit in spent)
 
 
-def _candidate(name: str, tokens: Tokens, system: System, policy: Policy, *chosen: str) -> Candidate:
-    outcome = evaluate(SCHEMES[name], tokens, system, policy)
-    return Candidate(outcome=outcome, policy=policy, codec=system.codec, chosen=chosen)
+def _candidate(scheme: Scheme, tokens: Tokens, system: System, *chosen: str) -> Candidate:
+    outcome = scheme.ledger(tokens, system).outcome()
+    return Candidate(outcome=outcome, scheme=scheme, codec=system.codec, chosen=chosen)
 
 
 def _fastest(candidates: Iterable[Candidate]) -> Candidate | None:
     return min(candidates, key=lambda candidate: candidate.outcome.latency_s, default=None)
 
 
-def _at_random(tokens: Tokens, system: System, budget: Budget) -> Candidate:
-    most = float(tokens.weight @ mean_rejection(tokens))
-    risk = budget.bias if budget.risk is None else min(budget.bias, budget.risk)
-    rate = min(risk / most, 1.0) if most > 0.0 else 1.0
-    return _candidate("rand-hlm", tokens, system, Policy(skip_rate=rate), "skip_rate")
+def _climb(scheme: Scheme, tokens: Tokens, system: System, most: int, *chosen: str) -> Candidate:
+    """Go from the best count for the mean acceptance to the neighbour that is faster, until none is."""
+    name = scheme.draft.count or ""
 
+    def at(count: int) -> Candidate:
+        return _candidate(scheme.using(**{name: count}), tokens, system, *chosen, name)
 
-def _by_threshold(name: str, tokens: Tokens, system: System, budget: Budget) -> Candidate | None:
-    tried = (
-        _candidate(name, tokens, system, Policy(threshold=float(threshold)), "threshold")
-        for threshold in candidate_thresholds(tokens)
-    )
-    return _fastest(candidate for candidate in tried if _meets(candidate.outcome, budget))
+    count = min(max(best_num_drafts(scheme, tokens, system), 1), most)
+    best = at(count)
+    for step in (-1, 1):
+        trial = count + step
+        while 1 <= trial <= most:
+            candidate = at(trial)
+            if candidate.outcome.latency_s >= best.outcome.latency_s:
+                break
+            best, trial = candidate, trial + step
+    return best
 
 
 def quantisation_profile(tokens: Tokens, codec: Codec) -> np.ndarray:
@@ -171,7 +196,7 @@ def quantisation_profile(tokens: Tokens, codec: Codec) -> np.ndarray:
     >>> quantisation_profile(tokens, Codec(vocab_size=32_000)).round(6)
     array([0.001961, 0.029412, 1.      ])
     """
-    sizes = column(tokens, "k_grid")
+    sizes = tokens.need("k_grid")
     return quantisation_tv_bound(np.minimum(sizes + 1, codec.vocab_size), codec.prob_bits)
 
 
@@ -179,7 +204,7 @@ def _with_bits(system: System, bits: int) -> System:
     return replace(system, codec=replace(system.codec, prob_bits=bits))
 
 
-def _one_size(tokens: Tokens, system: System, budget: Budget) -> Candidate | None:
+def _one_size(scheme: Scheme, tokens: Tokens, system: System, budget: Budget) -> Candidate | None:
     """CU-HLM with one size for all tokens: the best bits a probability, threshold and recorded size."""
     best = None
     for bits in range(1, _MOST_BITS + 1):
@@ -197,18 +222,17 @@ def _one_size(tokens: Tokens, system: System, budget: Budget) -> Candidate | Non
         j, k = np.unravel_index(np.argmin(np.where(within, latency_s, np.inf)), within.shape)
         if not within[j, k]:
             continue
-        policy = Policy(threshold=float(given.thresholds[j]), offline_k=int(given.sizes[k]))
-        charged = _charged(tokens, extra)
-        candidate = _candidate("cu-hlm-offline", charged, at, policy, "threshold", "offline_k")
+        tuned = scheme.using(threshold=float(given.thresholds[j]), offline_k=int(given.sizes[k]))
+        candidate = _candidate(tuned, _charged(tokens, extra), at, "threshold", "offline_k")
         best = _fastest([candidate] if best is None else [best, candidate])
     return best
 
 
 def _charged(tokens: Tokens, extra: np.ndarray) -> Tokens:
-    return replace(tokens, tv_profile=np.minimum(column(tokens, "tv_profile") + extra, 1.0))
+    return replace(tokens, tv_profile=np.minimum(tokens.need("tv_profile") + extra, 1.0))
 
 
-def _compressed(tokens: Tokens, system: System, budget: Budget) -> Candidate | None:
+def _compressed(scheme: Scheme, tokens: Tokens, system: System, budget: Budget) -> Candidate | None:
     """CU-HLM with the exact rule: the best bits a probability, threshold and sizes."""
     best = None
     for bits in range(1, _MOST_BITS + 1):
@@ -222,78 +246,7 @@ def _compressed(tokens: Tokens, system: System, budget: Budget) -> Candidate | N
             point = operating_point(tokens, at, budget, quantisation_tv=extra, bound=False)
         except InfeasibleError:
             continue
-        policy = Policy(threshold=point.threshold, truncation_price_s=point.truncation_price_s)
-        charged = _charged(tokens, extra)
-        candidate = _candidate("cu-hlm-exact", charged, at, policy, "threshold", "truncation_price_s")
+        tuned = scheme.using(threshold=point.threshold, truncation_price_s=point.truncation_price_s)
+        candidate = _candidate(tuned, _charged(tokens, extra), at, "threshold", "truncation_price_s")
         best = _fastest([candidate] if best is None else [best, candidate])
     return best
-
-
-def _climb(at: Callable[[int], Candidate], start: int, most: int) -> Candidate:
-    """Go from a count to the neighbour that is faster, until none is."""
-    count = min(max(start, 1), most)
-    best = at(count)
-    for step in (-1, 1):
-        trial = count + step
-        while 1 <= trial <= most:
-            candidate = at(trial)
-            if candidate.outcome.latency_s >= best.outcome.latency_s:
-                break
-            best, trial = candidate, trial + step
-    return best
-
-
-def _drafting(
-    name: str, tokens: Tokens, system: System, most: int, policy: Policy | None = None, *chosen: str
-) -> Candidate:
-    given = policy or Policy()
-    start = evaluate(SCHEMES[name], tokens, system, given).num_drafts or 1.0
-
-    def at(count: int) -> Candidate:
-        return _candidate(name, tokens, system, replace(given, num_drafts=count), *chosen, "num_drafts")
-
-    return _climb(at, round(start), most)
-
-
-def _sparse(name: str, tokens: Tokens, system: System, most: int) -> Candidate | None:
-    sizes, levels = column(tokens, "coarse_k_grid"), _LEVELS if name == "k-sqs" else (None,)
-    tried = []
-    for size, level in itertools.product(sizes, levels):
-        policy, chosen = Policy(num_candidates=int(size)), ("num_candidates",)
-        if level is not None:
-            policy, chosen = replace(policy, lattice_levels=level), (*chosen, "lattice_levels")
-        tried.append(_drafting(name, tokens, system, most, policy, *chosen))
-    return _fastest(tried)
-
-
-def _conformal(tokens: Tokens, system: System, most: int) -> Candidate | None:
-    chosen = ("conformal_target", "lattice_levels")
-    policies = [
-        Policy(conformal_target=target, lattice_levels=levels)
-        for target, levels in itertools.product(_TARGETS, _LEVELS)
-    ]
-    return _fastest(_drafting("c-sqs", tokens, system, most, policy, *chosen) for policy in policies)
-
-
-def _stopping(tokens: Tokens, system: System, most: int) -> Candidate | None:
-    start = round(_drafting("dssd", tokens, system, most).outcome.num_drafts or 1.0)
-
-    def longest(confidence: float) -> Candidate:
-        def at(count: int) -> Candidate:
-            policy = Policy(confidence=confidence, max_drafts=count)
-            return _candidate("confidence-stop", tokens, system, policy, "confidence", "max_drafts")
-
-        return _climb(at, start, most)
-
-    return _fastest(longest(float(confidence)) for confidence in _CONFIDENCES)
-
-
-def _syncing(tokens: Tokens, system: System) -> Candidate | None:
-    candidates = []
-    for threshold, bonus in itertools.product(candidate_thresholds(tokens), (False, True)):
-        policy = Policy(threshold=float(threshold), bonus=bonus)
-        try:
-            candidates.append(_candidate("verify-on-sync", tokens, system, policy, "threshold", "bonus"))
-        except CuhlmError:  # i.i.d. tokens that are all skipped never synchronise
-            continue
-    return _fastest(candidates)

@@ -12,7 +12,6 @@ from cuhlm_theory.errors import InfeasibleError
 from cuhlm_theory.optimise.actions import Actions, Curves, actions, curves, pairs
 from cuhlm_theory.optimise.knapsack import Knapsack, lower_hull, solve
 from cuhlm_theory.parameters import Budget, System
-from cuhlm_theory.schemes.rules import threshold_trigger
 
 _SLACK = 1e-12  # rounding of sums of float32 columns that meet a budget with equality
 
@@ -221,10 +220,7 @@ class _Choice:
 
 def _risks(given: Curves, tokens: Tokens) -> Floats:
     """Return the larger of the two estimates of the risk at each threshold, shape [J + 1]."""
-    drafts = [
-        float(tokens.weight @ threshold_trigger(tokens, float(t), recorded_drafts=True).risk)
-        for t in given.thresholds
-    ]
+    drafts = [float(tokens.weight @ tokens.below(float(t), drafts=True).risk) for t in given.thresholds]
     return np.maximum(given.weight @ given.risk, drafts)
 
 

@@ -1,37 +1,35 @@
-"""Every published scheme as a row of data, evaluated by one function into the same columns.
+"""Every published scheme as four rules that own their numbers, evaluated into one ledger of rounds.
 
-`SCHEMES` holds the rows, `Policy` their free numbers, `evaluate` turns a row and recorded tokens into an
-`Outcome`, `at_bias` and `at_bits` line the schemes up.
+`SCHEMES` holds the rows; ``SCHEMES[name].using(...)`` sets the numbers, ``.ledger(tokens, system)`` says what
+each round does and costs, and ``.outcome()`` of that averages. `at_bias` and `at_bits` line the schemes up.
 """
 
-from cuhlm_theory.schemes.evaluate import evaluate, floor_s, hlm_latency_s
+from cuhlm_theory.contexts import NEVER_SKIP
+from cuhlm_theory.schemes.evaluation import best_num_drafts, resolved
+from cuhlm_theory.schemes.ledger import Ledger, Outcome, charged, hlm_latency_s, joined, single_draft_floor_s
 from cuhlm_theory.schemes.lineup import at_bias, at_bits, line_up
+from cuhlm_theory.schemes.payload import lattice_bit
 from cuhlm_theory.schemes.rounds import Rounds, independent_rounds, recorded_rounds
-from cuhlm_theory.schemes.table import (
-    NEVER_SKIP,
-    SCHEMES,
-    Outcome,
-    Policy,
-    Scheme,
-    lattice_bit,
-    scheme,
-)
+from cuhlm_theory.schemes.table import SCHEMES, Scheme, scheme
 
 __all__ = [
     "NEVER_SKIP",
     "SCHEMES",
+    "Ledger",
     "Outcome",
-    "Policy",
     "Rounds",
     "Scheme",
     "at_bias",
     "at_bits",
-    "evaluate",
-    "floor_s",
+    "best_num_drafts",
+    "charged",
     "hlm_latency_s",
     "independent_rounds",
+    "joined",
     "lattice_bit",
     "line_up",
     "recorded_rounds",
+    "resolved",
     "scheme",
+    "single_draft_floor_s",
 ]

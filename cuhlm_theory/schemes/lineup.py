@@ -1,48 +1,22 @@
 """Line the schemes up: turn the knob of each until it has a wanted bias, or sends a wanted number of bits."""
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
 from cuhlm_theory._checks import as_positive, as_probability
-from cuhlm_theory.contexts import Tokens
+from cuhlm_theory.contexts import NEVER_SKIP, Tokens
 from cuhlm_theory.errors import CuhlmError, InfeasibleError
 from cuhlm_theory.parameters import System
-from cuhlm_theory.schemes.evaluate import evaluate
-from cuhlm_theory.schemes.rules import mean_rejection
-from cuhlm_theory.schemes.table import NEVER_SKIP, Outcome, Policy, Scheme, scheme
+from cuhlm_theory.schemes.ledger import Ledger
+from cuhlm_theory.schemes.skip import AtRandom, Below
+from cuhlm_theory.schemes.table import Scheme
 
 _CLOSE = 1e-12
 
 
-def candidate_thresholds(tokens: Tokens) -> np.ndarray:
-    """Return the thresholds to choose from: `NEVER_SKIP`, then the recorded grid or the drafts' own values.
-
-    Parameters
-    ----------
-    tokens : Tokens
-        Recorded tokens, or the nodes of a law.
-
-    Returns
-    -------
-    ndarray of float64, shape [J + 1]
-        Increasing thresholds [-].
-
-    Examples
-    --------
-    >>> candidate_thresholds(Tokens(uncertainty=np.array([0.5, 0.2]), rejection=np.array([0.1, 0.1])))
-    array([-1. ,  0.2,  0.5])
-    """
-    if tokens.threshold_grid is not None and tokens.skip_mass is not None:
-        known = np.asarray(tokens.threshold_grid, dtype=np.float64)
-    else:
-        known = np.unique(tokens.uncertainty)
-    return np.concatenate(([NEVER_SKIP], known))
-
-
-def at_bias(scheme: Scheme, tokens: Tokens, system: System, policy: Policy, bias: float) -> Policy:
-    """Return the policy at which a scheme has a wanted bias, as nearly as its knob allows.
+def at_bias(scheme: Scheme, tokens: Tokens, system: System, bias: float) -> Scheme:
+    """Return the scheme at a wanted bias, as nearly as its knob allows.
 
     A threshold is randomised between two recorded neighbours, so the bias is met with equality.
 
@@ -54,15 +28,13 @@ def at_bias(scheme: Scheme, tokens: Tokens, system: System, policy: Policy, bias
         Recorded tokens.
     system : System
         Device, server and link.
-    policy : Policy
-        Everything that is not tuned.
     bias : float
         Wanted mean bias [-].
 
     Returns
     -------
-    Policy
-        The tuned policy; unchanged for a scheme without such a knob.
+    Scheme
+        The tuned scheme; unchanged where it has no such knob.
 
     Raises
     ------
@@ -77,26 +49,25 @@ def at_bias(scheme: Scheme, tokens: Tokens, system: System, policy: Policy, bias
     --------
     >>> from cuhlm_theory.schemes import SCHEMES
     >>> tokens = Tokens(uncertainty=np.array([0.1, 0.9]), rejection=np.array([0.1, 0.5]))
-    >>> at_bias(SCHEMES["rand-hlm"], tokens, None, Policy(), 0.15).skip_rate
-    0.5
+    >>> at_bias(SCHEMES["rand-hlm"], tokens, None, 0.15).skip
+    AtRandom(skip_rate=0.5)
     """
     wanted = float(as_probability("equal_bias", bias))
-    if scheme.knob == "skip_rate":
-        most = float(tokens.weight @ mean_rejection(tokens))
-        return replace(policy, skip_rate=min(wanted / most, 1.0) if most > 0.0 else 1.0)
-    if scheme.knob != "threshold" or scheme.drafts_several:
-        return policy
+    if isinstance(scheme.skip, AtRandom):
+        most = float(tokens.weight @ tokens.mean_rejection())
+        return scheme.using(skip_rate=min(wanted / most, 1.0) if most > 0.0 else 1.0)
+    if not isinstance(scheme.skip, Below) or scheme.drafts_several:
+        return scheme
 
     def spent(threshold: float) -> float:
-        tuned = replace(policy, threshold=threshold, upper_threshold=None, mix=0.0)
-        outcome = evaluate(scheme, tokens, system, tuned)
-        return np.nan if outcome.bias is None else outcome.bias
+        ledger = _at(scheme, threshold).ledger(tokens, system)
+        return ledger.per_token(ledger.bias)
 
-    return _by_threshold(tokens, policy, spent, wanted, f"{scheme.name} has a bias of", "equal_bias")
+    return _by_threshold(scheme, tokens, spent, wanted, (f"{scheme.name} has a bias of", "equal_bias"))
 
 
-def at_bits(scheme: Scheme, tokens: Tokens, system: System, policy: Policy, bits: float) -> Policy:
-    """Return the policy at which a scheme sends a wanted number of uplink bits per token, or fewer.
+def at_bits(scheme: Scheme, tokens: Tokens, system: System, bits: float) -> Scheme:
+    """Return the scheme that sends a wanted number of uplink bits per token, or fewer.
 
     Parameters
     ----------
@@ -106,16 +77,14 @@ def at_bits(scheme: Scheme, tokens: Tokens, system: System, policy: Policy, bits
         Recorded tokens.
     system : System
         Device, server and link.
-    policy : Policy
-        Everything that is not tuned.
     bits : float
         Wanted uplink payload [bit/token].
 
     Returns
     -------
-    Policy
-        The tuned policy: the smallest threshold or skip rate, or the most candidates, that fit; unchanged for
-        a scheme without such a knob.
+    Scheme
+        The tuned scheme: the smallest threshold or skip rate, or the most candidates, that fit; unchanged
+        where it has no such knob.
 
     Raises
     ------
@@ -129,29 +98,36 @@ def at_bits(scheme: Scheme, tokens: Tokens, system: System, policy: Policy, bits
     See `at_bias`.
     """
     wanted = float(as_positive("equal_bits", bits))
-    if scheme.knob == "skip_rate":
-        full = evaluate(scheme, tokens, system, replace(policy, skip_rate=0.0)).uplink_bit_per_token
-        return replace(policy, skip_rate=max(1.0 - wanted / full, 0.0))
-    if scheme.knob == "num_candidates":
-        return _by_candidates(scheme, tokens, system, policy, wanted)
-    if scheme.knob != "threshold" or scheme.drafts_several:
-        return policy
+
+    def sent(tuned: Scheme) -> float:
+        ledger = tuned.ledger(tokens, system)
+        return ledger.per_token(ledger.uplink_bit)
+
+    if isinstance(scheme.skip, AtRandom):
+        return scheme.using(skip_rate=max(1.0 - wanted / sent(scheme.using(skip_rate=0.0)), 0.0))
+    if scheme.payload.knob is not None:
+        return _by_candidates(scheme, system, sent, wanted)
+    if not isinstance(scheme.skip, Below) or scheme.drafts_several:
+        return scheme
+    if sent(_at(scheme, NEVER_SKIP)) <= wanted:
+        return _at(scheme, NEVER_SKIP)
 
     def unsent(threshold: float) -> float:  # falls below -wanted while too much is sent
-        tuned = replace(policy, threshold=threshold, upper_threshold=None, mix=0.0)
-        return -evaluate(scheme, tokens, system, tuned).uplink_bit_per_token
+        return -sent(_at(scheme, threshold))
 
-    thresholds = candidate_thresholds(tokens)
-    if unsent(float(thresholds[0])) >= -wanted:
-        return replace(policy, threshold=NEVER_SKIP, upper_threshold=None, mix=0.0)
-    return _by_threshold(tokens, policy, unsent, -wanted, f"{scheme.name} sends", "equal_bits")
+    return _by_threshold(scheme, tokens, unsent, -wanted, (f"{scheme.name} sends", "equal_bits"))
+
+
+def _at(scheme: Scheme, threshold: float) -> Scheme:
+    return scheme.using(threshold=threshold, upper_threshold=None, mix=0.0)
 
 
 def _by_threshold(
-    tokens: Tokens, policy: Policy, level: Callable[[float], float], wanted: float, what: str, knob: str
-) -> Policy:
+    scheme: Scheme, tokens: Tokens, level: Callable[[float], float], wanted: float, names: tuple[str, str]
+) -> Scheme:
     """Find the randomised threshold at which a level that grows with the threshold is met with equality."""
-    thresholds = candidate_thresholds(tokens)
+    what, knob = names
+    thresholds = tokens.thresholds()
     low, high = 0, len(thresholds) - 1
     at_low, at_high = level(float(thresholds[low])), level(float(thresholds[high]))
     if np.isnan(at_low) or np.isnan(at_high):
@@ -163,7 +139,7 @@ def _by_threshold(
         )
     wanted = max(wanted, at_low)  # rounding may leave the least just above
     if at_high <= wanted:
-        return replace(policy, threshold=float(thresholds[high]), upper_threshold=None, mix=0.0)
+        return _at(scheme, float(thresholds[high]))
     while high - low > 1:
         middle = (low + high) // 2
         value = level(float(thresholds[middle]))
@@ -172,55 +148,51 @@ def _by_threshold(
         else:
             high, at_high = middle, value
     mix = (wanted - at_low) / (at_high - at_low)
-    return replace(
-        policy,
+    return scheme.using(
         threshold=float(thresholds[low]),
         upper_threshold=float(thresholds[high]),
         mix=min(max(mix, 0.0), 1.0),
     )
 
 
-def _by_candidates(scheme: Scheme, tokens: Tokens, system: System, policy: Policy, wanted: float) -> Policy:
-    low, high = 1, system.codec.vocab_size + 1
+def _by_candidates(scheme: Scheme, system: System, sent: Callable[[Scheme], float], wanted: float) -> Scheme:
+    """Find the most candidates that fit where the bits rise; those of a lattice fall again towards all of V."""
 
-    def sent(count: int) -> float:
-        tuned = replace(policy, num_candidates=count)
-        return evaluate(scheme, tokens, system, tuned).uplink_bit_per_token
+    def at(count: int) -> Scheme:
+        return scheme.using(num_candidates=count)
 
-    if sent(low) > wanted:
+    if sent(at(1)) > wanted:
         raise InfeasibleError(
-            f"{scheme.name} sends {sent(low):.4g} bit a token even with one candidate; raise equal_bits"
+            f"{scheme.name} sends {sent(at(1)):.4g} bit a token even with one candidate; raise equal_bits"
         )
+    counts = np.arange(1, system.codec.vocab_size + 1)
+    low, high = 1, 2 + int(np.argmax(scheme.payload.bit(counts, system.codec)))
     while high - low > 1:
         middle = (low + high) // 2
-        if sent(middle) <= wanted:
-            low = middle
-        else:
-            high = middle
-    return replace(policy, num_candidates=low)
+        low, high = (middle, high) if sent(at(middle)) <= wanted else (low, middle)
+    return at(low)
 
 
 def line_up(
-    names: tuple[str, ...],
+    schemes: Iterable[Scheme],
     tokens: Tokens,
     system: System,
-    policy: Policy,
     *,
     equal_bias: float | None = None,
     equal_bits: float | None = None,
-) -> tuple[list[Outcome], dict[str, str]]:
+) -> tuple[list[tuple[Scheme, Ledger]], dict[str, str]]:
     """Evaluate schemes, each brought to one bias or one number of bits where it has a knob.
+
+    Random skipping without a rate of its own takes that of the thresholds beside it.
 
     Parameters
     ----------
-    names : tuple of str
-        Names of the schemes.
+    schemes : iterable of Scheme
+        Rows with their numbers.
     tokens : Tokens
-        Recorded tokens, or the nodes of a law.
+        Recorded tokens, or the nodes of an assumed law.
     system : System
         Device, server and link.
-    policy : Policy
-        Free numbers of the rules.
     equal_bias : float, optional
         Wanted mean bias [-].
     equal_bits : float, optional
@@ -229,37 +201,38 @@ def line_up(
     Returns
     -------
     tuple of list and dict
-        The outcomes, and for each scheme that could not be evaluated the reason.
+        Each scheme as it was tuned with its ledger, and the reason for each that could not be evaluated.
 
     Raises
     ------
     ValueError
-        If a name is unknown or both wishes are given.
+        If both wishes are given.
 
     Examples
     --------
     >>> from cuhlm_theory.parameters import Codec, Latency, Link
+    >>> from cuhlm_theory.schemes import SCHEMES
     >>> system = System(
     ...     link=Link(bandwidth_hz=1e6, snr=3.0),
     ...     codec=Codec(vocab_size=32_000),
     ...     latency=Latency(slm_s=0.01, llm_s=0.1),
     ... )
     >>> tokens = Tokens(uncertainty=np.array([0.0, 0.5]), rejection=np.array([0.1, 0.4]))
-    >>> outcomes, missing = line_up(("rand-hlm", "u-hlm"), tokens, system, Policy(), equal_bias=0.05)
-    >>> [round(outcome.skip_rate, 3) for outcome in outcomes]
+    >>> rows, missing = line_up([SCHEMES["rand-hlm"], SCHEMES["u-hlm"]], tokens, system, equal_bias=0.05)
+    >>> [round(ledger.outcome().skip_rate, 3) for _, ledger in rows]
     [0.2, 0.5]
     """
     if equal_bias is not None and equal_bits is not None:
         raise ValueError("equal_bias and equal_bits exclude each other; give one")
-    outcomes, missing = [], {}
-    for row in map(scheme, names):
+    rows, missing = [], {}
+    for scheme in schemes:
         try:
-            tuned = policy
+            tuned = scheme
             if equal_bias is not None:
-                tuned = at_bias(row, tokens, system, policy, equal_bias)
+                tuned = at_bias(scheme, tokens, system, equal_bias)
             elif equal_bits is not None:
-                tuned = at_bits(row, tokens, system, policy, equal_bits)
-            outcomes.append(evaluate(row, tokens, system, tuned))
+                tuned = at_bits(scheme, tokens, system, equal_bits)
+            rows.append((tuned, tuned.ledger(tokens, system)))
         except CuhlmError as error:
-            missing[row.name] = str(error)
-    return outcomes, missing
+            missing[scheme.name] = str(error)
+    return rows, missing

@@ -32,6 +32,10 @@ class Rounds:
     """Tokens that the round commits where none is, shape [R] [token]."""
     draft_bit: Floats
     """Uplink payload of all drafts of the round, shape [R] [bit]."""
+    entries: Floats
+    """Entries of the distributions of all drafts of the round, shape [R] [token]."""
+    prompt: NDArray[np.int64] | None = None
+    """Text that each round belongs to, shape [R]; None where tokens are i.i.d."""
 
     def mean(self, values: Floats) -> float:
         """Return the mean of ``values``, shape [R], over the rounds."""
@@ -44,6 +48,7 @@ def recorded_rounds(
     prompt: NDArray[np.int64],
     draft_bit: ArrayLike,
     *,
+    entries: ArrayLike = 0.0,
     max_drafts: int | None = None,
     bonus: bool = True,
 ) -> Rounds:
@@ -64,6 +69,8 @@ def recorded_rounds(
         Text that each token belongs to, tokens of a text in their order [-].
     draft_bit : array_like, shape [N]
         Uplink payload of each draft [bit].
+    entries : array_like, shape [N], default 0.0
+        Entries of the distribution that goes with each draft [token].
     max_drafts : int, optional
         Longest run [token]; None sets no limit.
     bonus : bool, default True
@@ -101,8 +108,7 @@ def recorded_rounds(
     last = _last_draft(grid(np.asarray(ends, dtype=np.float64), 1.0) > 0.0, length, max_drafts)  # [P, n]
     num_drafts = last - np.arange(longest) + 1
     kept_tokens = num_drafts + (bonus & (last + 1 < length[:, None]))  # a complete text needs no bonus token
-    total_bit = np.concatenate((np.zeros((num_texts, 1)), np.cumsum(grid(draft_bit, 0.0), axis=1)), axis=1)
-    run_bit = np.take_along_axis(total_bit, last + 1, axis=1) - total_bit[:, :longest]
+    run_bit, run_entries = (_over_run(grid(values, 0.0), last) for values in (draft_bit, entries))
 
     begins = np.zeros((num_texts, longest + 2))  # chance that a round starts with this token
     begins[:, 0] = 1.0
@@ -137,7 +143,15 @@ def recorded_rounds(
         all_kept=flat(all_kept),
         kept_tokens=flat(kept_tokens),
         draft_bit=flat(run_bit),
+        entries=flat(run_entries),
+        prompt=np.asarray(prompt),
     )
+
+
+def _over_run(values: Floats, last: NDArray[np.int64]) -> Floats:
+    """Sum of values over the run begun at each token, shape [P, n]."""
+    total = np.concatenate((np.zeros((len(values), 1)), np.cumsum(values, axis=1)), axis=1)
+    return np.take_along_axis(total, last + 1, axis=1) - total[:, :-1]
 
 
 def _last_draft(
@@ -161,6 +175,7 @@ def independent_rounds(
     ending_acceptance: float,
     draft_bit: float,
     *,
+    entries: float = 0.0,
     max_drafts: int | None = None,
     bonus: bool = True,
 ) -> Rounds:
@@ -182,6 +197,8 @@ def independent_rounds(
         :math:`a_e`, of one that does [-].
     draft_bit : float
         Mean payload of a draft [bit].
+    entries : float, default 0.0
+        Mean entries of the distribution that goes with a draft [token].
     max_drafts : int, optional
         Longest run [token].
     bonus : bool, default True
@@ -229,4 +246,5 @@ def independent_rounds(
         all_kept=all_kept,
         kept_tokens=length + bonus,
         draft_bit=length * draft_bit,
+        entries=length * entries,
     )

@@ -1,0 +1,569 @@
+"""One question, one answer: which scheme to run on this link, at what threshold, how fast, at what bias.
+
+A `Question` is a calibration on a system with a budget. Its `Recommendation` feeds terminal, notebook and
+report alike: it finds CU-HLM's operating point, evaluates every scheme beside it on the same tokens, and says
+which is fastest within the budget, by paired differences over texts.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from cuhlm_theory import bootstrap
+from cuhlm_theory.capacity import packet_latency_s
+from cuhlm_theory.contexts import NEVER_SKIP, Tokens
+from cuhlm_theory.drafting import sync_break_even_risk
+from cuhlm_theory.errors import CuhlmError
+from cuhlm_theory.estimate import Estimate
+from cuhlm_theory.optimise import (
+    Certificate,
+    OperatingPoint,
+    curves,
+    operating_point,
+    quantisation_profile,
+    solve_curves,
+    solve_lp,
+)
+from cuhlm_theory.parameters import Budget, System
+from cuhlm_theory.payload import distribution_bit
+from cuhlm_theory.rejection import Line
+from cuhlm_theory.schemes import SCHEMES, Ledger, Outcome, Scheme, line_up
+from cuhlm_theory.schemes.payload import Top
+from cuhlm_theory.table import Table
+from cuhlm_theory.throughput import transmission_latency_s
+from cuhlm_theory.truncation import printed_k_offline
+
+_SHOWN = ("throughput_token_per_s", "throughput_ci95", "bias", "skip_rate", "uplink_bit_per_token")
+_SLACK = 1e-9
+_RESAMPLES = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Question:
+    """A rejection line, the tokens it came from, a system, and what may be spent."""
+
+    line: Line
+    """The rejection line."""
+    tokens: Tokens
+    """Recorded tokens, or the nodes of an assumed law."""
+    system: System
+    """Device, server and link."""
+    budget: Budget
+    """Bias that may be spent."""
+    bias_price_s: float | None = None
+    """lambda, seconds a token may cost per unit of bias [s]; None takes the multiplier of the budget."""
+    charge_quantisation: bool = False
+    """Whether the TV of b_prob bits is charged; else the device drafts from the quantised law (bias 0)."""
+    offline_k: int | None = None
+    """k of CU-HLM offline [token]; None applies its printed rule, or 30 where no profile was recorded."""
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+    """Where everything comes from, for the record."""
+
+    def __post_init__(self) -> None:
+        if self.line.slope <= 0.0:
+            raise CuhlmError(
+                f"the rejection line does not rise (slope {self.line.slope:g}), so no threshold on the "
+                "uncertainty tells which drafts to keep; calibrate on more prompts, or another pair"
+            )
+
+    @property
+    def has_profile(self) -> bool:
+        """Whether truncation can be optimised on these tokens."""
+        return self.tokens.tv_profile is not None and self.tokens.skip_mass is not None
+
+    @property
+    def quantisation_tv(self) -> np.ndarray | None:
+        """TV that is charged for b_prob bits at each recorded size, shape [K]; None where it is not."""
+        return quantisation_profile(self.tokens, self.system.codec) if self.charge_quantisation else None
+
+    def answer(self, *, bound: bool = True) -> "Recommendation":
+        """Answer the question; ``bound`` also finds the best randomised policy."""
+        return Recommendation(self, bound=bound)
+
+
+class Recommendation:
+    """The answer to a question; everything beyond the operating point is computed when it is asked for."""
+
+    def __init__(self, question: Question, *, bound: bool = True) -> None:
+        self.question = question
+        self.tokens = question.tokens
+        """Tokens of the question, quantisation charged to their profile where it is."""
+        self.point: OperatingPoint | None = None
+        """CU-HLM's operating point; None where no profile was recorded."""
+        if question.has_profile:
+            self._from_profile(bound)
+        else:
+            self._from_law()
+
+    # ---------------------------------------------------------------------------- CU-HLM's operating point
+
+    def _from_profile(self, bound: bool) -> None:
+        asked, extra = self.question, self.question.quantisation_tv
+        self.point = operating_point(
+            asked.tokens,
+            asked.system,
+            asked.budget,
+            bias_price_s=asked.bias_price_s or 0.0,
+            quantisation_tv=extra,
+            bound=bound,
+        )
+        if extra is not None:
+            profile = np.clip(np.asarray(asked.tokens.tv_profile) + extra, 0.0, 1.0)
+            self.tokens = replace(asked.tokens, tv_profile=profile)
+        theta = asked.budget.truncation
+        if theta is None:
+            theta = self.point.truncation or max(asked.budget.bias - self.point.risk, 0.0)
+        self._numbers = {
+            "threshold": self.point.threshold,
+            "truncation_price_s": self.point.truncation_price_s,
+            "truncation_budget": theta,
+            "line": asked.line,
+            "offline_k": _offline_k(asked, theta),
+        }
+        self.operating_scheme = SCHEMES["cu-hlm-exact"].given(self._numbers)
+
+    def _from_law(self) -> None:
+        asked, tokens = self.question, self.question.tokens
+        limit = asked.budget.bias
+        if asked.budget.risk is not None:
+            limit = min(limit, asked.budget.risk)
+        found = tokens.law.within(limit, split_ties=False)
+        self._numbers = {
+            "threshold": found.threshold,
+            "line": asked.line,
+            "offline_k": min(asked.offline_k or Top().offline_k, asked.system.codec.vocab_size),
+        }
+        self.operating_scheme = SCHEMES["cu-hlm-offline"].given(self._numbers)
+
+    @cached_property
+    def operating(self) -> Outcome:
+        """What CU-HLM achieves at its operating point."""
+        return self.operating_scheme.ledger(self.tokens, self.question.system).outcome()
+
+    @property
+    def bias_bound(self) -> float | None:
+        """Bound on CU-HLM's bias there [-]; None where the bias of truncation is not known."""
+        return self.operating.bias if self.point is None else self.point.bias
+
+    @property
+    def binds(self) -> str:
+        """Budget that stops CU-HLM from being faster: `bias`, `risk`, `truncation`, or `none`."""
+        if self.point is not None:
+            return self.point.binds
+        budget = self.question.budget
+        if self.operating.skip_rate == 1.0:
+            return "none"
+        return "risk" if budget.risk is not None and budget.risk < budget.bias else "bias"
+
+    # ---------------------------------------------------------------------------------- the schemes beside
+
+    def beside(
+        self,
+        names: Iterable[str] = tuple(SCHEMES),
+        *,
+        equal_bias: float | None = None,
+        equal_bits: float | None = None,
+        **numbers: Any,
+    ) -> tuple[list[tuple[Scheme, Ledger]], dict[str, str]]:
+        """Evaluate schemes at the operating point's numbers, or lined up; the reason for each that fails."""
+        given = self._numbers | numbers
+        rows = [SCHEMES[name].given(given) for name in names]
+        if "skip_rate" not in numbers:
+            rate = float(1.0 - self.tokens.weight @ self.tokens.below(given["threshold"]).transmit)
+            rows = [row.given({"skip_rate": min(max(rate, 0.0), 1.0)}) for row in rows]
+        return line_up(rows, self.tokens, self.question.system, equal_bias=equal_bias, equal_bits=equal_bits)
+
+    @cached_property
+    def _beside(self) -> tuple[list[tuple[Scheme, Ledger]], dict[str, str]]:
+        return self.beside()
+
+    @property
+    def ledgers(self) -> dict[str, Ledger]:
+        """Rounds of every scheme that can be evaluated, by name."""
+        return {scheme.name: ledger for scheme, ledger in self._beside[0]}
+
+    @property
+    def missing(self) -> dict[str, str]:
+        """Why the other schemes could not be evaluated."""
+        return self._beside[1]
+
+    @cached_property
+    def schemes(self) -> Table:
+        """Every scheme that could be evaluated, fastest first."""
+        rows = sorted(self._beside[0], key=lambda row: -_rate(row[1]))
+        return Table([self.row(scheme, ledger) for scheme, ledger in rows], _SHOWN)
+
+    def row(self, scheme: Scheme, ledger: Ledger) -> dict[str, Any]:
+        """Columns of a scheme with their intervals."""
+        speed, bias = ledger.estimates(num_resamples=_RESAMPLES)
+        outcome = ledger.outcome()
+        known = "unknown" if outcome.bias is None else "bound" if outcome.bias_is_bound else "exact"
+        return {
+            **asdict(outcome),
+            "throughput_ci95": speed.ci95,
+            "bias_ci95": bias.ci95,
+            "text": self.question.inputs.get("writer"),
+            "bias_account": "estimate" if scheme.payload.depends_on_draft else known,
+        }
+
+    # ---------------------------------------------------------------------------------- the recommendation
+
+    @cached_property
+    def _eligible(self) -> list[str]:
+        """Schemes whose bias is known to be within the budget, fastest first."""
+        budget = self.question.budget.bias
+        within = [
+            row["name"]
+            for row in self.schemes
+            if row["bias"] is not None
+            and row["bias"] <= budget + _SLACK
+            and row["bias_account"] != "estimate"
+            and np.isfinite(row["latency_s"])
+        ]
+        if not within:
+            raise CuhlmError("no scheme meets the bias budget over this link; raise bias_budget or snr_db")
+        return within
+
+    @property
+    def scheme(self) -> str:
+        """Name of the fastest scheme within the bias budget."""
+        return self._eligible[0]
+
+    @property
+    def threshold(self) -> float | None:
+        """Uncertainty up to which the recommended scheme skips [-]; None where it asks about every draft."""
+        return self.schemes[self.scheme]["threshold"]
+
+    @cached_property
+    def throughput(self) -> Estimate:
+        """Rate of the recommended scheme [token/s]."""
+        return self.ledgers[self.scheme].estimates(num_resamples=_RESAMPLES)[0]
+
+    @cached_property
+    def bias(self) -> Estimate:
+        """Bias of the recommended scheme, or a bound on it [-]."""
+        return self.ledgers[self.scheme].estimates(num_resamples=_RESAMPLES)[1]
+
+    def over(self, name: str, *, of: str | None = None) -> Estimate:
+        """How many times as fast the recommended scheme (or ``of``) is as another, paired over texts."""
+        first, second = self.ledgers[of or self.scheme], self.ledgers[name]
+        ratio = _rate(first) / _rate(second) if _rate(second) > 0.0 else np.inf
+        clocks = (first.seconds, second.seconds)
+        if first.prompt is None or not all(np.all(np.isfinite(clock)) for clock in clocks):
+            return Estimate(ratio)
+        sums = [ledger.sums("tokens", "seconds") for ledger in (first, second)]
+        counts = bootstrap.cluster_counts(len(sums[0]["tokens"]), _RESAMPLES, np.random.default_rng(0))
+        rates = [(counts @ one["tokens"]) / (counts @ one["seconds"]) for one in sums]
+        return Estimate.of(ratio, rates[0] / rates[1], how="95 % interval, paired over resampled texts")
+
+    @cached_property
+    def equal_within_error(self) -> list[str]:
+        """Eligible schemes that cannot be told apart from the recommended one by paired differences."""
+        equal = []
+        for name in self._eligible[1:]:
+            ends = self.over(name).ci95
+            if ends is None or ends[0] > 1.0:
+                break
+            equal.append(name)
+        return equal
+
+    @property
+    def next_best(self) -> str | None:
+        """Fastest eligible scheme that is told apart from the recommended one."""
+        rest = self._eligible[1 + len(self.equal_within_error) :]
+        return rest[0] if rest else None
+
+    # ------------------------------------------------------------------------------------------ in words
+
+    @cached_property
+    def sentence(self) -> str:
+        """What to do, in one sentence."""
+        row = self.schemes[self.scheme]
+        how = f" with a threshold of {row['threshold']:.3g}" if _skips(row) else ""
+        equal = (
+            f" (as fast within the error: {', '.join(self.equal_within_error)})"
+            if self.equal_within_error
+            else ""
+        )
+        return f"Run {self.scheme}{how}{equal}: {SCHEMES[self.scheme].title}."
+
+    def lines(self) -> list[str]:
+        """Return the first screen: at most ten lines."""
+        row, budget = self.schemes[self.scheme], self.question.budget.bias
+        limit = self.bias.high if self.bias.high is not None else self.bias.value
+        account = {"bound": "at most ", "exact": ""}.get(row["bias_account"], "")
+        lines = [
+            self.sentence,
+            f"  speed    {self.throughput!r}",
+            f"  bias     {account}{self.bias.value:.3g} of {budget:.3g} allowed; 95 % limit {limit:.3g}",
+            f"  sends    {row['uplink_bit_per_token']:.4g} bit a token, with "
+            f"{row['llm_calls_per_token']:.3g} LLM passes a token",
+        ]
+        if _skips(row):
+            lines.append(f"  skips    {row['skip_rate']:.1%} of the tokens")
+        if self.next_best is not None:
+            lines.append(f"  against  {self.next_best}, the next best: {_times(self.over(self.next_best))}")
+        if "llm" in self.ledgers and self.scheme != "llm":
+            lines.append(f"  against  the LLM alone: {_times(self.over('llm'))}")
+        name = self.operating.name
+        if self.scheme != name and name in self.ledgers:
+            lines.append(
+                f"  CU-HLM   ({name}) is not the fastest: {_times(self.over(self.scheme, of=name))} the best"
+            )
+        lines += [f"  change   {text}" for text in self.would_change_in_words()]
+        return lines
+
+    def __repr__(self) -> str:
+        return "\n".join(self.lines())
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        return f"<pre>{escape(repr(self))}</pre>"
+
+    def would_change_in_words(self) -> list[str]:
+        """Say at which value of one quantity CU-HLM becomes the best."""
+        return []
+
+    def replace(self, **changes: Any) -> "Recommendation":
+        """Answer the same question with some fields changed: ``link``, ``codec``, ``latency``, ``bias``, ….
+
+        Fields of `Question`, of its system (``link``, ``codec``, ``latency``, ``tx_power_w``,
+        ``slm_energy_j``) and ``bias``, the budget.
+        """
+        asked = self.question
+        system = {name: changes.pop(name) for name in tuple(changes) if hasattr(asked.system, name)}
+        if system:
+            changes["system"] = replace(changes.get("system", asked.system), **system)
+        if "bias" in changes:
+            changes["budget"] = replace(asked.budget, bias=changes.pop("bias"))
+        return replace(asked, **changes).answer()
+
+    def why(self) -> list[str]:
+        """Say which constraint binds and what one more unit of each resource would buy."""
+        from cuhlm_theory.explanation import explain, gains
+
+        return explain(self, gains(self))
+
+    def report(self, path: str) -> None:
+        """Write one self-contained page; needs the room `figures`."""
+        from cuhlm_theory.rooms import hook
+
+        hook("report")(self, path)
+
+    # ------------------------------------------------------------------------------- thresholds and proof
+
+    def transmit_s(self, bias_price_s: float) -> float:
+        r"""Seconds that a transmission costs at the size which is best for a price of bias.
+
+        .. math:: \tau_\mathrm{LLM} + E[\min_k \tau_\mathrm{up}(k) + \lambda \mathrm{TV}_k]
+
+        A minimum of costs that fall with the SNR falls with the SNR, so the threshold that follows does.
+        Derivation: ``derivations.optimise.transmit_cost``.
+        """
+        asked, system, tokens = self.question, self.question.system, self.question.tokens
+        index = system.codec.bits_per_index
+        if not asked.has_profile:
+            size = min(asked.offline_k or Top().offline_k, system.codec.vocab_size)
+            uplink_s = packet_latency_s(system.link, distribution_bit(system.codec, size))
+            return float(transmission_latency_s(system.latency, uplink_s, downlink_bit=index))
+        sizes, profile = tokens.size_profile()
+        uplink_s = packet_latency_s(system.link, distribution_bit(system.codec, sizes))
+        cost_s = np.min(uplink_s + bias_price_s * np.clip(profile, 0.0, 1.0), axis=1)
+        return float(
+            transmission_latency_s(system.latency, float(tokens.weight @ cost_s), downlink_bit=index)
+        )
+
+    def thresholds(self) -> dict[str, float | None]:
+        """Thresholds on the uncertainty [-] and the price of bias [s]; None where an input is missing."""
+        asked, line = self.question, self.question.line
+        limit = asked.budget.bias if asked.budget.risk is None else asked.budget.risk
+        price_s = asked.bias_price_s
+        if price_s is None and self.point is not None:
+            price_s = self.point.multiplier_s
+        optimal = None
+        if price_s is not None and price_s > 0.0:
+            optimal = float(line.cost_optimal(self.transmit_s(price_s), price_s))
+        return {
+            "risk_averse": line.risk_averse,
+            "risk_prone": line.risk_prone,
+            "risk_budget": asked.tokens.law.within(limit).threshold,
+            "cost_optimal": optimal,
+            "bias_price_s": price_s,
+        }
+
+    def certificate(self, *, solver: bool = False) -> dict[str, Any] | None:
+        """Prove that no policy of its class within the budget is faster than the best randomised one.
+
+        Returns ``primal``, ``dual`` and ``gap`` in seconds, where they come from, and the class; None without
+        profiles. With ``solver`` the linear programme is solved in cvxpy too, and its dual is the bound.
+        """
+        point, asked = self.point, self.question
+        if point is None or point.optimum_s is None or point.dual_s is None:
+            return None
+        result: dict[str, Any] = {
+            "primal": point.optimum_s,
+            "dual": point.dual_s,
+            "solver": "closed form, weak duality",
+            "multiplier_s": point.multiplier_s,
+        }
+        if solver:
+            given = curves(asked.tokens, asked.system, quantisation_tv=asked.quantisation_tv)
+            table, solved = solve_curves(given, asked.budget.bias)
+            proof: Certificate = solve_lp(table.latency_s, table.bias, given.weight, asked.budget.bias)
+            result |= {
+                "dual": given.base_s + proof.dual_s,
+                "solver": proof.solver,
+                "solver_primal": given.base_s + proof.primal_s,
+                "solver_multiplier_s": proof.multiplier_s,
+                "num_contexts": len(given.weight),
+                "num_actions": table.latency_s.shape[1],
+                "closed_form_dual": given.base_s + solved.dual_s,
+            }
+        result["gap"] = result["primal"] - result["dual"]
+        result["relative_gap"] = result["gap"] / result["primal"]
+        return result
+
+    # ---------------------------------------------------------------------------------- as a dictionary
+
+    def operating_row(self) -> dict[str, Any]:
+        """CU-HLM's operating point under the names of the command line."""
+        row, point = self.operating, self.point
+        names = (
+            *("threshold", "skip_rate", "risk", "k_mean", "uplink_bit_per_token", "latency_s"),
+            *("throughput_token_per_s", "mean_rate_token_per_s", "speedup_over_hlm", "floor_ratio"),
+            *("llm_calls_per_token", "energy_j_per_token"),
+        )
+        result = {name: getattr(row, name) for name in names}
+        return result | {
+            "scheme": row.name,
+            "risk": row.risk if point is None else point.risk,
+            "truncation_bias": row.truncation_bias if point is None else point.truncation,
+            "bias_bound": self.bias_bound,
+            "bias_budget": self.question.budget.bias,
+            "binds": self.binds,
+            "truncation_price_s": None if point is None else point.truncation_price_s,
+            "optimum_latency_s": None if point is None else point.optimum_s,
+            "excess_over_optimum": None if point is None else point.excess,
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the recommendation under the names of the command line."""
+        llm = self.over("llm") if "llm" in self.ledgers else None
+        return {
+            "scheme": self.scheme,
+            "sentence": self.sentence,
+            "threshold": self.threshold,
+            "throughput_token_per_s": self.throughput.value,
+            "throughput_ci95": self.throughput.ci95,
+            "bias": self.bias.value,
+            "bias_limit95": self.bias.high,
+            "text": self.question.inputs.get("writer"),
+            "equal_within_error": self.equal_within_error,
+            "next_best": self.next_best,
+            "over_llm": None if llm is None else {"ratio": llm.value, "ci95": llm.ci95},
+            "would_change": [],
+        }
+
+    def verify_on_sync(self) -> dict[str, Any] | None:
+        """Compare exact CU-HLM with CU-HLM at the same trigger; None where nothing, or all, is skipped."""
+        row, system = self.operating, self.question.system
+        if not 0.0 < row.skip_rate < 1.0 or not np.isfinite(row.latency_s):
+            return None
+        plain, bonus = (
+            SCHEMES["verify-on-sync"]
+            .given(self._numbers | {"bonus": bonus})
+            .ledger(self.tokens, system)
+            .outcome()
+            for bonus in (False, True)
+        )
+        chance, codec = 1.0 - row.skip_rate, system.codec
+        ledger = self.operating_scheme.ledger(self.tokens, system)
+        rejected = float(self.question.tokens.weight @ self.question.tokens.rejection) - row.risk
+        break_even = sync_break_even_risk(
+            system.latency,
+            chance,
+            ledger.mean(ledger.uplink_s) / chance,
+            float(packet_latency_s(system.link, codec.bits_per_index + codec.prob_bits)),
+            transmitted_rejection=min(max(rejected / chance, 0.0), 1.0),
+            answer_bit=codec.bits_per_index,
+            kept_bit=1.0,
+            rejected_bit=codec.vocab_size * codec.prob_bits,
+        )
+        return {
+            "cu_hlm_latency_s": row.latency_s,
+            "cu_hlm_bias": self.bias_bound,
+            "latency_s": plain.latency_s,
+            "latency_with_bonus_s": bonus.latency_s,
+            "tokens_per_round": plain.tokens_per_round,
+            "tokens_per_round_with_bonus": bonus.tokens_per_round,
+            "risk": row.risk,
+            "break_even_risk": float(break_even),
+            "exact_wins": plain.latency_s < row.latency_s,
+        }
+
+    def truncation_orders(
+        self, budgets: Sequence[float] = (0.01, 0.02, 0.05, 0.1, 0.2)
+    ) -> dict[str, Any] | None:
+        """Compare the rules for k at equal budget, and truncating before and after drafting at equal bits."""
+        tokens, system = self.question.tokens, self.question.system
+        if tokens.tv_profile is None or tokens.draft_prob is None:
+            return None
+        ratios = []
+        for theta in budgets:
+            numbers = {"threshold": NEVER_SKIP, "truncation_budget": theta, "line": self.question.line}
+            exact, printed = (
+                SCHEMES[name].given(numbers).ledger(tokens, system).outcome().uplink_bit_per_token
+                for name in ("cu-hlm-exact", "cu-hlm-online")
+            )
+            ratios.append(
+                {"budget": theta, "exact_bit": exact, "printed_bit": printed, "ratio": exact / printed}
+            )
+        result: dict[str, Any] = {"exact_over_printed": ratios}
+        if tokens.coarse_k_grid is not None and tokens.output_bias is not None and tokens.tv is not None:
+            acceptance = tokens.truncated_acceptance
+            result["orders"] = [
+                {
+                    "k": int(size),
+                    "bit": int(distribution_bit(system.codec, int(size))),
+                    "sample_then_truncate_bias": float(tokens.weight @ tokens.output_bias[:, place]),
+                    "truncate_then_sample_bias": 0.0,
+                    "sample_acceptance": 1.0 - float(tokens.weight @ tokens.tv),
+                    "truncate_then_sample_acceptance": None
+                    if acceptance is None
+                    else float(tokens.weight @ acceptance[:, place]),
+                }
+                for place, size in enumerate(tokens.coarse_k_grid)
+            ]
+        return result
+
+
+def _rate(ledger: Ledger) -> float:
+    seconds = ledger.mean(ledger.seconds)
+    return ledger.mean(ledger.tokens) / seconds if np.isfinite(seconds) else 0.0
+
+
+def _skips(row: Mapping[str, Any]) -> bool:
+    return row["threshold"] is not None and row["threshold"] >= 0.0
+
+
+def _times(ratio: Estimate) -> str:
+    ends = "" if ratio.ci95 is None else f" [{ratio.low:.3g}, {ratio.high:.3g}]"
+    return f"{ratio.value:.3g}{ends} times as fast"
+
+
+def _offline_k(asked: Question, theta: float) -> int:
+    """K of CU-HLM offline: as given, else by its printed rule, else the printed number."""
+    tokens = asked.tokens
+    if asked.offline_k is not None:
+        return asked.offline_k
+    if tokens.tv_profile is None or tokens.draft_prob is None or tokens.k_grid is None:
+        return Top().offline_k
+    profile = np.clip(tokens.tv_profile, 0.0, 1.0)
+    rejection = asked.line(tokens.uncertainty)
+    return printed_k_offline(
+        profile, tokens.k_grid, tokens.draft_prob, rejection, theta, weight=tokens.weight
+    )

@@ -1,0 +1,179 @@
+"""Ledgers of what a scheme would do on recorded tokens, or on i.i.d. tokens of an assumed law."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cuhlm_theory._checks import Floats
+from cuhlm_theory.capacity import packet_latency_s
+from cuhlm_theory.contexts import Tokens
+from cuhlm_theory.drafting import best_drafts_on_link
+from cuhlm_theory.parameters import System
+from cuhlm_theory.schemes.ledger import Ledger, charged, resync_bit_per_transmission
+from cuhlm_theory.schemes.payload import Carried
+from cuhlm_theory.schemes.rounds import Rounds, independent_rounds, recorded_rounds
+
+if TYPE_CHECKING:
+    from cuhlm_theory.schemes.table import Scheme
+
+_ROUNDING = 1e-12
+
+
+def one_draft(scheme: "Scheme", tokens: Tokens, system: System) -> Ledger:
+    """Return the rounds of at most one draft: in each context one that asks and one that does not.
+
+    Truncation is charged in every context in which the rule can transmit, not only when it does.
+    """
+    payload, verification = scheme.payload, scheme.verification
+    carried = payload.carried(tokens, system)
+    skips = scheme.skip.skips(tokens, drafts=payload.depends_on_draft)
+    account = verification.account(tokens, scheme.skip, skips, payload, carried)
+    chance = float(tokens.weight @ skips.transmit)
+    chance = float(np.round(chance)) if abs(chance - np.round(chance)) < _ROUNDING else chance
+    drafts = np.full(len(tokens), float(scheme.draft.present))
+    extra_bit = resync_bit_per_transmission(system, chance)
+    asks = _rows(
+        system,
+        drafts=drafts,
+        llm_calls=np.ones(len(tokens)),
+        catch_up=np.zeros(len(tokens)),
+        uplink_bit=(carried.bit + extra_bit) * drafts,
+        downlink_bit=np.full(len(tokens), float(system.codec.bits_per_index)),
+        entries=np.full(len(tokens), np.nan) if carried.size is None else carried.size.astype(np.float64),
+    )
+    keeps = _rows(
+        system,
+        drafts=drafts,
+        llm_calls=np.zeros(len(tokens)),
+        catch_up=np.full(len(tokens), float(verification.asks)),
+        uplink_bit=np.zeros(len(tokens)),
+        downlink_bit=np.zeros(len(tokens)),
+        entries=np.full(len(tokens), np.nan) if carried.size is None else np.zeros(len(tokens)),
+    )
+    keep_weight = tokens.weight * (1.0 - skips.transmit) if chance < 1.0 else np.zeros(len(tokens))
+    weight = np.concatenate((tokens.weight * skips.transmit, keep_weight))
+    happens = weight > 0.0
+    both = {name: np.concatenate((asks[name], keeps[name]))[happens] for name in asks}
+    prompt = None if tokens.prompt is None else np.tile(tokens.prompt, 2)[happens]
+    return Ledger(
+        scheme=scheme.name,
+        system=system,
+        weight=weight[happens],
+        prompt=prompt,
+        tokens=np.ones(int(happens.sum())),
+        llm_width=both["llm_calls"],
+        bias=np.tile(account.bias, 2)[happens],
+        risk=np.tile(account.risk, 2)[happens],
+        truncation=np.tile(account.truncation, 2)[happens],
+        bias_is_bound=account.is_bound,
+        bias_note=account.note,
+        threshold=scheme.threshold,
+        has_floor=scheme.draft.present,
+        **both,
+    )
+
+
+def _rows(system: System, *, entries: Floats, **counts: Floats) -> dict[str, Floats]:
+    """Columns of a kind of round and its seconds; what the server reads again is seconds alone."""
+    seconds = charged(system, **counts)
+    del counts["catch_up"]
+    return {**counts, "entries": entries, **seconds}
+
+
+def several_drafts(scheme: "Scheme", tokens: Tokens, system: System) -> Ledger:
+    """Return the rounds of several drafts: for each start one that keeps all and one that meets a rejection.
+
+    Tokens with ``prompt`` are a recording, and rounds run along each text; without it they are i.i.d.
+    """
+    scheme = resolved(scheme, tokens, system)
+    draft, verification = scheme.draft, scheme.verification
+    carried = scheme.payload.carried(tokens, system)
+    acceptance = tokens.acceptance if carried.acceptance is None else carried.acceptance
+    skips = scheme.skip.skips(tokens, drafts=True)
+    account = verification.account(tokens, scheme.skip, skips, scheme.payload, carried)
+    rounds = _rounds(scheme, tokens, acceptance, draft.ends(tokens, skips), carried)
+    kept_bit, lost_bit = verification.answer_bit(system.codec, bonus=draft.adds_bonus)
+
+    happens = rounds.weight > 0.0
+    kept, share = (values[happens] for values in (rounds.all_kept, rounds.weight))
+    rejected = 1.0 - kept
+    all_tokens, kept_tokens = rounds.num_tokens[happens], rounds.kept_tokens[happens]
+    lost = np.divide(all_tokens - kept * kept_tokens, rejected, out=np.ones(len(kept)), where=rejected > 0.0)
+    drafts, bit = rounds.num_drafts[happens], rounds.draft_bit[happens]
+    ones = np.ones(len(drafts))
+    sides = [
+        _rows(
+            system,
+            drafts=drafts,
+            llm_calls=ones,
+            catch_up=0.0 * ones,
+            uplink_bit=bit,
+            downlink_bit=answer * ones,
+            entries=np.full(len(drafts), np.nan) if carried.size is None else rounds.entries[happens],
+        )
+        for answer in (kept_bit, lost_bit)
+    ]
+    both = {name: np.concatenate([side[name] for side in sides]) for name in sides[0]}
+    prompt = None if rounds.prompt is None else np.tile(rounds.prompt[happens], 2)
+    skip_rate, triggered = 0.0, draft.triggered
+    note, risk = account.note, float(tokens.weight @ skips.risk)
+    if triggered:
+        skip_rate = 1.0 - float(tokens.weight @ skips.transmit)
+        note = f"CU-HLM takes risk {risk:.4g} at this trigger"
+    zero = np.zeros(2 * len(drafts))
+    return Ledger(
+        scheme=scheme.name,
+        system=system,
+        weight=np.concatenate((share * kept, share * rejected)),
+        prompt=prompt,
+        tokens=np.concatenate((kept_tokens, np.maximum(lost, 0.0))),
+        llm_width=both["drafts"] + float(draft.adds_bonus),
+        bias=zero,
+        risk=zero,
+        truncation=zero,
+        bias_note=note,
+        threshold=scheme.threshold if triggered else None,
+        skip_rate=skip_rate,
+        has_floor=triggered,
+        **both,
+    )
+
+
+def _rounds(scheme: "Scheme", tokens: Tokens, acceptance: Floats, ends: Floats, carried: Carried) -> Rounds:
+    draft = scheme.draft
+    options = {"max_drafts": draft.longest, "bonus": draft.adds_bonus}
+    size = np.zeros(len(tokens)) if carried.size is None else carried.size
+    if tokens.prompt is not None:
+        return recorded_rounds(acceptance, ends, tokens.prompt, carried.bit, entries=size, **options)
+    weight = tokens.weight
+    ending = float(weight @ ends)
+    keep = float(weight @ ((1.0 - ends) * acceptance)) / (1.0 - ending) if ending < 1.0 else 1.0
+    last = float(weight @ (ends * acceptance)) / ending if ending > 0.0 else 1.0
+    bit, entries = float(weight @ carried.bit), float(weight @ size)
+    return independent_rounds(ending, min(keep, 1.0), min(last, 1.0), bit, entries=entries, **options)
+
+
+def resolved(scheme: "Scheme", tokens: Tokens, system: System) -> "Scheme":
+    """Return the scheme with the best number of drafts for the mean acceptance, where none is given."""
+    if "num_drafts" not in scheme.numbers or scheme.numbers["num_drafts"] is not None:
+        return scheme
+    return scheme.using(num_drafts=best_num_drafts(scheme, tokens, system))
+
+
+def best_num_drafts(scheme: "Scheme", tokens: Tokens, system: System) -> int:
+    """Return the number of drafts a round of the highest throughput at the mean acceptance [token]."""
+    carried = scheme.payload.carried(tokens, system)
+    acceptance = tokens.acceptance if carried.acceptance is None else carried.acceptance
+    bit = float(tokens.weight @ carried.bit)
+    if not np.isfinite(packet_latency_s(system.link, bit)):
+        return 1
+    kept_bit, lost_bit = scheme.verification.answer_bit(system.codec, bonus=True)
+    plan = best_drafts_on_link(
+        min(float(tokens.weight @ acceptance), 1.0 - 1e-6),
+        system.latency,
+        system.link,
+        bit,
+        downlink_bit=kept_bit,
+        rejection_downlink_bit=lost_bit - kept_bit,
+    )
+    return plan.num_drafts

@@ -1,0 +1,357 @@
+"""What a scheme does or did, a row a round, before anything is averaged; and the averages.
+
+A recorded trace, an assumed law and a live decoder fill the same columns, so that whatever is predicted can
+be measured. What a round costs is written here once, and the means are those of the proven functions.
+"""
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from cuhlm_theory import bootstrap
+from cuhlm_theory._checks import Floats
+from cuhlm_theory.capacity import packet_latency_s
+from cuhlm_theory.contexts import Ints
+from cuhlm_theory.estimate import Estimate
+from cuhlm_theory.parameters import System
+from cuhlm_theory.payload import distribution_bit
+from cuhlm_theory.throughput import (
+    floor_latency_s,
+    mean_rate_token_per_s,
+    renewal_throughput_token_per_s,
+    round_latency_s,
+    round_parts_s,
+)
+
+_ROUNDING = 1e-12
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What a scheme achieves; every scheme fills the same columns, None where a quantity has no meaning."""
+
+    name: str
+    """Scheme."""
+    bias: float | None
+    """Mean per-token total variation from the LLM's law [-]; None where it is not known."""
+    bias_is_bound: bool
+    """Whether the bias is an upper bound."""
+    bias_note: str
+    """Empty, or why the bias is not exact."""
+    risk: float
+    """Part of the bias that skipping causes [-]."""
+    truncation_bias: float
+    """Part of the bias that truncation causes, as bounded [-]."""
+    threshold: float | None
+    """u_th in use [-]."""
+    skip_rate: float
+    """Share of drafts that are kept without asking [-]; 0 for schemes that verify every draft."""
+    k_mean: float | None
+    """Mean entries of the distribution in a transmission [token]."""
+    num_drafts: float | None
+    """Mean drafts a round [token]."""
+    uplink_bit_per_token: float
+    """Bits up [bit/token]."""
+    downlink_bit_per_token: float
+    """Bits down: a token index an answer, a distribution where the device resamples [bit/token]."""
+    llm_calls_per_token: float
+    """LLM passes [1/token]."""
+    tokens_per_round: float
+    """E[N] [token]."""
+    latency_s: float
+    """E[D]/E[N] [s]."""
+    throughput_token_per_s: float
+    """E[N]/E[D], the rate a user sees [token/s]."""
+    mean_rate_token_per_s: float
+    """E[N/D], the other average [token/s]."""
+    speedup_over_hlm: float
+    """HLM's latency over this one [-]."""
+    energy_j_per_token: float
+    """Transmit power times air time plus the device's compute energy [J/token]."""
+    floor_ratio: float | None
+    """Latency over that of the single-draft floor at the same skip rule [-]; None for schemes that the floor
+    does not bound: the LLM alone, and those that verify several drafts without a skip rule."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class Ledger:
+    """Rounds of one scheme on one system; R rows, each a round or a kind of round with its chance."""
+
+    scheme: str
+    """Name of the scheme."""
+    system: System
+    """Device, server and link that the rounds are charged to."""
+    weight: Floats
+    """How often each row happens, above 0 and up to a factor, shape [R] [-]; ones for rounds that were run."""
+    prompt: Ints | None
+    """Text that each row belongs to, shape [R]; None where tokens are i.i.d."""
+    tokens: Floats
+    """Tokens that the round commits, shape [R] [token]."""
+    drafts: Floats
+    """Tokens that the device drafts, shape [R] [token]."""
+    entries: Floats
+    """Entries of the distributions that are sent, shape [R] [token]; NaN where the payload has none."""
+    uplink_bit: Floats
+    """Bits up, shape [R] [bit]."""
+    downlink_bit: Floats
+    """Bits down, shape [R] [bit]."""
+    llm_calls: Floats
+    """Passes of the LLM, shape [R]."""
+    llm_width: Floats
+    """Tokens that the pass must score, shape [R] [token]."""
+    slm_s: Floats
+    """Seconds of the device's model, shape [R] [s]."""
+    uplink_s: Floats
+    """Seconds on the air, shape [R] [s]; infinite over a dead link."""
+    llm_s: Floats
+    """Seconds of the server's model, shape [R] [s]."""
+    other_s: Floats
+    """Round trip and downlink, shape [R] [s]."""
+    bias: Floats
+    """Sum over the round's tokens of the total variation from the LLM's law, or a bound, shape [R] [-]."""
+    risk: Floats
+    """Part of it that skipping causes, shape [R] [-]."""
+    truncation: Floats
+    """Part of it that truncation causes, as bounded, shape [R] [-]."""
+    bias_is_bound: bool = False
+    """Whether the bias is an upper bound."""
+    bias_note: str = ""
+    """Empty, or why the bias is not exact."""
+    threshold: float | None = None
+    """u_th in use [-]."""
+    skip_rate: float | None = None
+    """Share of drafts that the skip rule keeps [-]; None where the rounds themselves tell."""
+    has_floor: bool = False
+    """Whether the floor of single-draft rounds bounds this scheme."""
+
+    def __len__(self) -> int:
+        return len(self.weight)
+
+    def __repr__(self) -> str:
+        texts = "i.i.d. tokens" if self.prompt is None else f"{len(np.unique(self.prompt))} texts"
+        rate = float(renewal_throughput_token_per_s(self.tokens, self.seconds, self.weight))
+        return f"Ledger({self.scheme}: {len(self)} rows, {texts}, {rate:.4g} token/s)"
+
+    @property
+    def seconds(self) -> Floats:
+        """Duration of each round, shape [R] [s]."""
+        return self.slm_s + self.uplink_s + self.llm_s + self.other_s
+
+    def mean(self, values: Floats) -> float:
+        """Mean over rounds."""
+        return float(np.sum(self.weight * values) / np.sum(self.weight))
+
+    def per_token(self, values: Floats) -> float:
+        """Mean over rounds of a quantity over the mean of their tokens."""
+        return self.mean(values) / self.mean(self.tokens)
+
+    def outcome(self) -> Outcome:
+        """Average the rounds."""
+        tokens, calls = self.mean(self.tokens), _snapped(self.mean(self.llm_calls))
+        rate = float(renewal_throughput_token_per_s(self.tokens, self.seconds, self.weight))
+        latency_s = self.mean(self.seconds) / tokens
+        hlm_s, floor_s = hlm_latency_s(self.system), None
+        skip_rate = 1.0 - calls if self.skip_rate is None else self.skip_rate
+        if self.has_floor:
+            floor_s = single_draft_floor_s(self.system, min(max(1.0 - skip_rate, 0.0), 1.0))
+        dead = not np.isfinite(latency_s)
+        drafts, bias = self.mean(self.drafts), self.per_token(self.bias)
+        return Outcome(
+            name=self.scheme,
+            bias=None if np.isnan(bias) else bias,
+            bias_is_bound=self.bias_is_bound,
+            bias_note=self.bias_note,
+            risk=self.per_token(self.risk),
+            truncation_bias=self.per_token(self.truncation),
+            threshold=self.threshold,
+            skip_rate=skip_rate,
+            k_mean=self._entries(),
+            num_drafts=drafts if drafts > 0.0 else None,
+            uplink_bit_per_token=self.per_token(self.uplink_bit),
+            downlink_bit_per_token=self.per_token(self.downlink_bit),
+            llm_calls_per_token=calls / tokens,
+            tokens_per_round=tokens,
+            latency_s=latency_s,
+            throughput_token_per_s=rate,
+            mean_rate_token_per_s=float(mean_rate_token_per_s(self.tokens, self.seconds, self.weight)),
+            speedup_over_hlm=float("nan") if dead and not np.isfinite(hlm_s) else hlm_s / latency_s,
+            energy_j_per_token=self.system.tx_power_w * self.per_token(self.uplink_s)
+            + self.system.slm_energy_j * drafts / tokens,
+            floor_ratio=latency_s / floor_s if floor_s and np.isfinite(floor_s) and not dead else None,
+        )
+
+    def _entries(self) -> float | None:
+        """Mean entries of a distribution that is sent; one goes with every draft of a round that asks."""
+        sent = self.weight * self.drafts * (self.llm_calls > 0.0)
+        if np.any(np.isnan(self.entries)) or not sent.sum() > 0.0:
+            return None
+        return float(np.sum(self.weight * self.entries) / sent.sum())
+
+    def sums(self, *columns: str) -> dict[str, Floats]:
+        """Sum columns over the rounds of each text, shape [P]; the clusters of an interval."""
+        if self.prompt is None:
+            raise ValueError("a ledger of i.i.d. tokens has no texts to sum over")
+        _, place = np.unique(self.prompt, return_inverse=True)
+        return {name: np.bincount(place, self.weight * getattr(self, name)) for name in columns}
+
+    def estimates(self, *, num_resamples: int = 1000, seed: int = 0) -> tuple[Estimate, Estimate]:
+        """Throughput [token/s] and bias [-] with 95 % intervals from resampling whole texts.
+
+        The same seed draws the same texts for every scheme, so differences between ledgers are paired.
+        """
+        how = "95 % percentile interval, whole texts resampled"
+        if self.prompt is None or len(np.unique(self.prompt)) < 2 or not np.all(np.isfinite(self.seconds)):
+            tokens = self.mean(self.tokens)
+            rate = float(renewal_throughput_token_per_s(self.tokens, self.seconds, self.weight))
+            return Estimate(rate, unit="token/s"), Estimate(self.mean(self.bias) / tokens)
+        sums = self.sums("tokens", "seconds", "bias")
+        counts = bootstrap.cluster_counts(len(sums["tokens"]), num_resamples, np.random.default_rng(seed))
+        resampled = {name: counts @ column for name, column in sums.items()}
+        return (
+            Estimate.of(
+                sums["tokens"].sum() / sums["seconds"].sum(),
+                resampled["tokens"] / resampled["seconds"],
+                unit="token/s",
+                how=how,
+            ),
+            Estimate.of(
+                sums["bias"].sum() / sums["tokens"].sum(), resampled["bias"] / resampled["tokens"], how=how
+            ),
+        )
+
+
+def _snapped(mean: float) -> float:
+    """Return a mean chance, exactly 0 or 1 where it is up to rounding."""
+    return float(np.round(mean)) if abs(mean - np.round(mean)) < _ROUNDING else mean
+
+
+def charged(
+    system: System,
+    *,
+    drafts: ArrayLike,
+    llm_calls: ArrayLike,
+    catch_up: ArrayLike,
+    uplink_bit: ArrayLike,
+    downlink_bit: ArrayLike,
+) -> dict[str, Floats]:
+    """Columns of seconds of a round from what it does, by the proven latency model.
+
+    Parameters
+    ----------
+    system : System
+        Device, server and link.
+    drafts : array_like, shape [R]
+        Tokens drafted [token].
+    llm_calls : array_like, shape [R]
+        Passes of the LLM.
+    catch_up : array_like, shape [R]
+        Skipped tokens that the server reads [token].
+    uplink_bit, downlink_bit : array_like, shape [R]
+        Bits up and down [bit]; nothing sent takes no time, even over a dead link.
+
+    Returns
+    -------
+    dict of str to ndarray
+        ``slm_s``, ``uplink_s``, ``llm_s``, ``other_s``, shape [R] [s].
+    """
+    bit = np.asarray(uplink_bit, dtype=np.float64)
+    air_s = np.where(bit > 0.0, packet_latency_s(system.link, bit), 0.0)
+    parts = round_parts_s(
+        system.latency,
+        drafts=drafts,
+        llm_calls=llm_calls,
+        catch_up=catch_up,
+        uplink_s=air_s,
+        downlink_bit=downlink_bit,
+    )
+    names = ("slm_s", "uplink_s", "llm_s", "other_s")
+    return dict(zip(names, np.broadcast_arrays(*parts), strict=True))
+
+
+def joined(first: Ledger, second: Ledger) -> Ledger:
+    """Put the rows of two ledgers of one scheme below each other."""
+    columns = {}
+    for entry in fields(Ledger):
+        value, other = getattr(first, entry.name), getattr(second, entry.name)
+        columns[entry.name] = np.concatenate((value, other)) if isinstance(value, np.ndarray) else value
+    return Ledger(**columns)
+
+
+def hlm_latency_s(system: System) -> float:
+    """Latency of a token of HLM: every draft verified with the full distribution.
+
+    Parameters
+    ----------
+    system : System
+        Device, server and link.
+
+    Returns
+    -------
+    float
+        Seconds a token [s]; infinite over a dead link.
+
+    Raises
+    ------
+    ValueError
+        If the codec cannot write a full distribution.
+
+    Examples
+    --------
+    >>> from cuhlm_theory.parameters import Codec, Latency, Link
+    >>> hlm_latency_s(
+    ...     System(
+    ...         link=Link(bandwidth_hz=1e6, snr=3.0),
+    ...         codec=Codec(vocab_size=32_000),
+    ...         latency=Latency(slm_s=0.01, llm_s=0.1),
+    ...     )
+    ... )
+    0.478
+    """
+    uplink_s = packet_latency_s(system.link, distribution_bit(system.codec, system.codec.vocab_size))
+    answer = system.codec.bits_per_index
+    return float(round_latency_s(system.latency, 1.0, uplink_s, downlink_bit=answer))
+
+
+def single_draft_floor_s(system: System, transmit_probability: float) -> float:
+    """Latency of the single-draft floor at a skip rule: a token index up, the server's own token down.
+
+    Parameters
+    ----------
+    system : System
+        Device, server and link.
+    transmit_probability : float
+        Share of tokens transmitted [-].
+
+    Returns
+    -------
+    float
+        Seconds a token [s].
+
+    Raises
+    ------
+    ValueError
+        If the probability is outside [0, 1].
+
+    Examples
+    --------
+    >>> from cuhlm_theory.parameters import Codec, Latency, Link
+    >>> system = System(
+    ...     link=Link(bandwidth_hz=1e6, snr=3.0),
+    ...     codec=Codec(vocab_size=32_000),
+    ...     latency=Latency(slm_s=0.01, llm_s=0.1),
+    ... )
+    >>> round(single_draft_floor_s(system, 0.25), 7)
+    0.0350019
+    """
+    index_bit = system.codec.bits_per_index + resync_bit_per_transmission(system, transmit_probability)
+    index_s = packet_latency_s(system.link, index_bit)
+    answer_s = transmit_probability * system.codec.bits_per_index / system.latency.downlink_bit_per_s
+    return float(floor_latency_s(system.latency, transmit_probability, index_s)) + answer_s
+
+
+def resync_bit_per_transmission(system: System, transmit_probability: float) -> float:
+    """Bits of the skipped tokens that a transmission must also report, on average [bit]."""
+    if not system.latency.charge_resync or transmit_probability == 0.0:
+        return 0.0
+    return system.codec.bits_per_index * (1.0 - transmit_probability) / transmit_probability

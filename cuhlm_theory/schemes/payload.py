@@ -1,0 +1,450 @@
+"""Payload rules: what a transmission carries, or each of several drafts, and what the server makes of it."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from cuhlm_theory import truncation
+from cuhlm_theory._checks import Floats, as_count, as_nonnegative, as_positive, as_probability
+from cuhlm_theory.capacity import packet_latency_s
+from cuhlm_theory.contexts import Contexts, Ints, Tokens
+from cuhlm_theory.errors import MissingInputError
+from cuhlm_theory.parameters import Codec, System
+from cuhlm_theory.payload import distribution_bit
+from cuhlm_theory.rejection import Line
+
+_LEVELS = (15, 63, 255, 1023)
+_TARGETS = (0.02, 0.05, 0.1, 0.2)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Carried:
+    """What a transmission carries in each context, or each of several drafts, shape [N]."""
+
+    bit: Floats
+    """Payload [bit]."""
+    size: Ints | None = None
+    """Entries of the distribution [token]; None where none is sent."""
+    truncation_tv: Floats | None = None
+    """TV between the law of the draft and the law the server receives [-]; None is 0."""
+    acceptance: Floats | None = None
+    """Chance that the server keeps the draft, where the draft is not drawn from x [-]."""
+
+
+class Payload:
+    """A rule: entries in each context, bits of so many entries, and the laws at both ends.
+
+    The base sends no distribution, and lets the device draft from its own law.
+    """
+
+    __slots__ = ()
+
+    depends_on_draft: ClassVar[bool] = False
+    """Whether the size depends on the draft, so that the truncation bound does not apply."""
+    truncates: ClassVar[bool] = False
+    """Whether the server takes a reconstruction for the law of the draft."""
+    knob: ClassVar[str | None] = None
+    """Field that trades bits for acceptance."""
+
+    def sizes(self, contexts: Contexts, system: System) -> Ints | None:
+        """Entries sent in each context, shape [N] [token]; None where no distribution is sent."""
+        return None
+
+    def bit(self, size: ArrayLike, codec: Codec) -> Floats:
+        """Bits of a message with so many entries [bit]."""
+        return np.zeros(np.shape(size))
+
+    def acceptance(self, contexts: Contexts, sizes: Ints) -> Floats | None:
+        """Chance to keep a draft in each context; None where it is drawn from x."""
+        return None
+
+    def draft_law(self, law: Floats) -> tuple[Floats, int]:
+        """Law that a draft is drawn from and verified with, shape [V], and the entries that are sent."""
+        return law, 0
+
+    def options(self, tokens: Tokens) -> list[dict[str, float]]:
+        """Numbers that an optimum may choose among."""
+        return [{}]
+
+    def carried(self, contexts: Contexts, system: System) -> Carried:
+        """Return what is carried in each context."""
+        sizes = self.sizes(contexts, system)
+        if sizes is None:
+            bit = np.broadcast_to(self.bit(0, system.codec), len(contexts))
+            return Carried(bit=np.asarray(bit, dtype=np.float64))
+        return Carried(
+            bit=np.asarray(self.bit(sizes, system.codec), dtype=np.float64),
+            size=sizes,
+            truncation_tv=contexts.truncation_tv(sizes) if self.truncates else None,
+            acceptance=self.acceptance(contexts, sizes),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Nothing(Payload):
+    """Send nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Index(Payload):
+    """Send the draft's index."""
+
+    def bit(self, size: ArrayLike, codec: Codec) -> Floats:
+        """Bits of an index [bit]."""
+        return np.full(np.shape(size), float(codec.bits_per_index))
+
+
+@dataclass(frozen=True, slots=True)
+class IndexAndProbability(Payload):
+    """Send the draft's index and its probability."""
+
+    def bit(self, size: ArrayLike, codec: Codec) -> Floats:
+        """Bits of an entry [bit]."""
+        return np.full(np.shape(size), float(codec.bits_per_index + codec.prob_bits))
+
+
+class _Distribution(Payload):
+    """Send entries of the device's law in the chosen codec."""
+
+    __slots__ = ()
+
+    def bit(self, size: ArrayLike, codec: Codec) -> Floats:
+        """Bits of the codec [bit]."""
+        return np.asarray(distribution_bit(codec, np.asarray(size)), dtype=np.float64)
+
+
+@dataclass(frozen=True, slots=True)
+class Full(_Distribution):
+    """Send the whole distribution."""
+
+    def sizes(self, contexts: Contexts, system: System) -> Ints | None:
+        """V everywhere."""
+        return np.full(len(contexts), system.codec.vocab_size)
+
+    def draft_law(self, law: Floats) -> tuple[Floats, int]:
+        """Draw from the law itself, all of which is sent."""
+        return law, len(law)
+
+
+@dataclass(frozen=True, slots=True)
+class Top(_Distribution):
+    """Send the k largest entries, one k for all tokens."""
+
+    offline_k: int = 30
+    """k [token]; [CU] prints 30. All entries of a smaller vocabulary."""
+
+    truncates: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        as_count("offline_k", self.offline_k)
+
+    def sizes(self, contexts: Contexts, system: System) -> Ints | None:
+        """K everywhere."""
+        return np.full(len(contexts), min(self.offline_k, system.codec.vocab_size))
+
+
+@dataclass(frozen=True, slots=True)
+class Exact(_Distribution):
+    """Send the fewest entries with TV_k within the budget, or, with a price, those of the least cost."""
+
+    truncation_budget: float = 0.02
+    """theta: keep the least k with TV_k <= theta [-]."""
+    truncation_price_s: float | None = None
+    """With it, keep the k of least tau_up(k) + price * TV_k instead [s]."""
+
+    truncates: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        as_probability("truncation_budget", self.truncation_budget)
+        if self.truncation_price_s is not None:
+            as_nonnegative("truncation_price_s", self.truncation_price_s)
+
+    def sizes(self, contexts: Contexts, system: System) -> Ints | None:
+        """By the exact rule."""
+        if self.truncation_price_s is None:
+            return contexts.smallest_k(self.truncation_budget)
+        grid, profile = contexts.size_profile()
+        air_s = packet_latency_s(system.link, self.bit(grid, system.codec))
+        return grid[np.argmin(air_s + self.truncation_price_s * profile, axis=1)]
+
+
+@dataclass(frozen=True, slots=True)
+class PrintedOnline(_Distribution):
+    """Send the fewest entries within the budget of the printed rule."""
+
+    truncation_budget: float = 0.02
+    """theta of U(k) <= theta [-]."""
+    line: Line | None = None
+    """The rejection line that the rule takes beta(u) from."""
+
+    depends_on_draft: ClassVar[bool] = True
+    truncates: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        as_probability("truncation_budget", self.truncation_budget)
+
+    def sizes(self, contexts: Contexts, system: System) -> Ints | None:
+        """By the printed rule."""
+        if self.line is None:
+            raise MissingInputError("the printed truncation rule needs a rejection line; give --calibration")
+        return contexts.smallest_printed_k(self.truncation_budget, self.line)
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates(Payload):
+    """Draft from the renormalised k largest entries and send their probabilities."""
+
+    num_candidates: int = 30
+    """Entries kept [token] (assumed); all entries of a smaller vocabulary."""
+    candidate_bits: int = 16
+    """Bits a probability [bit]."""
+    with_indices: bool = False
+    """Whether the indices are charged as well."""
+
+    knob: ClassVar[str | None] = "num_candidates"
+
+    def __post_init__(self) -> None:
+        as_count("num_candidates", self.num_candidates)
+        as_count("candidate_bits", self.candidate_bits)
+
+    def sizes(self, contexts: Contexts, system: System) -> Ints | None:
+        """K everywhere."""
+        return np.full(len(contexts), min(self.num_candidates, system.codec.vocab_size))
+
+    def bit(self, size: ArrayLike, codec: Codec) -> Floats:
+        """Bits of so many probabilities [bit]."""
+        entry = self.candidate_bits + (codec.bits_per_index if self.with_indices else 0)
+        return np.asarray(size, dtype=np.float64) * entry
+
+    def acceptance(self, contexts: Contexts, sizes: Ints) -> Floats | None:
+        """1 - TV(x-tilde_k, y)."""
+        return contexts.acceptance_within(sizes)
+
+    def options(self, tokens: Tokens) -> list[dict[str, float]]:
+        """Sizes whose acceptance was recorded."""
+        return [{"num_candidates": int(size)} for size in tokens.need("coarse_k_grid")]
+
+    def draft_law(self, law: Floats) -> tuple[Floats, int]:
+        """Drop the tail."""
+        size = min(self.num_candidates, len(law))
+        return truncation.drop_tail(law, size), size
+
+
+@dataclass(frozen=True, slots=True)
+class Lattice(Payload):
+    """Draft from the k largest entries in multiples of 1/levels and send the lattice point."""
+
+    num_candidates: int = 30
+    """K, entries kept [token] (assumed); all entries of a smaller vocabulary."""
+    lattice_levels: int = 100
+    """l: probabilities are multiples of 1/l [-] (assumed)."""
+
+    knob: ClassVar[str | None] = "num_candidates"
+
+    def __post_init__(self) -> None:
+        as_count("num_candidates", self.num_candidates)
+        as_count("lattice_levels", self.lattice_levels)
+
+    def sizes(self, contexts: Contexts, system: System) -> Ints | None:
+        """K everywhere."""
+        return np.full(len(contexts), min(self.num_candidates, system.codec.vocab_size))
+
+    def bit(self, size: ArrayLike, codec: Codec) -> Floats:
+        """Bits of the lattice point [bit]."""
+        return _each(size, lambda k: lattice_bit(k, self.lattice_levels, codec.vocab_size))
+
+    def acceptance(self, contexts: Contexts, sizes: Ints) -> Floats | None:
+        """At least the acceptance of the unrounded candidates less k/(4 l)."""
+        return _rounded_acceptance(contexts, sizes, self.lattice_levels)
+
+    def options(self, tokens: Tokens) -> list[dict[str, float]]:
+        """Sizes whose acceptance was recorded, and levels."""
+        sizes = tokens.need("coarse_k_grid")
+        return [{"num_candidates": int(size), "lattice_levels": level} for size in sizes for level in _LEVELS]
+
+    def draft_law(self, law: Floats) -> tuple[Floats, int]:
+        """Drop the tail and round."""
+        size = min(self.num_candidates, len(law))
+        return round_to_lattice(truncation.drop_tail(law, size), self.lattice_levels), size
+
+
+@dataclass(frozen=True, slots=True)
+class ConformalLattice(Payload):
+    """Draft from the entries above a threshold that follows the mass it dropped, on a lattice."""
+
+    lattice_levels: int = 100
+    """l: probabilities are multiples of 1/l [-] (assumed)."""
+    conformal_target: float = 0.05
+    """alpha: mass that may be dropped in the long run [-] (assumed)."""
+    conformal_step: float = 0.005
+    """eta: step of the threshold [-] (assumed)."""
+    conformal_start: float = 0.01
+    """beta_1: first threshold [-] (assumed)."""
+
+    def __post_init__(self) -> None:
+        as_count("lattice_levels", self.lattice_levels)
+        as_probability("conformal_target", self.conformal_target)
+        as_positive("conformal_step", self.conformal_step)
+        as_probability("conformal_start", self.conformal_start)
+
+    def next_threshold(self, threshold: float, dropped: float) -> float:
+        r"""Move the threshold by what was dropped.
+
+        .. math:: \beta_{n+1} = \beta_n - \eta (\mathrm{dropped}_n - \alpha)      \qquad \text{[SQS], printed}
+        """
+        return threshold - self.conformal_step * (dropped - self.conformal_target)
+
+    def sizes(self, contexts: Contexts, system: System) -> Ints | None:
+        """Entries above the threshold, token after token."""
+        assert isinstance(contexts, Tokens)
+        place = conformal_places(contexts, self)
+        return contexts.need("k_grid")[place]
+
+    def bit(self, size: ArrayLike, codec: Codec) -> Floats:
+        """Bits of the lattice point and of its size [bit]."""
+        return _each(size, lambda k: lattice_bit(k, self.lattice_levels, codec.vocab_size, send_size=True))
+
+    def acceptance(self, contexts: Contexts, sizes: Ints) -> Floats | None:
+        """At least the acceptance of the unrounded candidates less k/(4 l)."""
+        return _rounded_acceptance(contexts, sizes, self.lattice_levels)
+
+    def options(self, tokens: Tokens) -> list[dict[str, float]]:
+        """Targets and levels."""
+        return [
+            {"conformal_target": target, "lattice_levels": level} for target in _TARGETS for level in _LEVELS
+        ]
+
+    def above(self, law: Floats, threshold: float) -> tuple[Floats, int, float]:
+        """Law of the entries above a threshold on the lattice, how many they are, and the mass dropped."""
+        size = max(int(np.count_nonzero(law >= threshold)), 1)
+        kept = truncation.drop_tail(law, size)
+        dropped = 1.0 - float(law[kept > 0.0].sum())
+        return round_to_lattice(kept, self.lattice_levels), size, dropped
+
+
+def _each(size: ArrayLike, bits_of: Callable[[int], int]) -> Floats:
+    """Bits of every size, each computed once."""
+    distinct, place = np.unique(np.asarray(size, dtype=np.int64), return_inverse=True)
+    return np.array([float(bits_of(int(k))) for k in distinct])[place].reshape(np.shape(size))
+
+
+def _rounded_acceptance(contexts: Contexts, sizes: Ints, levels: int) -> Floats:
+    loss = sizes / (4.0 * levels)  # TV of rounding K probabilities to a lattice is at most this
+    return np.clip(contexts.acceptance_within(sizes) - loss, 0.0, 1.0)
+
+
+def round_to_lattice(law: Floats, levels: int) -> Floats:
+    """Nearest law whose probabilities are multiples of 1/levels, by largest remainders, shape [V].
+
+    >>> round_to_lattice(np.array([0.5, 0.3, 0.2]), 4)
+    array([0.5 , 0.25, 0.25])
+    """
+    scaled = law * levels
+    whole = np.floor(scaled)
+    missing = levels - round(float(whole.sum()))
+    if missing > 0:
+        whole[np.argpartition(whole - scaled, missing - 1)[:missing]] += 1.0
+    return whole / levels
+
+
+def conformal_places(tokens: Tokens, rule: ConformalLattice) -> Ints:
+    r"""Return the size that C-SQS keeps, token by token, as its place on the recorded grid.
+
+    .. math:: \text{keep } \{i : x_i \ge \beta_n\}      \qquad \text{[SQS], printed}
+
+    Between two recorded sizes the larger one is taken. The threshold goes on from text to text.
+    Derivation: ``derivations.schemes.conformal_dropped_mass``.
+
+    Parameters
+    ----------
+    tokens : Tokens
+        Recorded tokens with ``sorted_prob`` and ``tail_mass``.
+    rule : ConformalLattice
+        Start, step and target of the threshold.
+
+    Returns
+    -------
+    ndarray of int64, shape [N]
+        Places of the sizes.
+
+    Raises
+    ------
+    MissingInputError
+        If the tokens have no such profiles.
+
+    References
+    ----------
+    .. [SQS] arXiv:2510.09942.
+
+    Examples
+    --------
+    See `cuhlm_theory.schemes`.
+    """
+    sorted_prob, tail = tokens.need("sorted_prob"), tokens.need("tail_mass")
+    ascending = np.ascontiguousarray(sorted_prob[:, ::-1], dtype=np.float64)
+    sizes = tokens.need("k_grid")
+    exact = np.append(np.diff(sizes) == 1, True)  # no size lies between this one and the next
+    place = np.empty(len(tokens), dtype=np.int64)
+    threshold = rule.conformal_start
+    for n in range(len(tokens)):
+        fits = len(sizes) - int(ascending[n].searchsorted(threshold))  # recorded x_(k) >= threshold
+        place[n] = fits - 1 if fits > 0 and exact[fits - 1] else fits
+        threshold = rule.next_threshold(threshold, float(tail[n, place[n]]))
+    return place
+
+
+def lattice_bit(num_kept: int, levels: int, vocab_size: int, *, send_size: bool = False) -> int:
+    r"""Bits of K lattice probabilities and of the set they belong to.
+
+    .. math:: \lceil \log_2 \tbinom{V}{K} \rceil + \lceil \log_2 \tbinom{\ell + K - 1}{K - 1} \rceil
+              \qquad \text{[SQS], printed}
+
+    Derivation: ``derivations.schemes.lattice``.
+
+    Parameters
+    ----------
+    num_kept : int
+        :math:`K`, entries kept [token].
+    levels : int
+        :math:`\ell`, lattice levels [-].
+    vocab_size : int
+        :math:`V` [token].
+    send_size : bool, default False
+        Whether K itself is sent, as C-SQS must: :math:`\lceil \log_2 V \rceil` bits more.
+
+    Returns
+    -------
+    int
+        Bits [bit].
+
+    Raises
+    ------
+    ValueError
+        If a count is below 1 or K exceeds V.
+
+    References
+    ----------
+    .. [SQS] arXiv:2510.09942.
+
+    Examples
+    --------
+    >>> lattice_bit(2, 100, 32000)
+    36
+    """
+    as_count("vocab_size", vocab_size, at_least=2)
+    kept, size = int(as_count("num_kept", num_kept, at_most=vocab_size)), int(as_count("levels", levels))
+    index_bit = _ceil_log2_binomial(vocab_size, kept)
+    value_bit = _ceil_log2_binomial(size + kept - 1, kept - 1)
+    return index_bit + value_bit + (math.ceil(math.log2(vocab_size)) if send_size else 0)
+
+
+def _ceil_log2_binomial(n: int, k: int) -> int:
+    """Return ceil(log2 C(n, k)): exact while that is cheap, by log-gamma beyond."""
+    small = min(k, n - k)
+    if small <= 64:
+        return (math.comb(n, small) - 1).bit_length()
+    return math.ceil((math.lgamma(n + 1) - math.lgamma(small + 1) - math.lgamma(n - small + 1)) / math.log(2))

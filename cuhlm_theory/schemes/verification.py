@@ -1,0 +1,150 @@
+"""Verification rules: who decides with which law, what the answer carries, and what bias that leaves."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from cuhlm_theory import verification
+from cuhlm_theory._checks import Floats
+from cuhlm_theory.contexts import Skips, Tokens
+from cuhlm_theory.parameters import Codec
+from cuhlm_theory.payload import dense_bit
+from cuhlm_theory.schemes.payload import Carried, Payload
+from cuhlm_theory.schemes.skip import Skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Account:
+    """The bias of each context, shape [N], and how it is known."""
+
+    bias: Floats
+    """Total variation from the LLM's law, or a bound on it [-]; NaN where it is not known."""
+    risk: Floats
+    """Part that skipping causes [-]."""
+    truncation: Floats
+    """Part that truncation causes, as bounded [-]."""
+    is_bound: bool = False
+    """Whether the bias is an upper bound."""
+    note: str = ""
+    """Empty, or why the bias is not exact."""
+
+
+class Verification:
+    """A rule; the base keeps a draft by speculative sampling with the law it received."""
+
+    __slots__ = ()
+
+    asks: ClassVar[bool] = True
+    """Whether a server takes part."""
+    looks_at_draft: ClassVar[bool] = True
+    """Whether the server may keep the draft that it is asked about."""
+
+    def account(
+        self, tokens: Tokens, skip: Skip, skips: Skips, payload: Payload, carried: Carried
+    ) -> Account:
+        """Bias of each context."""
+        zero = np.zeros(len(tokens))
+        if carried.truncation_tv is None:
+            return Account(bias=skips.risk, risk=skips.risk, truncation=zero)
+        lost = skips.truncates * carried.truncation_tv
+        if np.isnan(tokens.weight @ lost):
+            note = "truncation bias unknown: the tokens have no tv_profile"
+            return Account(bias=lost, risk=skips.risk, truncation=zero, is_bound=True, note=note)
+        total = skips.risk + lost
+        if payload.depends_on_draft:
+            note = "estimate: k depends on the draft, which the truncation bound does not cover"
+            return Account(bias=total, risk=skips.risk, truncation=lost, note=note)
+        truncated = bool(np.any(tokens.weight * lost > 0.0))
+        note = "risk plus truncation bound" if truncated else ""
+        return Account(bias=total, risk=skips.risk, truncation=lost, is_bound=truncated, note=note)
+
+    def answer_bit(self, codec: Codec, *, bonus: bool) -> tuple[float, float]:
+        """Bits down where every draft is kept, and where one is not [bit]."""
+        index = float(codec.bits_per_index)
+        return index, index
+
+    def acceptance(self, sent: Floats, llm_law: Floats) -> Floats:
+        """Chance to keep each draft that the server is asked about, shape [V] [-]."""
+        return 1.0 - verification.rejection_probability(np.minimum(sent, 1.0), np.minimum(llm_law, 1.0))
+
+    def replacement(self, sent: Floats, llm_law: Floats) -> Floats:
+        """Law of the token that replaces a draft that is not kept, shape [V] [-]."""
+        return verification.residual(sent, llm_law)
+
+
+@dataclass(frozen=True, slots=True)
+class NoServer(Verification):
+    """The device keeps every draft."""
+
+    asks: ClassVar[bool] = False
+
+
+@dataclass(frozen=True, slots=True)
+class LlmAlone(Verification):
+    """The server draws every token from its own law; there is no draft."""
+
+    looks_at_draft: ClassVar[bool] = False
+
+    def account(
+        self, tokens: Tokens, skip: Skip, skips: Skips, payload: Payload, carried: Carried
+    ) -> Account:
+        """No bias."""
+        zero = np.zeros(len(tokens))
+        return Account(bias=zero, risk=zero, truncation=zero)
+
+
+@dataclass(frozen=True, slots=True)
+class ServerDraws(Verification):
+    """The server draws from its own law whenever it is asked."""
+
+    looks_at_draft: ClassVar[bool] = False
+
+    def account(
+        self, tokens: Tokens, skip: Skip, skips: Skips, payload: Payload, carried: Carried
+    ) -> Account:
+        """Return the recorded bias of the mixture of kept drafts and the server's own tokens."""
+        zero = np.zeros(len(tokens))
+        bias = skip.mixture(tokens.server_bias_at, lambda low, high, mix: (1.0 - mix) * low + mix * high)  # type: ignore[attr-defined]
+        return Account(
+            bias=bias,
+            risk=skips.risk,
+            truncation=zero,
+            is_bound=skip.randomised and not np.isnan(tokens.weight @ bias),  # type: ignore[attr-defined]
+            note="server draws from its own law: exact only where the skip rule ignores the draft",
+        )
+
+    def acceptance(self, sent: Floats, llm_law: Floats) -> Floats:
+        """Never: the draft is not looked at."""
+        return np.zeros(len(llm_law))
+
+    def replacement(self, sent: Floats, llm_law: Floats) -> Floats:
+        """Return the server's own law."""
+        return llm_law
+
+
+@dataclass(frozen=True, slots=True)
+class ReceivedLaw(Verification):
+    """The server keeps or resamples one draft with the law that it received."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prefix(Verification):
+    """The server keeps drafts up to the first rejection and replaces that one: the LLM's own law."""
+
+    def account(
+        self, tokens: Tokens, skip: Skip, skips: Skips, payload: Payload, carried: Carried
+    ) -> Account:
+        """No bias."""
+        zero = np.zeros(len(tokens))
+        return Account(bias=zero, risk=zero, truncation=zero)
+
+
+@dataclass(frozen=True, slots=True)
+class PrefixOnDevice(Prefix):
+    """As `Prefix`, but the server knows only the drafts' own probabilities, and the device replaces."""
+
+    def answer_bit(self, codec: Codec, *, bonus: bool) -> tuple[float, float]:
+        """Send a bonus token or a yes; after a rejection one dense distribution."""
+        kept = float(codec.bits_per_index) if bonus else 1.0
+        return kept, float(dense_bit(codec.vocab_size, codec.prob_bits))
