@@ -155,7 +155,8 @@ NAMED = {
     **dict.fromkeys(
         ("k", "k_grid", "sizes", "vocab_size", "draft", "max_drafts", "first_divergence"), "token"
     ),
-    **dict.fromkeys(("num_drafts", "num_tokens", "num_entries", "num_kept"), "token"),
+    **dict.fromkeys(("num_drafts", "num_tokens", "num_entries", "num_kept", "most_kept"), "token"),
+    **dict.fromkeys(("most_kept_tokens", "tokens_per_round"), "token"),
     **dict.fromkeys(("exact_k", "printed_k", "printed_k_offline"), "token"),
     **dict.fromkeys(("best_num_drafts", "continuous_num_drafts", "printed_num_drafts"), "token"),
     **dict.fromkeys(("expected_tokens_per_round", "sync_tokens_per_round"), "token"),
@@ -199,7 +200,7 @@ def check_arrays_have_a_shape(function):
 
 # Shapes are tried out: every array gets its documented shape, and so must the answer.
 
-SIZES = {"V": 5, "N": 7, "K": 4, "R": 6, "A": 3, "M": 20}
+SIZES = {"V": 5, "N": 7, "K": 4, "R": 6, "A": 3, "M": 20, "G": 3}
 OBJECTS = {
     "link": Link(bandwidth_hz=1e6, snr=3.0, fading="short-packet"),  # its rate depends on the bits
     "latency": Latency(slm_s=0.01, llm_s=0.1),
@@ -212,19 +213,21 @@ VALUES = {
     "bits": 690.0, "block_error": 0.01, "budget": 0.9, "clip": True, "correlation": 0.5, "delta": 0.6,
     "distance_m": 10.0, "downlink_bit": 10.0, "draft": 1, "draft_cost": 0.1, "draft_prob": 0.3,
     "draft_uplink_s": 0.01, "duration_s": 1.0, "exponent": 3.0, "factor": 0.8, "full_uplink_s": 1.0,
-    "index_bits": 8, "index_uplink_s": 0.01, "intercept": -0.05, "k": 2, "kind": "printed",
-    "latency_ratio": 0.1, "latency_s": 1.0, "llm_prob": 0.3, "max_bias": 0.1, "max_temperature": 2.0,
-    "mean_of_uncertainty": 0.4, "mean_snr": 3.0, "mean_uncertainty": 0.4, "noise_psd_w_per_hz": 4e-21,
-    "num_drafts": 3, "num_entries": 5, "num_samples": 20, "num_tokens": 2, "outage": 0.1, "path_gain": 1e-9,
-    "payload_ratio": 0.1, "prob_bits": 8, "reference_distance_m": 1.0, "reference_gain": 1e-4,
-    "rejection": 0.3, "risk": 0.05, "skip": 0.5, "skip_rate": 0.5, "slope": 0.8, "snr": 3.0, "snr_db": 3.0,
+    "index_bits": 8, "index_uplink_s": 0.01, "intercept": -0.05, "k": 2, "kept_prob": 0.3, "kind": "printed",
+    "latency_ratio": 0.1, "latency_s": 1.0, "level": 0.5, "llm_prob": 0.3, "llm_s": 0.1, "max_bias": 0.1,
+    "max_temperature": 2.0, "mean_of_uncertainty": 0.4, "mean_snr": 3.0, "mean_uncertainty": 0.4,
+    "most_kept": 5, "noise_psd_w_per_hz": 4e-21, "num_drafts": 3, "num_entries": 5, "num_kept": 2,
+    "num_samples": 20, "num_tokens": 2, "outage": 0.1, "path_gain": 1e-9, "payload_ratio": 0.1,
+    "prob_bits": 8, "ratio": 0.9, "reference_distance_m": 1.0, "reference_gain": 1e-4, "rejection": 0.3,
+    "risk": 0.05, "share": 0.5, "skip": 0.5, "skip_rate": 0.5, "slm_s": 0.02, "slope": 0.8, "snr": 3.0,
+    "snr_db": 3.0,
     "spectral_efficiency": 1.0, "speedup": 2.0, "threshold": 0.5, "tie_probability": 0.5, "tolerance": 1e-6,
     "transmit_probability": 0.3, "transmit_s": 0.1, "transmitted_rejection": 0.2, "tv": 0.1,
     "tv_from_llm": 0.3, "tv_profile": 0.1, "tx_power_w": 0.2, "uncertainty": 0.4, "uplink_s": 0.1,
     "vocab_size": 5, "weight": 1.0,
     "rate_adaptive_mean_latency_s.bits": 0.0,  # of more its mean diverges
 }  # fmt: skip
-LAWS = {"dist", "p", "q", "draft_dist", "llm_dist", "draft_law", "llm_law", "verify_with"}
+LAWS = {"kept_law", "dist", "p", "q", "draft_dist", "llm_dist", "draft_law", "llm_law", "verify_with"}
 
 
 def _dimensions(part):
