@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from cuhlm_theory._checks import as_probability
 from cuhlm_theory.errors import MissingInputError
+from cuhlm_theory.kept_law import most_kept_tokens
 from cuhlm_theory.rejection import Line
 from cuhlm_theory.truncation import printed_bound
 
@@ -78,6 +79,10 @@ class Contexts(Protocol):
         """Chance to keep a draft from the k renormalised largest entries, shape [N] [-]."""
         ...
 
+    def kept_count(self, threshold: float, vocab_size: int) -> Ints:
+        """Tokens that a threshold keeps, shape [N] [token]."""
+        ...
+
 
 _PROFILES = {
     "": ("kept", "draft_prob", "llm_prob", "tv", "max_prob"),
@@ -85,6 +90,7 @@ _PROFILES = {
     "coarse_k_grid": ("truncated_acceptance", "output_bias"),
     "threshold_grid": ("skip_mass", "skip_risk", "server_bias"),
 }
+_CANDIDATES = ("candidate_uncertainty", "candidate_prob", "candidate_llm_prob")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
@@ -136,6 +142,14 @@ class Tokens:
     """sum_d x_d 1[u-bar_d <= t] beta_d, shape [N, J] [-]."""
     server_bias: Array | None = None
     """Exact bias when the server draws from y instead of verifying: TV of the output, shape [N, J] [-]."""
+
+    candidate_uncertainty: Array | None = None
+    """u-bar of the least uncertain tokens of each context, rising, shape [N, C]: all that can be kept
+    at a threshold below 1 - 1/(C + 1)."""
+    candidate_prob: Array | None = None
+    """x of these tokens, shape [N, C] [-]."""
+    candidate_llm_prob: Array | None = None
+    """y of these tokens, shape [N, C] [-]."""
 
     def __post_init__(self) -> None:
         num = len(self.uncertainty)
@@ -288,6 +302,21 @@ class Tokens:
         share = (at - grid[right - 1]) / (grid[right] - grid[right - 1])
         row = np.arange(len(self))
         return (1.0 - share) * table[row, right - 1] + share * table[row, right]
+
+    def kept_count(self, threshold: float, vocab_size: int) -> Ints:
+        """Tokens that a threshold keeps in each context; the most it can keep where none were recorded.
+
+        >>> row = {"uncertainty": np.array([0.1]), "rejection": np.array([0.0])}
+        >>> Tokens(**row).kept_count(0.4, 32_000), Tokens(**row).kept_count(0.7, 32_000)
+        (array([1]), array([3]))
+        """
+        if threshold < 0.0:
+            return np.zeros(len(self), dtype=np.int64)
+        u = self.candidate_uncertainty
+        if u is not None and threshold < 1.0 - 1.0 / (1.0 + u.shape[1]):
+            return np.sum((u <= threshold) & (self.need("candidate_prob") > 0.0), axis=1)
+        most = int(most_kept_tokens(min(threshold, 1.0), vocab_size))
+        return np.where(self.below(threshold).transmit < 1.0, most, 0)
 
     def server_bias_at(self, threshold: float) -> Array:
         """Bias of a server that draws from its own law at a recorded threshold, else NaN, shape [N] [-]."""

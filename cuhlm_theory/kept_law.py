@@ -242,7 +242,12 @@ def most_kept_tokens(threshold: ArrayLike, vocab_size: int) -> Counts:
 
 
 def payload_bit(
-    num_kept: ArrayLike, vocab_size: int, prob_bits: int = 8, most_kept: int | None = None
+    num_kept: ArrayLike,
+    vocab_size: int,
+    prob_bits: int = 8,
+    most_kept: int | None = None,
+    *,
+    index_bits: int | None = None,
 ) -> Counts:
     r"""Payload of a kept law: how many tokens it keeps, and index and probability of each.
 
@@ -262,6 +267,8 @@ def payload_bit(
     most_kept : int, optional
         :math:`n`, what both sides know :math:`|S|` not to exceed, such as `most_kept_tokens`; by default
         V [token].
+    index_bits : int, optional
+        Bits a token index; by default :math:`\lceil \log_2 V \rceil` [bit].
 
     Returns
     -------
@@ -287,7 +294,7 @@ def payload_bit(
     width = int(as_count("prob_bits", prob_bits, at_most=_MAX_BITS))
     most = size if most_kept is None else int(as_count("most_kept", most_kept, at_most=size))
     number = as_count("num_kept", num_kept, at_least=0, at_most=most)
-    index = (size - 1).bit_length()
+    index = (size - 1).bit_length() if index_bits is None else int(index_bits)
     return np.asarray(most.bit_length() + number * (index + width))
 
 

@@ -25,7 +25,7 @@ def one_draft(scheme: "Scheme", tokens: Tokens, system: System) -> Ledger:
     Truncation is charged in every context in which the rule can transmit, not only when it does.
     """
     payload, verification = scheme.payload, scheme.verification
-    carried = payload.carried(tokens, system)
+    carried = payload.carried(tokens, system, scheme.skip)
     skips = scheme.skip.skips(tokens, drafts=payload.depends_on_draft)
     account = verification.account(tokens, scheme.skip, skips, payload, carried)
     chance = float(tokens.weight @ skips.transmit)
@@ -87,7 +87,7 @@ def several_drafts(scheme: "Scheme", tokens: Tokens, system: System) -> Ledger:
     """
     scheme = resolved(scheme, tokens, system)
     draft, verification = scheme.draft, scheme.verification
-    carried = scheme.payload.carried(tokens, system)
+    carried = scheme.payload.carried(tokens, system, scheme.skip)
     acceptance = tokens.acceptance if carried.acceptance is None else carried.acceptance
     skips = scheme.skip.skips(tokens, drafts=True)
     account = verification.account(tokens, scheme.skip, skips, scheme.payload, carried)
@@ -162,7 +162,7 @@ def resolved(scheme: "Scheme", tokens: Tokens, system: System) -> "Scheme":
 
 def best_num_drafts(scheme: "Scheme", tokens: Tokens, system: System) -> int:
     """Return the number of drafts a round of the highest throughput at the mean acceptance [token]."""
-    carried = scheme.payload.carried(tokens, system)
+    carried = scheme.payload.carried(tokens, system, scheme.skip)
     acceptance = tokens.acceptance if carried.acceptance is None else carried.acceptance
     bit = float(tokens.weight @ carried.bit)
     if not np.isfinite(packet_latency_s(system.link, bit)):

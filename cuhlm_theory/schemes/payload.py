@@ -13,9 +13,11 @@ from cuhlm_theory._checks import Floats, as_count, as_nonnegative, as_positive, 
 from cuhlm_theory.capacity import packet_latency_s
 from cuhlm_theory.contexts import Contexts, Ints, Tokens
 from cuhlm_theory.errors import MissingInputError
+from cuhlm_theory.kept_law import most_kept_tokens, payload_bit
 from cuhlm_theory.parameters import Codec, System
 from cuhlm_theory.payload import distribution_bit
 from cuhlm_theory.rejection import Line
+from cuhlm_theory.schemes.skip import Skip
 
 _LEVELS = (15, 63, 255, 1023)
 _TARGETS = (0.02, 0.05, 0.1, 0.2)
@@ -27,12 +29,21 @@ class Carried:
 
     bit: Floats
     """Payload [bit]."""
-    size: Ints | None = None
+    size: Ints | Floats | None = None
     """Entries of the distribution [token]; None where none is sent."""
     truncation_tv: Floats | None = None
     """TV between the law of the draft and the law the server receives [-]; None is 0."""
     acceptance: Floats | None = None
     """Chance that the server keeps the draft, where the draft is not drawn from x [-]."""
+
+    def mixed(self, other: "Carried", share: float) -> "Carried":
+        """Return the mean of two messages that are sent with chances 1 - share and share."""
+        assert self.size is not None
+        assert other.size is not None
+        return Carried(
+            bit=(1.0 - share) * self.bit + share * other.bit,
+            size=(1.0 - share) * self.size + share * other.size,
+        )
 
 
 class Payload:
@@ -70,7 +81,7 @@ class Payload:
         """Numbers that an optimum may choose among."""
         return [{}]
 
-    def carried(self, contexts: Contexts, system: System) -> Carried:
+    def carried(self, contexts: Contexts, system: System, skip: Skip) -> Carried:
         """Return what is carried in each context."""
         sizes = self.sizes(contexts, system)
         if sizes is None:
@@ -82,6 +93,28 @@ class Payload:
             truncation_tv=contexts.truncation_tv(sizes) if self.truncates else None,
             acceptance=self.acceptance(contexts, sizes),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class KeptSet(Payload):
+    """Send the kept law: how many tokens the device would have kept, index and probability of each."""
+
+    says_which: bool = False
+    """Whether it also says which of them was drafted, as each draft of a run must."""
+
+    def carried(self, contexts: Contexts, system: System, skip: Skip) -> Carried:
+        """Entries of the kept set; a randomised threshold sends that of the threshold it drew."""
+        vocab_size, codec = system.codec.vocab_size, system.codec
+
+        def at(threshold: float) -> Carried:
+            count = contexts.kept_count(threshold, vocab_size)
+            most = max(int(most_kept_tokens(max(min(threshold, 1.0), 0.0), vocab_size)), int(count.max()))
+            bit = payload_bit(
+                count, vocab_size, codec.prob_bits, most, index_bits=codec.bits_per_index
+            ) + self.says_which * np.ceil(np.log2(np.maximum(count, 1)))
+            return Carried(bit=bit.astype(np.float64), size=count)
+
+        return skip.mixture(at, Carried.mixed)
 
 
 @dataclass(frozen=True, slots=True)

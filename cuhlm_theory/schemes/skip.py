@@ -27,6 +27,15 @@ class Skip(Protocol):
         """Numbers that an optimum may choose among."""
         ...
 
+    @property
+    def randomised(self) -> bool:
+        """Whether tokens follow different thresholds."""
+        ...
+
+    def mixture(self, at: Callable[[float], Value], mixed: Callable[[Value, Value, float], Value]) -> Value:
+        """Return what a quantity is under this rule, given what it is at one threshold and how two mix."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Always:
@@ -43,6 +52,15 @@ class Always:
         """Nothing to choose."""
         return [{}]
 
+    @property
+    def randomised(self) -> bool:
+        """One threshold."""
+        return False
+
+    def mixture(self, at: Callable[[float], Value], mixed: Callable[[Value, Value, float], Value]) -> Value:
+        """Return the quantity at the threshold that amounts to this rule."""
+        return at(1.0)
+
 
 @dataclass(frozen=True, slots=True)
 class Never:
@@ -58,6 +76,15 @@ class Never:
     def options(self, tokens: Tokens) -> list[dict[str, float]]:
         """Nothing to choose."""
         return [{}]
+
+    @property
+    def randomised(self) -> bool:
+        """One threshold."""
+        return False
+
+    def mixture(self, at: Callable[[float], Value], mixed: Callable[[Value, Value, float], Value]) -> Value:
+        """Return the quantity at the threshold that amounts to this rule."""
+        return at(NEVER_SKIP)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +114,15 @@ class AtRandom:
     def options(self, tokens: Tokens) -> list[dict[str, float]]:
         """Everything or nothing; what lies between follows from the budget (`schemes.at_bias`)."""
         return [{"skip_rate": 0.0}, {"skip_rate": 1.0}]
+
+    @property
+    def randomised(self) -> bool:
+        """Every token draws."""
+        return True
+
+    def mixture(self, at: Callable[[float], Value], mixed: Callable[[Value, Value, float], Value]) -> Value:
+        """Return the mixture of keeping nothing and keeping everything."""
+        return mixed(at(NEVER_SKIP), at(1.0), self.skip_rate or 0.0)
 
 
 @dataclass(frozen=True, slots=True)

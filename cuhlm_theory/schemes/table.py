@@ -15,6 +15,7 @@ from cuhlm_theory.schemes.payload import (
     Full,
     Index,
     IndexAndProbability,
+    KeptSet,
     Lattice,
     Nothing,
     Payload,
@@ -23,9 +24,11 @@ from cuhlm_theory.schemes.payload import (
 )
 from cuhlm_theory.schemes.skip import Always, AtRandom, Below, Never
 from cuhlm_theory.schemes.verification import (
+    DrawsRest,
     LlmAlone,
     NoServer,
     Prefix,
+    PrefixDrawsRest,
     PrefixOnDevice,
     ReceivedLaw,
     ServerDraws,
@@ -292,6 +295,26 @@ _ROWS = (
         payload=IndexAndProbability(),
         verification=PrefixOnDevice(),
         reference="drafting.sync_tokens_per_round",
+        status="new",
+    ),
+    Scheme(
+        name="kept-law",
+        title="U-HLM that sends what it would have kept, to a server that draws the rest",
+        draft=One(),
+        skip=Below(),
+        payload=KeptSet(),
+        verification=DrawsRest(),
+        reference="kept_law.achievability",
+        status="new",
+    ),
+    Scheme(
+        name="kept-law-exact",
+        title="drafts while it keeps; the server verifies with the kept law of every place",
+        draft=UntilTrigger(),
+        skip=Below(),
+        payload=KeptSet(says_which=True),
+        verification=PrefixDrawsRest(),
+        reference="kept_law.several_drafts",
         status="new",
     ),
 )

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from cuhlm_theory import verification
+from cuhlm_theory import kept_law, verification
 from cuhlm_theory._checks import Floats
 from cuhlm_theory.contexts import Skips, Tokens
 from cuhlm_theory.parameters import Codec
@@ -105,12 +105,12 @@ class ServerDraws(Verification):
     ) -> Account:
         """Return the recorded bias of the mixture of kept drafts and the server's own tokens."""
         zero = np.zeros(len(tokens))
-        bias = skip.mixture(tokens.server_bias_at, lambda low, high, mix: (1.0 - mix) * low + mix * high)  # type: ignore[attr-defined]
+        bias = skip.mixture(tokens.server_bias_at, lambda low, high, mix: (1.0 - mix) * low + mix * high)
         return Account(
             bias=bias,
             risk=skips.risk,
             truncation=zero,
-            is_bound=skip.randomised and not np.isnan(tokens.weight @ bias),  # type: ignore[attr-defined]
+            is_bound=skip.randomised and not np.isnan(tokens.weight @ bias),
             note="server draws from its own law: exact only where the skip rule ignores the draft",
         )
 
@@ -148,3 +148,35 @@ class PrefixOnDevice(Prefix):
         """Send a bonus token or a yes; after a rejection one dense distribution."""
         kept = float(codec.bits_per_index) if bonus else 1.0
         return kept, float(dense_bit(codec.vocab_size, codec.prob_bits))
+
+
+@dataclass(frozen=True, slots=True)
+class DrawsRest(Verification):
+    """The server is sent the kept law m and draws from what the LLM's law has beyond it, (y - m)_+."""
+
+    looks_at_draft: ClassVar[bool] = False
+
+    def account(
+        self, tokens: Tokens, skip: Skip, skips: Skips, payload: Payload, carried: Carried
+    ) -> Account:
+        """Return the risk: all the bias there is, and the least that a device which keeps m can have."""
+        zero = np.zeros(len(tokens))
+        note = "two thresholds are mixed" if skip.randomised else ""
+        return Account(bias=skips.risk, risk=skips.risk, truncation=zero, is_bound=skip.randomised, note=note)
+
+    def acceptance(self, sent: Floats, llm_law: Floats) -> Floats:
+        """Never: the draft is not looked at."""
+        return np.zeros(len(llm_law))
+
+    def replacement(self, sent: Floats, llm_law: Floats) -> Floats:
+        """Return the rest of the LLM's law."""
+        return kept_law.answer_law(sent, llm_law)
+
+
+@dataclass(frozen=True, slots=True)
+class PrefixDrawsRest(Prefix):
+    """As `Prefix` with the kept law of every place: one token index comes down, and the law is the LLM's."""
+
+    def replacement(self, sent: Floats, llm_law: Floats) -> Floats:
+        """Return the rest of the LLM's law."""
+        return kept_law.answer_law(sent, llm_law)
