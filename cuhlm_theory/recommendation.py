@@ -357,25 +357,27 @@ class Recommendation:
     # ------------------------------------------------------------------------------- thresholds and proof
 
     def transmit_s(self, bias_price_s: float) -> float:
-        r"""Seconds that a transmission costs at the size which is best for a price of bias.
+        r"""Seconds that a transmission costs at the sizes which are best for a price of bias.
 
-        .. math:: \tau_\mathrm{LLM} + E[\min_k \tau_\mathrm{up}(k) + \lambda \mathrm{TV}_k]
+        .. math:: \tau_\mathrm{LLM} + E[P \tau_\mathrm{up}(k_\lambda)] / E[P], \qquad
+                  k_\lambda = \arg\min_k P \tau_\mathrm{up}(k) + \lambda \mathrm{TV}_k
 
-        A minimum of costs that fall with the SNR falls with the SNR, so the threshold that follows does.
+        The truncation itself is due whether a draft is sent or not, so it is no cost of sending.
         Derivation: ``derivations.optimise.transmit_cost``.
         """
-        asked, system, tokens = self.question, self.question.system, self.question.tokens
+        asked, system = self.question, self.question.system
         index = system.codec.bits_per_index
         if not asked.has_profile:
             size = min(asked.offline_k or Top().offline_k, system.codec.vocab_size)
-            uplink_s = packet_latency_s(system.link, distribution_bit(system.codec, size))
-            return float(transmission_latency_s(system.latency, uplink_s, downlink_bit=index))
-        sizes, profile = tokens.size_profile()
-        uplink_s = packet_latency_s(system.link, distribution_bit(system.codec, sizes))
-        cost_s = np.min(uplink_s + bias_price_s * np.clip(profile, 0.0, 1.0), axis=1)
-        return float(
-            transmission_latency_s(system.latency, float(tokens.weight @ cost_s), downlink_bit=index)
-        )
+            uplink_s = float(packet_latency_s(system.link, distribution_bit(system.codec, size)))
+        else:
+            priced = SCHEMES["cu-hlm-exact"].using(
+                threshold=self._numbers["threshold"], truncation_price_s=bias_price_s
+            )
+            ledger = priced.ledger(asked.tokens, system)
+            calls = ledger.mean(ledger.llm_calls)
+            uplink_s = ledger.mean(ledger.uplink_s) / calls if calls > 0.0 else 0.0
+        return float(transmission_latency_s(system.latency, uplink_s, downlink_bit=index))
 
     def thresholds(self) -> dict[str, float | None]:
         """Thresholds on the uncertainty [-] and the price of bias [s]; None where an input is missing."""

@@ -23,7 +23,7 @@ class OperatingPoint:
     threshold: float
     """u_th: skip iff the uncertainty is at most this; negative skips nothing [-]."""
     truncation_price_s: float
-    """mu: keep the k that minimises tau_up(k) + mu * TV_k [s]; 0 always keeps one entry."""
+    """mu: keep the k that minimises P_tx tau_up(k) + mu * TV_k [s]; 0 always keeps one entry."""
     risk: float
     """Mean bias of skipping, the larger of context average and recorded drafts [-]."""
     truncation: float
@@ -33,8 +33,8 @@ class OperatingPoint:
     binds: str
     """Which budget stops it from being faster: `bias`, `risk`, `truncation`, or `none`."""
     optimum_s: float | None
-    """Latency of the best randomised policy that knows the risk of every context, which a device does not: a
-    bound for every policy. None where it was not computed [s]."""
+    """Latency of the best randomised single-draft policy that knows the risk of every context, which a device
+    does not: a bound for those that truncate. None where it was not computed [s]."""
     multiplier_s: float | None
     """lambda* of that optimum: what a unit of bias would save [s]."""
     dual_s: float | None
@@ -53,14 +53,13 @@ class OperatingPoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Edges:
-    """Steps from the size of least loss towards one entry, best bargain first; M steps."""
+    """Steps from the size of least loss towards one entry; M steps, those of a context in their order."""
 
     full_s: Floats  # what a transmission of the size of least loss costs, shape [N]
     least: Floats  # that loss, which is 0 unless quantisation is charged, shape [N]
     context: NDArray[np.int64]
     saved_s: Floats
     lost: Floats
-    rate_s: Floats  # saved_s / lost
 
 
 def _edges(given: Curves) -> _Edges:
@@ -69,16 +68,12 @@ def _edges(given: Curves) -> _Edges:
     saved_s = given.send_s[hull[:, :-1]] - given.send_s[hull[:, 1:]]
     lost = np.diff(np.take_along_axis(given.truncation, hull, axis=1), axis=1)
     context, step = np.nonzero(saved_s > 0.0)
-    saved_s, lost = saved_s[context, step], lost[context, step]
-    rate_s = saved_s / lost
-    order = np.argsort(-rate_s, kind="stable")
     return _Edges(
         full_s=given.send_s[hull[:, 0]],
         least=np.take_along_axis(given.truncation, hull[:, :1], axis=1)[:, 0],
-        context=context[order],
-        saved_s=saved_s[order],
-        lost=lost[order],
-        rate_s=rate_s[order],
+        context=context,
+        saved_s=saved_s[context, step],
+        lost=lost[context, step],
     )
 
 
@@ -97,10 +92,11 @@ def operating_point(
               \quad \text{s.t.} \quad R(u_\mathrm{th})
               + E[\mathrm{TV}_{k_\mu} 1\{P_\mathrm{tx} > 0\}] \le \epsilon      \qquad \text{[new]}
 
-    with :math:`k_\mu(x) = \arg\min_k \tau_\mathrm{up}(k) + \mu \mathrm{TV}_k`, which the device finds
-    without the server. For each recorded threshold the multipliers at which some context changes its k are
-    sorted once and taken as long as the budget lasts, which is exact. The result is deterministic; `solve`
-    gives the best randomised policy that knows the risk of every context, a bound for every policy.
+    with :math:`k_\mu(x) = \arg\min_k P_\mathrm{tx}(x) \tau_\mathrm{up}(k) + \mu \mathrm{TV}_k`, which the
+    device finds without the server: truncation is due wherever the context may transmit, the airtime only
+    when it does. For each recorded threshold the multipliers at which some context changes its k are sorted
+    and taken as long as the budget lasts, which is exact. The result is deterministic; `solve` gives the best
+    randomised single-draft policy that knows the risk of every context, a bound for those.
     Derivation: ``derivations.optimise.operating_point``.
 
     Parameters
@@ -228,22 +224,25 @@ def _truncate(given: Curves, edges: _Edges, j: int, room: float, price_s: float)
     """Truncate as far as the room lasts: take the steps in order of what they save per bias."""
     transmit = given.transmit[:, j]
     weight = given.weight * (transmit > 0.0)
+    rate_s = transmit[edges.context] * edges.saved_s / edges.lost  # what a step saves per bias
+    order = np.argsort(-rate_s, kind="stable")
+    rate_s, context = rate_s[order], edges.context[order]
     full_s = float((given.weight * transmit) @ edges.full_s)
     least = float(weight @ edges.least)
     if least > room + _SLACK:
         return None
-    lost = least + np.cumsum(weight[edges.context] * edges.lost)
-    saved_s = np.cumsum((given.weight * transmit)[edges.context] * edges.saved_s)
-    worth = int(np.searchsorted(-edges.rate_s, -price_s, side="left"))  # steps that save more than they cost
+    lost = least + np.cumsum(weight[context] * edges.lost[order])
+    saved_s = np.cumsum((given.weight * transmit)[context] * edges.saved_s[order])
+    worth = int(np.searchsorted(-rate_s, -price_s, side="left"))  # steps that save more than they cost
     most = int(np.searchsorted(lost, room + _SLACK, side="right"))
     count = min(most, worth)
-    while 0 < count < len(lost) and edges.rate_s[count] == edges.rate_s[count - 1]:
+    while 0 < count < len(lost) and rate_s[count] == rate_s[count - 1]:
         count -= 1  # the rule takes equal bargains together or not at all
     if count == 0:
-        price = 2.0 * float(edges.rate_s[0]) if len(lost) else 0.0
+        price = 2.0 * float(rate_s[0]) if len(lost) else 0.0
         stopped = bool(len(lost)) and worth > 0
         return _Choice(j=j, latency_s=full_s, truncation=least, price_s=price, stopped=stopped)
-    price = _between(edges.rate_s, count)
+    price = _between(rate_s, count)
     return _Choice(
         j=j,
         latency_s=max(full_s - float(saved_s[count - 1]), 0.0),

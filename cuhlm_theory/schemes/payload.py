@@ -61,7 +61,7 @@ class Payload:
     knob: ClassVar[str | None] = None
     """Field that trades bits for acceptance."""
 
-    def sizes(self, contexts: Contexts, system: System) -> Ints | None:
+    def sizes(self, contexts: Contexts, system: System, skip: Skip) -> Ints | None:
         """Entries sent in each context, shape [N] [token]; None where no distribution is sent."""
         return None
 
@@ -83,7 +83,7 @@ class Payload:
 
     def carried(self, contexts: Contexts, system: System, skip: Skip) -> Carried:
         """Return what is carried in each context."""
-        sizes = self.sizes(contexts, system)
+        sizes = self.sizes(contexts, system, skip)
         if sizes is None:
             bit = np.broadcast_to(self.bit(0, system.codec), len(contexts))
             return Carried(bit=np.asarray(bit, dtype=np.float64))
@@ -154,7 +154,7 @@ class _Distribution(Payload):
 class Full(_Distribution):
     """Send the whole distribution."""
 
-    def sizes(self, contexts: Contexts, system: System) -> Ints | None:
+    def sizes(self, contexts: Contexts, system: System, skip: Skip) -> Ints | None:
         """V everywhere."""
         return np.full(len(contexts), system.codec.vocab_size)
 
@@ -175,7 +175,7 @@ class Top(_Distribution):
     def __post_init__(self) -> None:
         as_count("offline_k", self.offline_k)
 
-    def sizes(self, contexts: Contexts, system: System) -> Ints | None:
+    def sizes(self, contexts: Contexts, system: System, skip: Skip) -> Ints | None:
         """K everywhere."""
         return np.full(len(contexts), min(self.offline_k, system.codec.vocab_size))
 
@@ -187,7 +187,7 @@ class Exact(_Distribution):
     truncation_budget: float = 0.02
     """theta: keep the least k with TV_k <= theta [-]."""
     truncation_price_s: float | None = None
-    """With it, keep the k of least tau_up(k) + price * TV_k instead [s]."""
+    """With it, keep the k of least P_tx tau_up(k) + price * TV_k instead, P_tx the chance to transmit [s]."""
 
     truncates: ClassVar[bool] = True
 
@@ -196,13 +196,14 @@ class Exact(_Distribution):
         if self.truncation_price_s is not None:
             as_nonnegative("truncation_price_s", self.truncation_price_s)
 
-    def sizes(self, contexts: Contexts, system: System) -> Ints | None:
+    def sizes(self, contexts: Contexts, system: System, skip: Skip) -> Ints | None:
         """By the exact rule."""
         if self.truncation_price_s is None:
             return contexts.smallest_k(self.truncation_budget)
         grid, profile = contexts.size_profile()
         air_s = packet_latency_s(system.link, self.bit(grid, system.codec))
-        return grid[np.argmin(air_s + self.truncation_price_s * profile, axis=1)]
+        chance = skip.skips(contexts).transmit[:, None]
+        return grid[np.argmin(chance * air_s + self.truncation_price_s * profile, axis=1)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +221,7 @@ class PrintedOnline(_Distribution):
     def __post_init__(self) -> None:
         as_probability("truncation_budget", self.truncation_budget)
 
-    def sizes(self, contexts: Contexts, system: System) -> Ints | None:
+    def sizes(self, contexts: Contexts, system: System, skip: Skip) -> Ints | None:
         """By the printed rule."""
         if self.line is None:
             raise MissingInputError("the printed truncation rule needs a rejection line; give --calibration")
@@ -244,7 +245,7 @@ class Candidates(Payload):
         as_count("num_candidates", self.num_candidates)
         as_count("candidate_bits", self.candidate_bits)
 
-    def sizes(self, contexts: Contexts, system: System) -> Ints | None:
+    def sizes(self, contexts: Contexts, system: System, skip: Skip) -> Ints | None:
         """K everywhere."""
         return np.full(len(contexts), min(self.num_candidates, system.codec.vocab_size))
 
@@ -282,7 +283,7 @@ class Lattice(Payload):
         as_count("num_candidates", self.num_candidates)
         as_count("lattice_levels", self.lattice_levels)
 
-    def sizes(self, contexts: Contexts, system: System) -> Ints | None:
+    def sizes(self, contexts: Contexts, system: System, skip: Skip) -> Ints | None:
         """K everywhere."""
         return np.full(len(contexts), min(self.num_candidates, system.codec.vocab_size))
 
@@ -331,7 +332,7 @@ class ConformalLattice(Payload):
         """
         return threshold - self.conformal_step * (dropped - self.conformal_target)
 
-    def sizes(self, contexts: Contexts, system: System) -> Ints | None:
+    def sizes(self, contexts: Contexts, system: System, skip: Skip) -> Ints | None:
         """Entries above the threshold, token after token."""
         assert isinstance(contexts, Tokens)
         place = conformal_places(contexts, self)
