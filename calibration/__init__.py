@@ -1,1 +1,6 @@
-"""Run two real language models, record what a hybrid would meet, and fit it."""
+"""From real pairs of models to what the theory takes, and back: calibrate, decode, compare."""
+
+from calibration.calibration import Calibration
+from calibration.finding import load
+
+__all__ = ["Calibration", "load"]

@@ -31,7 +31,7 @@ from calibration import trace
 from calibration.prompts import Prompt
 from cuhlm_theory import presets, truncation
 from cuhlm_theory._checks import as_count, as_positive
-from cuhlm_theory.rejection import line
+from cuhlm_theory.rejection import Line
 from cuhlm_theory.uncertainty import mean_uncertainty
 from cuhlm_theory.verification import kept_given_token
 
@@ -497,7 +497,7 @@ def describe(
     tail = np.concatenate([tail[:, 1:], np.zeros((num_tokens, 1))], axis=1)  # mass after it
     acceptance, bias = _truncated(x_sorted, y_sorted, _coarse_k(vocab_size))
     skip_mass, skip_risk, server_bias = _skip_profiles(x, y, u, surplus, tv)
-    fitted = line(u_d, *_printed_line())
+    fitted = Line(*_printed_line())(u_d)
     return {
         "draft": draft,
         "draft_prob": x_d,

@@ -17,6 +17,7 @@ from cuhlm_theory import bootstrap
 from cuhlm_theory import uncertainty as theory
 from cuhlm_theory._checks import as_count, as_probability
 from cuhlm_theory.errors import MissingInputError
+from cuhlm_theory.law import tie_groups
 
 Floats = NDArray[np.float64]
 Interval = tuple[float, float] | None
@@ -232,32 +233,6 @@ def spearman_correlation(
     a, b = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
     weights = np.ones(a.size) if weight is None else np.asarray(weight, dtype=np.float64)
     return _correlation(_ranks(a, weights), _ranks(b, weights), weights)
-
-
-def tie_groups(values: Floats) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Sort values and find the groups of equal ones.
-
-    Parameters
-    ----------
-    values : ndarray of float64, shape [N]
-        What is sorted, N at least 1.
-
-    Returns
-    -------
-    order : ndarray of int64, shape [N]
-        Sorting order, stable.
-    starts : ndarray of int64, shape [G]
-        Where each group of equal values starts in that order.
-
-    Examples
-    --------
-    >>> tie_groups(np.array([0.5, 0.1, 0.5]))
-    (array([1, 0, 2]), array([0, 1]))
-    """
-    order = np.argsort(values, kind="stable")
-    ordered = values[order]
-    starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
-    return order, starts
 
 
 def _ranks(values: Floats, weights: Floats) -> Floats:

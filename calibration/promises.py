@@ -11,11 +11,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration import estimators
+from calibration.fit import fit_line, line_columns, line_statistics
 from cuhlm_theory import bootstrap
-from calibration.rejection_models import NEVER_SKIP, fit_line, risk_threshold
 from cuhlm_theory._checks import as_count, as_nonnegative, as_probability
 from cuhlm_theory.contexts import Tokens
+from cuhlm_theory.law import NEVER_SKIP, Recorded, tie_groups
 
 Floats = NDArray[np.float64]
 Interval = tuple[float, float] | None
@@ -124,8 +124,6 @@ def threshold_intervals(
     >>> [row.name for row in rows]
     ['risk_averse', 'risk_prone', 'risk_budget 0.05']
     """
-    from calibration.estimate import line_columns, line_statistics
-
     if tokens.prompt is None:
         raise ValueError("tokens must say which prompt each belongs to; prompt is missing")
     u, beta = np.asarray(tokens.uncertainty), np.asarray(tokens.rejection)
@@ -137,14 +135,10 @@ def threshold_intervals(
         optimal = np.clip((ratios - line[..., 1:2]) / line[..., 0:1], 0.0, 1.0)
         return np.concatenate([line[..., 5:7], optimal], axis=-1)
 
-    order, starts = estimators.tie_groups(u)
-    values = np.concatenate([[NEVER_SKIP], u[order][starts]])
-
     def empirical(weights: Floats) -> Floats:
-        loss = np.cumsum(np.add.reduceat((weights * beta)[..., order], starts, axis=-1), axis=-1)
-        risk = loss / weights.sum(axis=-1, keepdims=True)  # [..., G], non-decreasing
-        fitting = [np.sum(risk <= limit * (1.0 + 1e-12), axis=-1) for limit in limits]
-        return values[np.stack(fitting, axis=-1)] if limits.size else np.empty((*risk.shape[:-1], 0))
+        law = Recorded(u, beta, weights)
+        found = [law.within(limit, split_ties=False).threshold for limit in limits]
+        return np.stack(found, axis=-1) if found else np.empty((*weights.shape[:-1], 0))
 
     columns = line_columns(u, beta)
     rises = line_statistics(columns.sum(axis=0))[0] > 0.0
@@ -265,7 +259,7 @@ def guaranteed_threshold(
     cap = int(lengths.max()) if max_tokens is None else int(as_count("max_tokens", max_tokens))
     if lengths.max() > cap:
         raise ValueError(f"max_tokens must be at least {lengths.max()}, the longest prompt's; got {cap}")
-    order, starts = estimators.tie_groups(u)
+    order, starts = tie_groups(u)
     values = u[order][starts]  # [G], candidates, increasing
     cost = np.zeros(num_prompts)  # sum of beta over the skipped tokens of each prompt
     level = epsilon * (1.0 - lengths / cap)  # what a prompt's unused tokens contribute to z
@@ -411,16 +405,15 @@ def transfer(
     u, beta = np.asarray(fitted_on.uncertainty), np.asarray(fitted_on.rejection)
     new_u, new_beta = np.asarray(used_on.uncertainty), np.asarray(used_on.rejection)
     line = fit_line(u, beta)
-    expected = line.predict(u)
-    slope, intercept = line.parameters["slope"], line.parameters["intercept"]
+    expected = line(u)
     chosen: list[tuple[str, float | None, float, float]] = []
-    if slope > 0.0:
-        averse = -intercept / slope
+    if line.slope > 0.0:
+        averse = line.risk_averse
         chosen.append(("risk_averse", None, averse, float(np.mean(expected * (u <= averse)))))
     for budget in budgets:
-        threshold = risk_threshold(u, expected, budget)
+        threshold = Recorded(u, expected).within(budget, split_ties=False).threshold
         chosen.append(("line", budget, threshold, float(np.mean(expected * (u <= threshold)))))
-        threshold = risk_threshold(u, beta, budget)
+        threshold = fitted_on.law.within(budget, split_ties=False).threshold
         chosen.append(("empirical", budget, threshold, float(np.mean(beta * (u <= threshold)))))
         if fitted_on.prompt is not None:
             promise = guaranteed_threshold(fitted_on, budget, failure_probability=failure_probability)

@@ -13,18 +13,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from calibration import estimators
+from calibration import estimators, fit
 from cuhlm_theory import bootstrap
 from cuhlm_theory import uncertainty as theory
 from cuhlm_theory._checks import as_count, as_probability
 from cuhlm_theory.contexts import Tokens
 from cuhlm_theory.errors import CuhlmError
+from cuhlm_theory.law import Recorded
+from cuhlm_theory.rejection import Line
 
 Floats = NDArray[np.float64]
 Interval = tuple[float, float] | None
-
-NEVER_SKIP = -1.0
-"""Threshold below every uncertainty, for a budget that no threshold meets."""
 
 _LEAST_VARIANCE = 0.01  # floor of the working variance m (1 - m): keeps weights within a factor of 25
 _BINS = 20  # quantile bins of the test of monotonicity
@@ -131,8 +130,7 @@ def fit_line(uncertainty: ArrayLike, rejection: ArrayLike) -> RejectionModel:
     array([0.2])
     """
     u, beta = _pair(uncertainty, rejection)
-    slope, intercept = _least_squares(u, beta, np.ones_like(u))
-    return _line("line", slope, intercept)
+    return _line("line", fit.fit_line(u, beta))
 
 
 def fit_weighted_line(uncertainty: ArrayLike, rejection: ArrayLike) -> RejectionModel:
@@ -165,13 +163,11 @@ def fit_weighted_line(uncertainty: ArrayLike, rejection: ArrayLike) -> Rejection
     0.8
     """
     u, beta = _pair(uncertainty, rejection)
-    weight = np.ones_like(u)
-    slope = intercept = 0.0
-    for _ in range(6):
-        slope, intercept = _least_squares(u, beta, weight)
-        mean = np.clip(slope * u + intercept, 0.0, 1.0)
-        weight = 1.0 / np.maximum(mean * (1.0 - mean), _LEAST_VARIANCE)
-    return _line("weighted_line", slope, intercept)
+    line = fit.fit_line(u, beta)
+    for _ in range(5):
+        mean = line(u)
+        line = fit.fit_line(u, beta, 1.0 / np.maximum(mean * (1.0 - mean), _LEAST_VARIANCE))
+    return _line("weighted_line", line)
 
 
 def fit_clipped_line(uncertainty: ArrayLike, rejection: ArrayLike) -> RejectionModel:
@@ -209,7 +205,8 @@ def fit_clipped_line(uncertainty: ArrayLike, rejection: ArrayLike) -> RejectionM
     from scipy.optimize import least_squares
 
     u, beta = _pair(uncertainty, rejection)
-    start = _least_squares(u, beta, np.ones_like(u))
+    line = fit.fit_line(u, beta)
+    start = np.array([line.slope, line.intercept])
 
     def residual(line: Floats) -> Floats:
         return np.clip(line[0] * u + line[1], 0.0, 1.0) - beta
@@ -219,10 +216,10 @@ def fit_clipped_line(uncertainty: ArrayLike, rejection: ArrayLike) -> RejectionM
         inside = ((raw > 0.0) & (raw < 1.0)).astype(np.float64)
         return np.column_stack([inside * u, inside])
 
-    found = least_squares(residual, np.asarray(start), jac=jacobian).x  # type: ignore[arg-type]
-    if np.sum(residual(found) ** 2) > np.sum(residual(np.asarray(start)) ** 2):
-        found = np.asarray(start)
-    return _line("clipped_line", float(found[0]), float(found[1]))
+    found = least_squares(residual, start, jac=jacobian).x  # type: ignore[arg-type]
+    if np.sum(residual(found) ** 2) > np.sum(residual(start) ** 2):
+        found = start
+    return _line("clipped_line", Line(float(found[0]), float(found[1])))
 
 
 def fit_corrected_line(sampled: ArrayLike, num_samples: int, rejection: ArrayLike) -> RejectionModel:
@@ -263,12 +260,9 @@ def fit_corrected_line(sampled: ArrayLike, num_samples: int, rejection: ArrayLik
     factor = estimators.reliability(u, num_samples)
     if factor <= 0.0:
         raise CuhlmError(f"u at {num_samples} draws is all sampling noise; record more draws or tokens")
-    slope, intercept = _least_squares(u, beta, np.ones_like(u))
-    slope, intercept = (
-        float(value) for value in theory.restored_line(slope, intercept, factor, float(u.mean()))
-    )
-    model = _line("corrected_line", slope, intercept)
-    return RejectionModel(model.name, {**model.parameters, "factor": factor}, model.predict)
+    noisy = fit.fit_line(u, beta)
+    restored = theory.restored_line(noisy.slope, noisy.intercept, factor, float(u.mean()))
+    return _line("corrected_line", Line(*map(float, restored)), factor=factor)
 
 
 def fit_quadratic(uncertainty: ArrayLike, rejection: ArrayLike) -> RejectionModel:
@@ -404,21 +398,8 @@ def _pair(uncertainty: ArrayLike, rejection: ArrayLike) -> tuple[Floats, Floats]
     return u, beta
 
 
-def _least_squares(u: Floats, beta: Floats, weight: Floats) -> tuple[float, float]:
-    centre, level = np.average(u, weights=weight), np.average(beta, weights=weight)
-    spread = np.average((u - centre) ** 2, weights=weight)
-    if spread < 1e-18:
-        raise CuhlmError(f"a line needs u to vary; got {u[0]:g} on every token; record more tokens")
-    slope = float(np.average((u - centre) * (beta - level), weights=weight) / spread)
-    return slope, float(level - slope * centre)
-
-
-def _line(name: str, slope: float, intercept: float) -> RejectionModel:
-    return RejectionModel(
-        name,
-        {"slope": slope, "intercept": intercept},
-        lambda x: np.clip(slope * np.asarray(x, dtype=np.float64) + intercept, 0.0, 1.0),
-    )
+def _line(name: str, line: Line, **more: float) -> RejectionModel:
+    return RejectionModel(name, {"slope": line.slope, "intercept": line.intercept, **more}, line)
 
 
 MODELS: dict[str, Callable[[ArrayLike, ArrayLike], RejectionModel]] = {
@@ -430,45 +411,6 @@ MODELS: dict[str, Callable[[ArrayLike, ArrayLike], RejectionModel]] = {
     "isotonic": fit_isotonic,
 }
 """Models of E[beta | u-bar] by name; `fit_corrected_line` takes the sampled u instead."""
-
-
-def risk_threshold(uncertainty: ArrayLike, expected: ArrayLike, budget: float) -> float:
-    r"""Largest recorded u that as a threshold keeps the expected risk within the budget.
-
-    .. math:: u^*(\varepsilon) = \max\{t : \tfrac1N \sum_i m_i 1[u_i \le t] \le \varepsilon\}
-
-    Deterministic: a group of equal u is skipped whole or not at all.
-
-    Parameters
-    ----------
-    uncertainty : array_like, shape [N]
-        u [-].
-    expected : array_like, shape [N]
-        m, rejection expected by a model, or :math:`\beta` itself for the empirical rule [-].
-    budget : float
-        :math:`\varepsilon` [-].
-
-    Returns
-    -------
-    float
-        Threshold [-]; `NEVER_SKIP` if even the smallest u exceeds the budget.
-
-    Raises
-    ------
-    ValueError
-        If an argument is outside [0, 1].
-
-    Examples
-    --------
-    >>> risk_threshold([0.1, 0.2, 0.3, 0.3], [0.0, 0.2, 0.1, 0.1], 0.06)
-    0.2
-    """
-    u, m = _pair(uncertainty, expected)
-    epsilon = float(as_probability("budget", budget))
-    order, starts = estimators.tie_groups(u)
-    risk = np.cumsum(np.add.reduceat(m[order], starts)) / u.size
-    fitting = np.flatnonzero(risk <= epsilon * (1.0 + 1e-12))
-    return float(u[order][starts[fitting[-1]]]) if fitting.size else NEVER_SKIP
 
 
 def cross_validate(
@@ -530,7 +472,7 @@ def cross_validate(
     u, beta = np.asarray(tokens.uncertainty), np.asarray(tokens.rejection)
     rng = np.random.default_rng(seed)
     fitters: dict[str, Callable[[NDArray[np.bool_]], RejectionModel]] = {
-        name: (lambda train, fit=fit: fit(u[train], beta[train])) for name, fit in MODELS.items()
+        name: (lambda train, model=model: model(u[train], beta[train])) for name, model in MODELS.items()
     }
     if sampled is not None:
         noisy, count = np.asarray(sampled[0], dtype=np.float64), sampled[1]
@@ -547,7 +489,7 @@ def cross_validate(
                 promised[name] = model.predict(u[train])
             for name, expected in promised.items():
                 for budget in budgets:
-                    threshold = risk_threshold(u[train], expected, budget)
+                    threshold = Recorded(u[train], expected).within(budget, split_ties=False).threshold
                     skipped = u[test] <= threshold
                     result = (threshold, float(np.mean(beta[test] * skipped)), float(np.mean(skipped)))
                     outcome.setdefault((name, budget), []).append(result)
@@ -583,51 +525,6 @@ def cross_validate(
                 )
             )
     return rows
-
-
-def skip_rate_at_risk(
-    score: ArrayLike, rejection: ArrayLike, risk: float, weight: ArrayLike | None = None
-) -> NDArray[np.float64]:
-    r"""Largest skip rate at a risk, skipping small scores first and splitting the last tie at random.
-
-    Parameters
-    ----------
-    score : array_like, shape [N]
-        What is thresholded.
-    rejection : array_like, shape [N]
-        :math:`\beta` [-].
-    risk : float
-        :math:`E[\beta\, 1\{\text{skip}\}]` allowed [-].
-    weight : array_like, shape [..., N], optional
-        Token weights, any positive scale.
-
-    Returns
-    -------
-    ndarray of float64, shape [...]
-        Skip rate [-].
-
-    Raises
-    ------
-    ValueError
-        If a rejection or the risk is outside [0, 1].
-
-    Examples
-    --------
-    >>> float(skip_rate_at_risk([0.1, 0.2, 0.2, 0.3], [0.0, 0.4, 0.4, 1.0], 0.1).round(9))
-    0.5
-    """
-    beta = as_probability("rejection", rejection)
-    limit = float(as_probability("risk", risk)) * (1.0 + 1e-12)
-    order, starts = estimators.tie_groups(np.asarray(score, dtype=np.float64))
-    weights = np.ones(beta.size) if weight is None else np.asarray(weight, dtype=np.float64)
-    total = weights.sum(axis=-1, keepdims=True)
-    mass = np.add.reduceat(weights[..., order], starts, axis=-1) / total  # [..., G]
-    loss = np.add.reduceat((weights * beta)[..., order], starts, axis=-1) / total
-    spent = np.cumsum(loss, axis=-1)
-    room = np.clip(limit - (spent - loss), 0.0, None)  # what is left when a tie's turn comes
-    share = np.divide(room, loss, out=np.ones_like(loss), where=loss > 0.0).clip(max=1.0)
-    reached = spent - loss <= limit
-    return np.sum(mass * share * reached, axis=-1)
 
 
 def line_against_isotonic(
@@ -682,8 +579,9 @@ def line_against_isotonic(
         score[test] = fit_isotonic(u[~test], beta[~test]).predict(u[test])
 
     def statistic(weights: Floats) -> Floats:
-        line = [skip_rate_at_risk(u, beta, risk, weights) for risk in risks]
-        curve = [skip_rate_at_risk(score, beta, risk, weights) for risk in risks]
+        by_line, by_curve = (Recorded(one, beta, weights) for one in (u, score))
+        line = [np.asarray(by_line.within(risk).skip_rate) for risk in risks]
+        curve = [np.asarray(by_curve.within(risk).skip_rate) for risk in risks]
         return np.stack([*line, *curve, *(b - a for a, b in zip(line, curve, strict=True))], axis=-1)
 
     result = bootstrap.of_weights(

@@ -513,10 +513,11 @@ def main(
 ) -> None:
     """Decode prompts with every scheme; an interrupted call goes on where it stopped."""
     from calibration.collect import decode_latency_s
-    from calibration.estimate import load
+    from calibration.finding import load
     from calibration.prompts import built_in_prompts, read_prompts
 
-    fitted, tokens = load(calibration)
+    fitted = load(calibration)
+    tokens = fitted.tokens
     slm_s, llm_s = slm_latency_s or fitted.slm_latency_s, llm_latency_s or fitted.llm_latency_s
     if tokens is None or fitted.vocab_size is None or not (slm_s and llm_s):
         raise ValueError(f"calibration must have recorded tokens and latencies; {fitted.name} has not")
@@ -528,8 +529,8 @@ def main(
     runs = default_runs(
         tokens,
         system,
-        slope=fitted.slope,
-        intercept=fitted.intercept,
+        slope=fitted.line.slope,
+        intercept=fitted.line.intercept,
         thresholds=[float(value) for value in thresholds.split(",")],
         temperature=fitted.temperature or 0.7,
         max_new_tokens=max_new_tokens,
@@ -557,7 +558,7 @@ def main(
         jobs=jobs,
         finished_only=finished_only,
         one_by_one=one_by_one,
-        note=f"calibration {fitted.name}: a={fitted.slope:.4g}, b={fitted.intercept:.4g}",
+        note=f"calibration {fitted.name}: a={fitted.line.slope:.4g}, b={fitted.line.intercept:.4g}",
     )
     click.echo((out / FRONT_FILE).read_text(encoding="utf-8"), nl=False)
 

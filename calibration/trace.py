@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+from calibration._files import whole
 
 if TYPE_CHECKING:
     from cuhlm_theory.contexts import Tokens
@@ -190,16 +191,10 @@ def write(path: str | Path, header: TraceHeader, columns: Mapping[str, NDArray[A
         arrays[name] = flat if width is None else pa.FixedSizeListArray.from_arrays(flat, width)
     text = json.dumps({"format": _FORMAT, **dataclasses.asdict(header)})
     table = pa.table(arrays).replace_schema_metadata({_KEY: text.encode()})
-    part = path.with_name(f".{path.name}.part")
     # exponents that lie together make the file a tenth smaller
     encodings: Any = {"use_dictionary": ["prompt"], "use_byte_stream_split": _float_leaves()}
-    try:
+    with whole(path) as part:
         pq.write_table(table, part, compression="zstd", compression_level=19, **encodings)
-        os.replace(part, path)
-    except OSError as error:
-        raise OSError(f"cannot write {path}: {error.strerror or error}") from None
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _float_leaves() -> list[str]:

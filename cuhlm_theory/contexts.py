@@ -12,14 +12,12 @@ from numpy.typing import NDArray
 from cuhlm_theory._checks import as_probability
 from cuhlm_theory.errors import MissingInputError
 from cuhlm_theory.kept_law import most_kept_tokens
+from cuhlm_theory.law import NEVER_SKIP, Law, Recorded
 from cuhlm_theory.rejection import Line
 from cuhlm_theory.truncation import printed_bound
 
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
-
-NEVER_SKIP = -1.0
-"""A threshold below every uncertainty: no token is skipped."""
 
 _ROUNDING = 1e-5  # of sums of float32 probabilities
 _ALWAYS_SKIPS = 1e-6  # float32 rounding of a context in which every draft is skipped
@@ -194,14 +192,22 @@ class Tokens:
         profiles = ", ".join(name for name, column in known.items() if column is not None)
         return f"Tokens({len(self)} tokens{texts}; profiles: {profiles or 'none'})"
 
+    @classmethod
+    def of(cls, law: Law, line: Line) -> "Tokens":
+        """Return the nodes of a law, with their own rejections where it records them, else the line's."""
+        nodes = law.nodes()
+        weight = np.empty(0) if nodes.weight is None else nodes.weight / nodes.weight.sum()
+        return cls(uncertainty=nodes.uncertainty, rejection=nodes.rejections(line), weight=weight)
+
+    @property
+    def law(self) -> Recorded:
+        """The law of the uncertainty with the recorded rejections."""
+        return Recorded(self.uncertainty, self.rejection, self.weight)
+
     @property
     def acceptance(self) -> Array:
         """Chance that each draft is kept and the text goes on with it, shape [N] [-]."""
         return 1.0 - self.rejection if self.kept is None else self.kept
-
-    @property
-    def law(self):
-        return _TmpLaw(self)
 
     def need(self, name: str) -> Array:
         """Return a column that may be missing, or say which one is."""
@@ -333,24 +339,3 @@ def _first_within(profile: Array, budget: float) -> Ints:
     within = profile <= budget
     within[:, -1] = True
     return np.argmax(within, axis=1)
-
-
-class _TmpLaw:
-    def __init__(self, tokens):
-        self.tokens = tokens
-
-    def within(self, limit, *, split_ties=True):
-        from cuhlm_theory import threshold as th
-
-        tokens = self.tokens
-        found = th.risk_budget_empirical(tokens.uncertainty, tokens.rejection, limit, weight=tokens.weight)
-        if split_ties:
-            return found
-        below = tokens.uncertainty[tokens.uncertainty < found.threshold]
-        whole = found.tie_probability == 1.0
-        value = found.threshold if whole or below.size == 0 else float(below.max())
-        if not whole and below.size == 0:
-            value = -1.0
-        from dataclasses import replace
-
-        return replace(found, threshold=value)

@@ -35,7 +35,7 @@ def line() -> Statement:
         section="§5",
         source=SOURCE,
         status="printed",
-        functions=("rejection.line", "rejection.zero", "rejection.saturation"),
+        functions=("rejection.Line", "rejection.Line.zero", "rejection.Line.saturation"),
         tests=(
             "test_zero_and_saturation",
             "test_line_is_clipped_and_never_falls",

@@ -44,7 +44,7 @@ def risk_averse() -> Statement:
         section="§6.1",
         source="CU, arXiv:2505.11788v1, Theorem 1",
         status="printed",
-        functions=("threshold.risk_averse",),
+        functions=("rejection.Line.risk_averse",),
         tests=(
             "test_risk_averse_and_risk_prone",
             "test_printed_thresholds_solve_the_line",
@@ -78,7 +78,7 @@ def risk_prone() -> Statement:
         source="CU, arXiv:2505.11788v1; U, arXiv:2412.12687; the two values of Delta are read off the "
         "thresholds",
         status="reconstructed",
-        functions=("threshold.risk_prone",),
+        functions=("rejection.Line.risk_prone",),
         tests=(
             "test_risk_averse_and_risk_prone",
             "test_printed_thresholds_solve_the_line",
@@ -140,7 +140,7 @@ def risk_uniform() -> Statement:
         section="§6.3",
         source="here",
         status="departs",
-        functions=("threshold.risk_uniform", "threshold.risk_budget_uniform"),
+        functions=("law.Uniform.risk", "law.Uniform.within"),
         tests=(
             "test_risk_budget_uniform_takes_the_branch_that_was_derived",
             "test_risk_agrees_with_quadrature",
@@ -211,7 +211,7 @@ def risk_beta() -> Statement:
         section="§6.3",
         source="here",
         status="departs",
-        functions=("threshold.risk_beta", "threshold.risk_budget_beta"),
+        functions=("law.Beta.risk", "law.Beta.within"),
         tests=(
             "test_risk_beta_is_the_derived_sum_of_two_integrals",
             "test_risk_agrees_with_quadrature",
@@ -260,7 +260,7 @@ def risk_empirical() -> Statement:
         section="§6.3",
         source="here",
         status="new",
-        functions=("threshold.risk_empirical", "threshold.risk_budget_empirical"),
+        functions=("law.Recorded.risk", "law.Recorded.within"),
         tests=(
             "test_risk_budget_empirical_splits_the_atom_as_derived_and_no_rule_skips_more",
             "test_empirical_budget_agrees_with_enumeration",
@@ -296,7 +296,7 @@ def risk_is_monotone() -> Statement:
         section="§6.3",
         source="here",
         status="new",
-        functions=("threshold.risk_empirical",),
+        functions=("law.Recorded.risk",),
         tests=(
             "test_the_price_of_one_more_skipped_token_is_the_rejection_at_the_edge",
             "test_monotone",
@@ -401,7 +401,7 @@ def cost_optimal() -> Statement:
         section="§6.4",
         source="here",
         status="departs",
-        functions=("threshold.cost_optimal",),
+        functions=("rejection.Line.cost_optimal", "law.budget_for_bias_price"),
         tests=(
             "test_cost_optimal_and_the_price_of_bias_are_inverse",
             "test_cost_optimal_threshold_minimises_the_cost_of_every_token",
@@ -456,7 +456,7 @@ def bias_price() -> Statement:
         section="§6.4",
         source="here",
         status="new",
-        functions=("threshold.bias_price_for_threshold",),
+        functions=("rejection.Line.bias_price_s", "law.bias_price_for_budget"),
         tests=(
             "test_the_price_of_a_budget_for_the_uniform_law",
             "test_price_of_a_budget_is_its_derivative",

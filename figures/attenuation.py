@@ -30,7 +30,7 @@ def compute(source: Source, *, num_points: int = 60, num_resamples: int = 500) -
         )
     u, beta = tokens.uncertainty, tokens.rejection
     prompt = np.zeros(len(u), dtype=np.int64) if tokens.prompt is None else tokens.prompt
-    line = source.calibration
+    line = source.calibration.line
     num = np.geomspace(1.0, 200.0, num_points)
     num = np.unique(num.round().astype(int))
     factor = np.array([float(attenuation_factor(u, m)) for m in num])

@@ -26,12 +26,11 @@ def compute(source: Source) -> Tables:
     assert tokens.tv_profile is not None
     assert tokens.output_bias is not None
     assert tokens.draft_prob is not None
-    line = source.calibration
     at = np.searchsorted(tokens.k_grid, tokens.coarse_k_grid)
     shown = tokens.coarse_k_grid < tokens.k_grid[-1]  # at k = V all three are 0
     bias = np.asarray(tokens.output_bias, dtype=np.float64)[:, shown]
     bound = np.asarray(tokens.tv_profile, dtype=np.float64)[:, at[shown]]
-    rejection = np.clip(line.slope * tokens.uncertainty + line.intercept, 0.0, 1.0)
+    rejection = source.calibration.line(tokens.uncertainty)
     scale = (1.0 - tokens.draft_prob) * np.log1p(np.exp(-1.0)) + tokens.draft_prob * np.log1p(
         np.exp(-rejection)
     )

@@ -81,7 +81,7 @@ def make(
     out : Path
         Folder to write into.
     calibration : str, default "smollm2"
-        What to draw from, as `calibration.estimate.load` takes it.
+        What to draw from, as `calibration.load` takes it.
     bias_budget : float, default 0.05
         Mean per-token total variation that may be spent [-].
     num_jobs : int, optional
@@ -103,7 +103,9 @@ def make(
     """
     chosen = list(dict.fromkeys(figure(name).name for name in (names or NAMES)))
     jobs = min(num_jobs or min(os.cpu_count() or 1, 4), len(chosen))
-    load(calibration, bias_budget=Budget(bias=bias_budget).bias)  # what is bad for all fails here, once
+    _ = load(
+        calibration, bias_budget=Budget(bias=bias_budget).bias
+    ).tokens  # what is bad for all fails here, once
     order = sorted(chosen, key=lambda name: (name not in _SLOW, chosen.index(name)))
     shares = [(order[job::jobs], out, calibration, bias_budget) for job in range(jobs)]
     if jobs == 1:

@@ -3,15 +3,15 @@
 import csv
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration import estimate
-from calibration.estimate import Calibration
+import calibration as calibrations
+from calibration import Calibration
 from cuhlm_theory import presets
 from cuhlm_theory.contexts import Tokens
 from cuhlm_theory.errors import MissingInputError
@@ -22,6 +22,8 @@ from figures import style
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Canvas
+
+    from calibration.trace import Trace
 
 Status = Literal["reproduced", "reconstructed", "new"]
 Table = dict[str, NDArray[Any]]
@@ -40,30 +42,33 @@ class Source:
     """What a figure is drawn from: a calibration, its recorded tokens and the system they are put into."""
 
     calibration: Calibration
-    """The fitted line, or a published one."""
-    tokens: Tokens | None
-    """The recorded tokens; None for a published line."""
-    columns: Mapping[str, NDArray[Any]] = field(default_factory=dict)
-    """The trace as recorded, for what `Tokens` does not carry (other estimators); empty without a trace."""
-    header: Any = None
-    """The trace's header, for its grids."""
+    """The fitted line with its recorded tokens, or a published one."""
     system: System
     """Link, codec and latencies."""
     bias_budget: float = 0.05
     """Mean per-token total variation that may be spent [-]."""
-    verified: Path | None = None
-    """Trace of the large model's text of this pair, where there is one beside."""
     decoded: Path | None = None
     """Folder of decoding really run on this pair (`python -m calibration.runs`), where there is one."""
 
     @property
-    def writer(self) -> str:
-        """Model that wrote the recorded text."""
-        return "slm" if self.header is None else self.header.writer
+    def tokens(self) -> Tokens | None:
+        """The recorded tokens; None for a published line."""
+        return self.calibration.tokens
+
+    @property
+    def columns(self) -> Mapping[str, NDArray[Any]]:
+        """The trace as recorded, for what `Tokens` does not carry; empty without a trace."""
+        recorded = self.calibration.trace
+        return {} if recorded is None else recorded.columns
+
+    @property
+    def verified(self) -> "Trace | None":
+        """Trace of the large model's text of this pair, where there is one beside the small model's."""
+        return None if self.calibration.writer == "llm" else self.calibration.text("llm")
 
     def setting(self, *names: str, system: System | None = None) -> Setting:
         """Return the question that the command `optimize` would answer, or say which columns it lacks."""
-        line = self.calibration
+        line = self.calibration.line
         return Setting(
             slope=line.slope,
             intercept=line.intercept,
@@ -111,7 +116,7 @@ def load(
     Parameters
     ----------
     calibration : str or Path, default "smollm2"
-        Name or path as `calibration.estimate.load` takes it.
+        Name or path as `calibration.load` takes it.
     system : System, optional
         Link, codec and latencies; the assumed default link and the calibration's own when not given.
     bias_budget : float, default 0.05
@@ -132,28 +137,13 @@ def load(
     >>> load("cu-hlm").system.codec.vocab_size
     32000
     """
-    line, tokens = estimate.load(calibration)
-    folder = estimate.BUILT_IN.get(str(calibration)) or Path(calibration)
-    columns: Mapping[str, NDArray[Any]] = {}
-    header, beside = None, None
-    if tokens is not None:
-        from calibration import trace
-
-        folder = folder if folder.is_dir() else folder.parent
-        file = Path(calibration) if Path(calibration).suffix == ".parquet" else folder / estimate.TRACE_FILE
-        recorded = trace.read(file)
-        columns, header = recorded.columns, recorded.header
-        beside = estimate.find_verified_trace(file)
-    decoded = folder / "decoded"
+    found = calibrations.load(calibration)
+    decoded = None if found.folder is None else found.folder / "decoded"
     return Source(
-        calibration=line,
-        tokens=tokens,
-        columns=columns,
-        header=header,
-        system=system or default_system(line),
+        calibration=found,
+        system=system or default_system(found),
         bias_budget=bias_budget,
-        verified=beside,
-        decoded=decoded if decoded.is_dir() else None,
+        decoded=decoded if decoded is not None and decoded.is_dir() else None,
     )
 
 

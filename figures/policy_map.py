@@ -14,7 +14,6 @@ from cuhlm_theory import summary
 from cuhlm_theory.capacity import db_from_snr, packet_latency_s, snr_from_db
 from cuhlm_theory.parameters import Budget
 from cuhlm_theory.payload import distribution_bit
-from cuhlm_theory.threshold import cost_optimal
 from figures import style
 from figures.frame import Figure, Source, Tables
 
@@ -31,7 +30,7 @@ def compute(source: Source, *, num_points: int = 15) -> Tables:
     price_s = summary.answer(setting).point
     multiplier = None if price_s is None else price_s.multiplier_s
     price = multiplier if multiplier else 1.0
-    tokens, system, line = setting.tokens, setting.system, source.calibration
+    tokens, system, line = setting.tokens, setting.system, source.calibration.line
     assert tokens.k_grid is not None
     assert tokens.tv_profile is not None
     stride = max(1, len(tokens) // _MOST_TOKENS)
@@ -45,7 +44,7 @@ def compute(source: Source, *, num_points: int = 15) -> Tables:
             cost_s = packet_latency_s(link, bits) + price * profile  # [N, K]
             best = np.argmin(cost_s, axis=1)
             transmit_s = system.latency.llm_s + system.latency.round_trip_s + float(cost_s.min(axis=1).mean())
-            threshold = float(cost_optimal(line.slope, line.intercept, transmit_s, price))
+            threshold = float(line.cost_optimal(transmit_s, price))
             rows.append((s, w, threshold, float(tokens.k_grid[best].mean())))
     columns = np.array(rows).T
     names = ("snr [dB]", "bandwidth [Hz]", "threshold [-]", "mean k [token]")

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from calibration import Calibration
 from cuhlm_theory.presets import PUBLISHED_LINES
+from cuhlm_theory.rejection import Line
 from figures import samples, style
 from figures.frame import Figure, Source, Table, Tables
 
@@ -23,7 +25,7 @@ def compute(source: Source, *, num_points: int = 101, num_cells: int = 25) -> Ta
     """Count tokens in cells, average them in bins, and evaluate every line."""
     from scipy.optimize import isotonic_regression
 
-    tokens, line = source.need(), source.calibration
+    tokens, fitted = source.need(), source.calibration
     u, beta = tokens.uncertainty, tokens.rejection
     counts, edges, _ = np.histogram2d(u, beta, bins=num_cells, range=((0.0, 1.0), (0.0, 1.0)))
     centre = 0.5 * (edges[1:] + edges[:-1])
@@ -36,14 +38,14 @@ def compute(source: Source, *, num_points: int = 101, num_cells: int = 25) -> Ta
     order = np.argsort(u, kind="stable")
     monotone = np.asarray(isotonic_regression(beta[order]).x)
     lines = {
-        "fitted line [-]": _clipped(line.slope, line.intercept, grid),
+        "fitted line [-]": fitted.line(grid),
         "isotonic [-]": np.interp(grid, u[order], monotone, left=np.nan, right=np.nan),
     }
     for name, printed in PUBLISHED_LINES.items():
-        lines[f"{name} [-]"] = _clipped(printed.slope.value, printed.intercept.value, grid)
+        lines[f"{name} [-]"] = Line(printed.slope.value, printed.intercept.value)(grid)
     thresholds: Table = {"threshold": np.array(["risk-averse", "risk-prone"])}
     for suffix, at in (("", None), (" low", 0), (" high", 1)):
-        ends = [_end(line, name, at) for name in ("risk_averse", "risk_prone")]
+        ends = [_end(fitted, name, at) for name in ("risk_averse", "risk_prone")]
         thresholds[f"uncertainty{suffix} [-]"] = np.array(ends)
     return {
         "line": {"uncertainty [-]": grid, **lines},
@@ -63,15 +65,9 @@ def compute(source: Source, *, num_points: int = 101, num_cells: int = 25) -> Ta
     }
 
 
-def _clipped(slope: float, intercept: float, u: np.ndarray) -> np.ndarray:
-    return np.clip(slope * u + intercept, 0.0, 1.0)
-
-
-def _end(line: object, name: str, at: int | None) -> float:
-    value = getattr(line, name if at is None else f"{name}_ci95")
-    if value is None:
-        return np.nan
-    return value if at is None else value[at]
+def _end(fitted: Calibration, name: str, at: int | None) -> float:
+    value = fitted.estimates[name] if at is None else fitted.ci95.get(name, (np.nan, np.nan))[at]
+    return np.nan if value is None else value
 
 
 def draw(axes: Mapping[str, "Axes"], tables: Tables) -> None:

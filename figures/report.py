@@ -342,7 +342,7 @@ def _provenance(source: Source) -> Iterable[tuple[str, str]]:
         ("risk_averse", "risk-averse threshold [-]"),
         ("risk_prone", "risk-prone threshold [-]"),
     ):
-        value, interval = getattr(line, key), getattr(line, f"{key}_ci95", None)
+        value, interval = line.estimates[key], line.ci95.get(key)
         if value is not None:
             ends = "" if interval is None else f" (95 %: {number(interval[0])} to {number(interval[1])})"
             yield title, number(value) + ends

@@ -5,13 +5,13 @@ Reconstructed on another pair; the risk, the intervals and the prediction are ne
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from calibration.compare import read_front
-from calibration.estimate import fit
-from cuhlm_theory.contexts import Tokens
+from calibration.fit import fit_line
 from cuhlm_theory.errors import CuhlmError
 from figures import samples, style
 from figures.frame import Figure, Source, Tables
@@ -26,22 +26,14 @@ def compute(source: Source, *, num_points: int = 101, num_resamples: int = 500) 
     chosen = samples.half_of_prompts(tokens.prompt, len(tokens))
     learn = np.ones(len(tokens), bool) if chosen is None else chosen
     test = np.ones(len(tokens), bool) if chosen is None else ~chosen
-    line = source.calibration
-    slope, intercept = line.slope, line.intercept
+    line = source.calibration.line
     if chosen is not None:
-        try:
-            half = fit(
-                Tokens(uncertainty=tokens.uncertainty[learn], rejection=tokens.rejection[learn]),
-                name="half",
-                num_resamples=2,
-            )
-            slope, intercept = half.slope, half.intercept
-        except CuhlmError:  # half of the prompts may not determine a line; the whole calibration does
-            pass
+        with suppress(CuhlmError):  # half of the prompts may not determine a line; the whole calibration does
+            line = fit_line(tokens.uncertainty[learn], tokens.rejection[learn])
     threshold = np.linspace(0.0, 1.0, num_points)
     u = tokens.uncertainty[learn]
     below = u[:, None] <= threshold  # [N, T]
-    loss = np.clip(slope * u + intercept, 0.0, 1.0)
+    loss = line(u)
     skip, risk = below.mean(axis=0), (loss[:, None] * below).mean(axis=0)
     predicted = {
         "threshold [-]": threshold,

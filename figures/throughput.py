@@ -36,14 +36,8 @@ def least_transmissions(tokens: Tokens, system: System, bias: float) -> float:
     larger of two estimates of the skip rate is taken: over all drafts of each context, and over the
     recorded drafts.
     """
-    order = np.argsort(tokens.uncertainty, kind="stable")
-    u, weight = tokens.uncertainty[order], tokens.weight[order]
-    last = np.append(u[1:] != u[:-1], True)
-    spent = np.cumsum(weight * tokens.rejection[order])[last]
-    skipped = np.cumsum(weight)[last]
-    recorded = float(np.interp(bias, np.append(0.0, spent), np.append(0.0, skipped)))
     row = line_up(("u-hlm",), tokens, system, summary.Policy(), equal_bias=bias)[0]
-    return 1.0 - max([recorded, *(outcome.skip_rate for outcome in row)])
+    return 1.0 - max([tokens.law.within(bias).skip_rate, *(outcome.skip_rate for outcome in row)])
 
 
 def rates(source: Source, systems: Sequence[System], names: Sequence[str]) -> Table:

@@ -26,8 +26,7 @@ def compute(source: Source, *, num_points: int = 200) -> Tables:
     assert tokens.k_grid is not None
     assert tokens.tv_profile is not None
     assert tokens.draft_prob is not None
-    line = source.calibration
-    rejection = np.clip(line.slope * tokens.uncertainty + line.intercept, 0.0, 1.0)
+    rejection = source.calibration.line(tokens.uncertainty)
     scale = (1.0 - tokens.draft_prob) * np.log1p(np.exp(-1.0)) + tokens.draft_prob * np.log1p(
         np.exp(-rejection)
     )

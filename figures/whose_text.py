@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration import trace
 from calibration.compare import read_decoded
 from figures import samples, style
 from figures.frame import Figure, Source, Table, Tables
@@ -26,10 +25,10 @@ _RUNS = {"hlm": "HLM, really decoded", "u-hlm": "U-HLM, really decoded"}
 
 def compute(source: Source, *, num_windows: int = 12, num_resamples: int = 500) -> Tables:
     """Average the rejection along the answers and the risk over the threshold, text by text."""
-    texts = {source.writer: source.need(*_NEEDED)}
-    position = {source.writer: source.column("position")[0]}
-    if source.verified is not None:
-        beside = trace.read(source.verified)
+    texts = {source.calibration.writer: source.need(*_NEEDED)}
+    position = {source.calibration.writer: source.column("position")[0]}
+    beside = source.verified
+    if beside is not None:
         texts["llm"], position["llm"] = beside.tokens(), beside.columns["position"]
     longest = max(int(place.max()) for place in position.values()) + 1
     edges = np.unique(np.linspace(0, longest, num_windows + 1).round())

@@ -1,11 +1,14 @@
 """Two random models over a small vocabulary, recorded as a trace is, every column by enumeration."""
 
-from dataclasses import dataclass
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.estimate import Calibration, fit
+from calibration import Calibration
+from calibration.fit import fit
+from calibration.trace import Trace
 from cuhlm_theory.contexts import Tokens
 from cuhlm_theory.uncertainty import mean_uncertainty
 from cuhlm_theory.verification import output_law, server_sampling_law, total_variation
@@ -42,23 +45,13 @@ THRESHOLDS = np.array(
 BUDGETS = (0.01, 0.02, 0.05, 0.1, 0.2)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Recording:
-    """What a calibration folder would hold."""
-
-    calibration: Calibration
-    tokens: Tokens
-    columns: dict[str, NDArray]
-    k_grid: NDArray[np.int64]
-
-
 def record(
     num_prompts: int = 12,
     tokens_per_prompt: int = 10,
     vocab_size: int = 48,
     seed: int = 0,
     certain: bool = True,
-) -> Recording:
+) -> Calibration:
     """Record a pair whose contexts range from sure to unsure; without ``certain`` none is sure."""
     rng = np.random.default_rng(seed)
     num = num_prompts * tokens_per_prompt
@@ -116,17 +109,15 @@ def record(
             axis=1,
         ),
     )
-    line = fit(
-        tokens,
-        name="random pair",
-        num_resamples=200,
+    calibration = replace(
+        fit(tokens, name="random pair", num_resamples=200),
         vocab_size=vocab_size,
         temperature=1.0,
         slm_latency_s=0.004,
         llm_latency_s=0.02,
         source={"pair": "random, exactly enumerated"},
     )
-    rejection = np.clip(line.slope * tokens.uncertainty + line.intercept, 0.0, 1.0)
+    rejection = calibration.line(tokens.uncertainty)
     scale = (1.0 - x) * np.log1p(np.exp(-1.0)) + x * np.log1p(np.exp(-rejection))
     columns = {
         "prompt": prompt,
@@ -147,7 +138,8 @@ def record(
             [_smallest(2.0 * tv_profile / scale[:, None], k_grid, b) for b in BUDGETS], axis=1
         ),
     }
-    return Recording(calibration=line, tokens=tokens, columns=columns, k_grid=k_grid)
+    recorded = Trace(SimpleNamespace(k_grid=k_grid, writer="slm"), columns)
+    return replace(calibration, _traces={"slm": recorded})
 
 
 def _softmax(z: NDArray) -> NDArray:

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from calibration import estimate, trace
+from calibration import load, trace
 from cuhlm_theory.cli import main
 
 torch = pytest.importorskip("torch")
@@ -84,12 +84,13 @@ def test_it_writes_a_trace_and_its_calibration_and_prints_the_fit(capsys, base, 
     assert sorted(path.name for path in out.iterdir()) == ["calibration.json", "trace.parquet"]
     for name in ESTIMATES:
         assert {name, f"{name}_ci95"} <= set(found)
-    fitted, tokens = estimate.load(out)
+    fitted = load(out)
+    tokens = fitted.tokens
     assert tokens is not None
     assert found["num_tokens"] == len(tokens) == fitted.num_tokens
     assert found["num_prompts"] == fitted.num_prompts == 5
-    assert found["slope"] == fitted.slope
-    assert found["slope_ci95"] == list(fitted.slope_ci95)
+    assert found["slope"] == fitted.line.slope
+    assert found["slope_ci95"] == list(fitted.ci95["slope"])
     assert found["slm_latency_s"] > 0.0
     assert found["llm_latency_s"] > 0.0
     assert found["trace"] == str(out / "trace.parquet")

@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from calibration import estimate, trace
+from calibration import load, trace
+from calibration.fit import fit_trace
 from cuhlm_theory.cli import main
 from tests.recording import record, run_u_hlm
 
@@ -21,8 +22,8 @@ def folder(tmp_path_factory):
     place = tmp_path_factory.mktemp("pair")
     recorded = record(3, num_prompts=24, length=12)
     trace.write(place / "trace.parquet", recorded.header, recorded.columns)
-    fitted = estimate.fit_trace(trace.read(place / "trace.parquet"), name="simulated", num_resamples=200)
-    estimate.save(fitted, place / "calibration.json")
+    fitted = fit_trace(trace.read(place / "trace.parquet"), name="simulated", num_resamples=200)
+    fitted.save(place / "calibration.json")
     return place
 
 
@@ -252,8 +253,8 @@ def test_refusals_are_one_line(folder, capsys, arguments, message, code):
 def test_a_calibration_without_latencies_names_the_option(folder, capsys, tmp_path):
     for name in ("trace.parquet", "calibration.json"):
         (tmp_path / name).write_bytes((folder / name).read_bytes())
-    fitted, _ = estimate.load(tmp_path)
-    estimate.save(dataclasses.replace(fitted, llm_latency_s=None), tmp_path / "calibration.json")
+    fitted = load(tmp_path)
+    dataclasses.replace(fitted, llm_latency_s=None).save(tmp_path / "calibration.json")
     with pytest.raises(SystemExit) as stop:
         main(["compare", "--calibration", str(tmp_path), "--resamples", "100"])
     assert stop.value.code == 1
@@ -265,15 +266,18 @@ def test_a_trace_that_its_calibration_was_not_fitted_on_is_refused(folder, tmp_p
     other = record(4, num_prompts=4, length=5)
     trace.write(tmp_path / "trace.parquet", other.header, other.columns)
     with pytest.raises(ValueError, match=r"was fitted on 288 tokens; .* holds 20"):
-        estimate.load(tmp_path)
+        _ = load(tmp_path).trace
 
 
 def test_a_folder_gives_its_tokens_and_a_trace_is_fitted(folder):
-    fitted, tokens = estimate.load(folder)
+    fitted = load(folder)
+    tokens = fitted.tokens
     assert tokens is not None
+    assert fitted.trace is fitted.trace  # read once
     assert len(tokens) == fitted.num_tokens == 288
-    again, same = estimate.load(folder / "trace.parquet")
-    assert again.slope == fitted.slope
+    again = load(folder / "trace.parquet")
+    same = again.tokens
+    assert again.line == fitted.line
     assert again.name == "trace"
     assert same is not None
     np.testing.assert_array_equal(same.uncertainty, tokens.uncertainty)
@@ -282,7 +286,7 @@ def test_a_folder_gives_its_tokens_and_a_trace_is_fitted(folder):
     assert fitted.vocab_size == 48
     assert fitted.temperature == 0.7
     assert fitted.source["slm"] == "small"
-    assert estimate.find_trace(folder / "calibration.json") == folder / "trace.parquet"
+    assert load(folder / "calibration.json").texts == again.texts == {"slm": folder / "trace.parquet"}
 
 
 def test_nothing_heavy_is_imported(folder):
@@ -311,7 +315,8 @@ def test_the_shipped_run_agrees_and_every_failure_is_explained(capsys):
     assert accuracy["slm"]["llm_log_likelihood"] < accuracy["hlm"]["llm_log_likelihood"]
     low, high = accuracy["slm"]["cosine_to_llm_ci95"]
     assert low < accuracy["slm"]["cosine_to_llm"] < high
-    fitted, tokens = estimate.load("smollm2")
+    fitted = load("smollm2")
+    tokens = fitted.tokens
     assert tokens is not None
     assert fitted.num_prompts >= 100
     assert len(tokens) >= 6000

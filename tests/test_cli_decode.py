@@ -224,7 +224,7 @@ def test_help_loads_no_model_library():
 
 @pytest.mark.slow
 def test_the_built_in_pair_decodes_at_its_operating_point(capsys):
-    from calibration.estimate import DATA
+    from calibration.finding import DATA
 
     if not (DATA / "smollm2" / "calibration.json").is_file():
         pytest.skip("the built-in calibration is not there")

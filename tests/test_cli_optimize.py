@@ -9,7 +9,9 @@ from dataclasses import fields
 import numpy as np
 import pytest
 
-from calibration import estimate, trace
+from calibration import trace
+from calibration.finding import CALIBRATION_FILE, TRACE_FILE
+from calibration.fit import fit_trace
 from cuhlm_theory.schemes import SCHEMES
 from tests.worlds import THRESHOLDS, World, random_world, recording
 
@@ -54,9 +56,9 @@ def folder(tmp_path_factory):
         if name.startswith("k_"):
             columns.setdefault(name, np.ones((len(tokens), 1)))
         columns.setdefault(name, np.full(len(tokens), 0.02))
-    trace.write(path / estimate.TRACE_FILE, header, columns)
-    found = estimate.fit_trace(trace.read(path / estimate.TRACE_FILE), name="world", num_resamples=50)
-    estimate.save(found, path / estimate.CALIBRATION_FILE)
+    trace.write(path / TRACE_FILE, header, columns)
+    found = fit_trace(trace.read(path / TRACE_FILE), name="world", num_resamples=50)
+    found.save(path / CALIBRATION_FILE)
     return path
 
 
@@ -89,7 +91,7 @@ def test_the_keys_of_the_contract(optimize):
 def test_the_recommended_threshold_meets_its_budget_on_the_recorded_tokens(optimize, folder, budget):
     result = optimize("--bias-budget", budget)
     point = result["operating_point"]
-    recorded = trace.read(folder / estimate.TRACE_FILE).columns
+    recorded = trace.read(folder / TRACE_FILE).columns
     skipped = recorded["uncertainty"] <= point["threshold"]
     risk = float(np.mean(recorded["rejection"] * skipped))
     assert risk + point["truncation_bias"] <= float(budget) + 1e-6
@@ -262,6 +264,27 @@ def test_laws_of_the_uncertainty(cuhlm_json, tmp_path):
     assert rates["beta:1,3"] > rates["uniform"]
 
 
+def test_two_columns_are_u_and_beta_as_in_the_other_commands(cuhlm_json, assert_refused, tmp_path):
+    u = np.linspace(0.0, 1.0, 400)
+    np.save(tmp_path / "pairs.npy", np.column_stack([u, 0.5 * u**2]))
+    law = ("--calibration", "u-hlm", "--uncertainty", tmp_path / "pairs.npy", "--risk-budget", "0.05")
+    recommended, thresholds = cuhlm_json("optimize", *law), cuhlm_json("thresholds", *law)
+    assert recommended["thresholds"]["risk_budget"] == thresholds["risk_budget"]
+    assert thresholds["risk_budget"] == pytest.approx(0.3 ** (1 / 3), abs=5e-3)  # t^3 / 6 = 0.05
+    np.save(tmp_path / "wide.npy", np.zeros((4, 3)))
+    for command in ("optimize", "thresholds"):
+        assert_refused(
+            *(command, "--calibration", "u-hlm", "--uncertainty", tmp_path / "wide.npy"),
+            words=["uncertainty must have shape [N] or [N, 2]", "shape (4, 3)"],
+        )
+
+
+def test_a_trace_is_a_law_of_the_uncertainty(cuhlm_json, folder):
+    law = ("--calibration", "u-hlm", "--uncertainty", folder / TRACE_FILE, "--risk-budget", "0.02")
+    recommended, thresholds = cuhlm_json("optimize", *law), cuhlm_json("thresholds", *law)
+    assert recommended["thresholds"]["risk_budget"] == thresholds["risk_budget"]
+
+
 def test_a_dead_link(optimize, assert_refused, folder):
     assert_refused(
         *("optimize", "--calibration", folder, *BASE, "--snr-db", "-inf"),
@@ -290,7 +313,7 @@ def test_a_dead_link(optimize, assert_refused, folder):
         (("--equal-bits", "3", "--equal-bias", "0.1"), ["equal_bias", "equal_bits"]),
         (("--scheme", "magic"), ["magic"]),
         (("--vocab-size", "7"), ["vocab_size", "6", "7"]),
-        (("--uncertainty", "beta:0,1"), ["beta"]),
+        (("--uncertainty", "beta:0,1"), ["alpha must be positive; got 0"]),
         (("--uncertainty", "beta:1"), ["beta:1"]),
         (("--uncertainty", "nowhere.npy"), ["nowhere.npy"]),
         (("--slm-latency-s", "0"), ["slm_s", "positive"]),

@@ -5,8 +5,10 @@ import math
 import numpy as np
 import pytest
 
-from cuhlm_theory import capacity, threshold
+from cuhlm_theory import capacity
+from cuhlm_theory.law import Beta
 from cuhlm_theory.parameters import Link
+from cuhlm_theory.rejection import Line
 
 CU = ("--slope", "0.815", "--intercept", "-0.066")
 
@@ -56,7 +58,7 @@ def test_risk_budget_under_uniform_and_beta_laws(result):
     assert (got["risk"], got["tie_probability"]) == (pytest.approx(0.05), 1.0)
     assert got["bias_price_for_budget_s"] is None
     beta = result(*CU, "--risk-budget", "0.05", "--uncertainty", "beta:2,3.5")
-    exact = threshold.risk_budget_beta(0.815, -0.066, 0.05, 2.0, 3.5)
+    exact = Beta(2.0, 3.5).within(0.05, Line(0.815, -0.066))
     assert beta["risk_budget"] == pytest.approx(exact.threshold)
     assert beta["skip_rate"] == pytest.approx(exact.skip_rate)
     assert beta["risk"] == pytest.approx(0.05)
@@ -77,20 +79,18 @@ def test_risk_budget_on_recorded_uncertainties(result, tmp_path):
 
 
 def write_calibration(folder):
-    from calibration import estimate
+    from calibration import Calibration
 
     quantiles = tuple(np.linspace(0.0, 1.0, 101).tolist())
-    fitted = estimate.Calibration(
+    fitted = Calibration(
         name="made",
-        slope=0.815,
-        intercept=-0.066,
-        delta=0.6,
+        line=Line(0.815, -0.066, 0.6),
         vocab_size=49_152,
         llm_latency_s=0.25,
         uncertainty_quantile=quantiles,
     )
     path = folder / "calibration.json"
-    estimate.save(fitted, path)
+    fitted.save(path)
     return path
 
 
@@ -205,7 +205,7 @@ def test_the_table(run_cuhlm):
             (*CU, "--uncertainty", "gamma"),
             "uncertainty must be uniform, beta:P,Q or an existing file; got 'gamma'",
         ),
-        ((*CU, "--uncertainty", "none.npy"), "file must exist; got none.npy"),
+        ((*CU, "--uncertainty", "none.npy"), "uncertainty must exist; got none.npy"),
         ((*CU, "--bias-price-s", "-1"), "bias_price_s must be at least 0; got -1"),
         ((*CU, "--transmit-s", "-1"), "transmit_s must be at least 0; got -1"),
         ((*CU, "--llm-latency-s", "-1"), "llm_latency_s must be at least 0; got -1"),
@@ -224,9 +224,9 @@ def test_bad_laws_in_files_are_one_line_and_exit_2(assert_refused, tmp_path):
     arrays = {
         "outside.npy": ([0.5, 1.5], "uncertainty must lie in [0, 1]; got 1.5"),
         "nan.npy": ([0.5, np.nan], "uncertainty must be finite; got nan"),
-        "wide.npy": (np.zeros((4, 3)), "uncertainty must have shape [N] or [N, 2]"),
+        "wide.npy": (np.zeros((4, 3)), "uncertainty must have shape [N] or [N, 2]; got"),
         "beta.npy": ([[0.5, -0.5]], "rejection must lie in [0, 1]; got -0.5"),
-        "deep.npy": (np.zeros((1, 2, 2)), "file must have 1 to 2 axes"),
+        "deep.npy": (np.zeros((1, 2, 2)), "uncertainty must have 1 to 2 axes"),
     }
     for name, (array, text) in arrays.items():
         np.save(tmp_path / name, array)

@@ -8,13 +8,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from calibration import compare, estimate
+from calibration import compare
 from calibration.compare._rows import judge
 from calibration.compare._trace import _grid_thresholds as grid_thresholds
+from calibration.fit import fit_trace
 from calibration.trace import Trace
 from cuhlm_theory.errors import MissingInputError
 from cuhlm_theory.parameters import Codec, Latency, Link, System
 from cuhlm_theory.payload import printed_bit
+from cuhlm_theory.rejection import Line
 from cuhlm_theory.schemes.table import Policy
 from tests.recording import VOCAB, record, run_u_hlm
 
@@ -26,7 +28,7 @@ def recorded():
 
 @pytest.fixture(scope="module")
 def calibration(recorded):
-    return estimate.fit_trace(recorded, name="simulated", num_resamples=200)
+    return fit_trace(recorded, name="simulated", num_resamples=200)
 
 
 @pytest.fixture(scope="module")
@@ -111,13 +113,13 @@ def test_rows_hold_the_quantities_that_they_name(rows, recorded, calibration, gr
     assert row.measured == pytest.approx(1.0 - column["truncated_acceptance"][:, 1].mean())
     row = rows["hlm: uplink [bit/token]"]
     assert row.predicted == row.measured == float(printed_bit(VOCAB, VOCAB))
-    assert rows["slope on u at M = 1"].predicted < calibration.slope
+    assert rows["slope on u at M = 1"].predicted < calibration.line.slope
 
 
 def test_the_risk_averse_threshold_is_held_to_the_risk_of_zero_that_it_promises(
     recorded, calibration, system
 ):
-    line = dataclasses.replace(calibration, slope=0.5, intercept=-0.2, risk_averse=0.4)
+    line = dataclasses.replace(calibration, line=Line(0.5, -0.2))
     row = _again(recorded, line, system)["risk at the risk-averse threshold 0.4"]
     column = {name: values.astype(float) for name, values in recorded.columns.items()}
     assert row.predicted == 0.0
@@ -149,7 +151,7 @@ def test_thresholds_are_tried_where_tokens_are_skipped(recorded, calibration, gr
     assert len(grid) == 3
     np.testing.assert_allclose(rates, [0.05, 0.2, 0.4], atol=0.05)
     assert max(grid) < 1.0
-    averse = dataclasses.replace(calibration, risk_averse=0.012)
+    averse = dataclasses.replace(calibration, line=Line(0.5, -0.006))
     assert grid_thresholds(recorded.tokens(), averse) == [0.01, *grid]
 
 
@@ -237,7 +239,7 @@ def test_a_single_prompt_is_compared_where_theory_knows_its_own_noise(calibratio
 
 
 def test_a_line_that_falls_leaves_out_only_what_needs_one_that_rises(recorded, calibration, system):
-    falling = dataclasses.replace(calibration, slope=-0.2, intercept=0.5, risk_averse=None)
+    falling = dataclasses.replace(calibration, line=Line(-0.2, 0.5))
     found, whole = _again(recorded, falling, system), _again(recorded, calibration, system)
     for scheme, kept in (("cu-hlm-online", False), ("cu-hlm-exact", True), ("cu-hlm-offline", True)):
         assert any(scheme in quantity for quantity in whole)

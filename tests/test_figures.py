@@ -3,7 +3,6 @@
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -31,13 +30,7 @@ FEW = {
 
 def source_of(**options):
     recording = record(**options)
-    return Source(
-        calibration=recording.calibration,
-        tokens=recording.tokens,
-        columns=recording.columns,
-        header=SimpleNamespace(k_grid=recording.k_grid, writer="slm"),
-        system=default_system(recording.calibration),
-    )
+    return Source(calibration=recording, system=default_system(recording))
 
 
 @pytest.fixture(scope="module")
@@ -321,7 +314,9 @@ def test_a_published_line_gets_what_needs_no_tokens_and_a_reason_for_the_rest():
 
 def test_a_trace_without_a_column_is_told_which(source):
     assert source.tokens is not None
-    poor = replace(source, tokens=replace(source.tokens, output_bias=None))
+    poor = replace(
+        source, calibration=replace(source.calibration, _tokens=replace(source.tokens, output_bias=None))
+    )
     with pytest.raises(MissingInputError, match="output_bias"):
         compute("bound_tightness", poor)
 

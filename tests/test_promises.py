@@ -5,8 +5,9 @@ import pytest
 from scipy import stats
 
 from calibration import promises
-from calibration import rejection_models as models
+from calibration.fit import fit_line
 from cuhlm_theory.contexts import Tokens
+from cuhlm_theory.law import NEVER_SKIP, Recorded
 from tests.prompts_law import simulate
 
 
@@ -26,7 +27,7 @@ def test_thresholds_agree_with_their_formulas_and_their_intervals_hold_them():
     assert rows["cost_optimal 5"].threshold == 1.0
     for budget in (0.02, 0.1):
         row = rows[f"risk_budget {budget:g}"]
-        assert row.threshold == models.risk_threshold(u, beta, budget)
+        assert row.threshold == tokens.law.within(budget, split_ties=False).threshold
     for row in rows.values():
         low, high = row.threshold_ci95
         assert low <= row.threshold <= high
@@ -41,7 +42,7 @@ def test_a_falling_line_has_no_threshold_but_recorded_rejections_have():
 
 def test_a_promise_is_kept_on_the_calibration_prompts_and_is_careful():
     tokens = simulate(np.random.default_rng(18), num_prompts=200)
-    empirical = models.risk_threshold(tokens.uncertainty, tokens.rejection, 0.08)
+    empirical = tokens.law.within(0.08, split_ties=False).threshold
     found = {}
     for method in ("betting", "hoeffding", "conformal"):
         promise = promises.guaranteed_threshold(tokens, 0.08, method=method)
@@ -88,7 +89,7 @@ def test_too_few_prompts_promise_nothing():
     tokens = simulate(np.random.default_rng(21), num_prompts=5)
     for method in ("betting", "hoeffding", "conformal"):
         promise = promises.guaranteed_threshold(tokens, 0.02, method=method)
-        assert promise.threshold == models.NEVER_SKIP
+        assert promise.threshold == NEVER_SKIP
         assert promise.risk == 0.0
         assert promise.skip_rate == 0.0
 
@@ -169,7 +170,7 @@ def test_prompts_too_short_for_their_cap_promise_nothing_that_was_not_tested():
     u = np.linspace(0.0, 1.0, 60)
     tokens = Tokens(uncertainty=u, rejection=np.zeros(60), prompt=np.arange(60) // 2)
     assert promises.guaranteed_threshold(tokens, 0.1, max_tokens=2).threshold == 1.0
-    assert promises.guaranteed_threshold(tokens, 0.1, max_tokens=2000).threshold == models.NEVER_SKIP
+    assert promises.guaranteed_threshold(tokens, 0.1, max_tokens=2000).threshold == NEVER_SKIP
 
 
 def test_transfer_to_the_same_tokens_promises_what_it_has():
@@ -187,9 +188,10 @@ def test_transfer_to_the_same_tokens_promises_what_it_has():
     assert empirical.kept
     assert rows[3].risk_had < 0.05
     assert rows[3].risk_promised == 0.05
-    line = models.fit_line(tokens.uncertainty, tokens.rejection)
-    expected = line.predict(tokens.uncertainty)
-    assert rows[1].threshold == models.risk_threshold(tokens.uncertainty, expected, 0.05)
+    expected = fit_line(tokens.uncertainty, tokens.rejection)(tokens.uncertainty)
+    assert (
+        rows[1].threshold == Recorded(tokens.uncertainty, expected).within(0.05, split_ties=False).threshold
+    )
     assert rows[1].risk_promised <= 0.05
 
 

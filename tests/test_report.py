@@ -2,10 +2,10 @@
 
 import re
 from html.parser import HTMLParser
-from types import SimpleNamespace
 
 import pytest
 
+from cuhlm_theory.contexts import Tokens
 from cuhlm_theory.parameters import Budget
 from cuhlm_theory.schemes import SCHEMES
 from figures import catalogue, report, style
@@ -31,13 +31,7 @@ VOID = {"meta", "br", "path", "use", "rect", "input"}
 @pytest.fixture(scope="module")
 def source():
     recording = record(num_prompts=6, tokens_per_prompt=8)
-    return Source(
-        calibration=recording.calibration,
-        tokens=recording.tokens,
-        columns=recording.columns,
-        header=SimpleNamespace(k_grid=recording.k_grid),
-        system=default_system(recording.calibration),
-    )
+    return Source(calibration=recording, system=default_system(recording))
 
 
 @pytest.fixture(scope="module")
@@ -114,16 +108,15 @@ def test_the_same_scenario_gives_the_same_figure(source, page):
 
 
 def test_a_line_without_a_profile_still_gets_a_page(source, monkeypatch):
-    law = source.calibration.law()
+    known = source.calibration.without_tokens()
     monkeypatch.setattr(report, "FALLBACK", ())
-    bare = SimpleNamespace(**{name: getattr(source, name) for name in ("calibration", "system", "decoded")})
-    bare = Source(calibration=bare.calibration, tokens=None, system=bare.system)
+    bare = Source(calibration=known, system=source.system)
     setting = source.setting()
     setting = type(setting)(
         slope=setting.slope,
         intercept=setting.intercept,
         delta=setting.delta,
-        tokens=law,
+        tokens=Tokens.of(known.law, known.line),
         system=setting.system,
         budget=Budget(bias=0.05),
     )

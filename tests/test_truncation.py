@@ -10,7 +10,7 @@ from scipy import special
 
 from cuhlm_theory import truncation, verification
 from cuhlm_theory.errors import InfeasibleError
-from cuhlm_theory.rejection import line
+from cuhlm_theory.rejection import Line
 from cuhlm_theory.truncation import (
     drop_tail,
     exact_k,
@@ -241,7 +241,7 @@ def test_printed_rule_agrees_with_brute_force_and_never_keeps_fewer(x, budget, b
 
 def test_printed_rule_takes_every_draft_of_one_context():
     x = np.random.default_rng(2).dirichlet(np.full(40, 0.3))
-    beta = line(np.linspace(0.0, 1.0, 40), 0.8, -0.05)
+    beta = Line(0.8, -0.05)(np.linspace(0.0, 1.0, 40))
     together = printed_k(x, 0.1, x, beta)
     assert together.tolist() == [int(printed_k(x, 0.1, x[d], beta[d])) for d in range(40)]
     assert len(set(together.tolist())) > 1
@@ -254,7 +254,7 @@ def test_offline_rule_averages_over_tokens():
     x = rng.dirichlet(np.full(12, 0.3), size=6)
     grid = np.array([1, 2, 3, 5, 8, 12])
     profile = tv_profile(x, grid)
-    x_d, beta = x[:, 0], line(rng.random(6), 0.8, -0.05)
+    x_d, beta = x[:, 0], Line(0.8, -0.05)(rng.random(6))
     u = np.array(
         [[2 * profile[n, j] / printed_denominator(x_d[n], beta[n]) for j in range(6)] for n in range(6)]
     )

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from cuhlm_theory import bootstrap
+from calibration.calibration import Calibration
 from calibration.compare._rows import (
     ROUNDING,
     Entry,
@@ -21,8 +21,8 @@ from calibration.compare._rows import (
     largest_variance,
     needed,
 )
-from calibration.estimate import Calibration
 from calibration.trace import Trace
+from cuhlm_theory import bootstrap
 from cuhlm_theory.capacity import packet_latency_s
 from cuhlm_theory.contexts import Tokens
 from cuhlm_theory.parameters import System
@@ -402,8 +402,8 @@ def _policy_of(run: Mapping[str, Any], calibration: Calibration) -> Policy:
         "num_drafts": run.get("num_drafts"),
     }
     return Policy(
-        slope=calibration.slope,
-        intercept=calibration.intercept,
+        slope=calibration.line.slope,
+        intercept=calibration.line.intercept,
         **{key: item for key, item in told.items() if item is not None},
     )
 

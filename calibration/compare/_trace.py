@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration import estimators, promises, rejection_models
-from cuhlm_theory import bootstrap
+from calibration import estimators, promises
+from calibration.calibration import Calibration
 from calibration.compare._rows import (
     ROUNDING,
     Entry,
@@ -20,12 +20,12 @@ from calibration.compare._rows import (
     largest_variance,
     needed,
 )
-from calibration.estimate import Calibration
 from calibration.trace import Trace
-from cuhlm_theory import threshold as thresholds
+from cuhlm_theory import bootstrap
 from cuhlm_theory.capacity import packet_latency_s
 from cuhlm_theory.contexts import Tokens
 from cuhlm_theory.errors import MissingInputError
+from cuhlm_theory.law import Beta, Recorded
 from cuhlm_theory.parameters import System
 from cuhlm_theory.schemes.rounds import independent_rounds, recorded_rounds
 from cuhlm_theory.schemes.rules import PAYLOAD_RULES, SKIP_RULES, threshold_index
@@ -99,8 +99,9 @@ def _grid_thresholds(tokens: Tokens, calibration: Calibration) -> list[float]:
     if tokens.threshold_grid is None:
         raise MissingInputError("the trace must hold skip profiles on a threshold grid")
     wanted = [float(value) for value in np.quantile(tokens.uncertainty, _SKIP_RATES)]
-    if calibration.risk_averse is not None and calibration.risk_averse > 0.0:
-        wanted.append(calibration.risk_averse)
+    averse = calibration.estimates["risk_averse"]
+    if averse is not None and averse > 0.0:
+        wanted.append(averse)
     inside = tokens.threshold_grid[tokens.threshold_grid < 1.0]  # at 1 everything is skipped
     places = {int(np.argmin(np.abs(inside - value))) for value in wanted}
     return [float(tokens.threshold_grid[place]) for place in sorted(places)]
@@ -238,11 +239,12 @@ def _scheme_rows(
 ) -> None:
     """Compare mean cost over contexts with a replay of the recorded drafts and measured latencies."""
     value = grid[len(grid) // 2]
-    settings = replace(policy, slope=calibration.slope, intercept=calibration.intercept, threshold=value)
+    line = calibration.line
+    settings = replace(policy, slope=line.slope, intercept=line.intercept, threshold=value)
     slm, llm = (recorded.columns[f"{name}_latency_s"].astype(np.float64) for name in ("slm", "llm"))
     other = system.latency.round_trip_s
     for name in ("hlm", "u-hlm", "cu-hlm-offline", "cu-hlm-exact", "cu-hlm-online"):
-        if name == "cu-hlm-online" and calibration.slope <= 0.0:
+        if name == "cu-hlm-online" and line.slope <= 0.0:
             continue  # its printed k rule is made for a line that rises
         scheme = SCHEMES[name]
         carried = PAYLOAD_RULES[scheme.payload](tokens, system, settings)
@@ -328,21 +330,12 @@ def _promise_rows(tokens: Tokens, budgets: Sequence[float], *, seed: int, num_re
     first = np.random.default_rng([seed, 1]).permutation(num_prompts) < num_prompts // 2
     chooses = first[index].astype(np.float64)
     u, beta = np.asarray(tokens.uncertainty), np.asarray(tokens.rejection)
-    order, starts = estimators.tie_groups(u)
     rows = []
 
-    def cumulative(weights: Floats) -> Floats:
-        loss = np.cumsum(np.add.reduceat((weights * beta)[..., order], starts, axis=-1), axis=-1)
-        total = loss / weights.sum(axis=-1, keepdims=True)
-        return np.concatenate([np.zeros_like(total[..., :1]), total], axis=-1)  # skip nothing, then each u
-
     def statistic(weights: Floats) -> Floats:
-        chosen, tried = cumulative(weights * chooses), cumulative(weights * (1.0 - chooses))
-        result = []
-        for budget in budgets:
-            last = np.sum(chosen <= budget * (1.0 + 1e-12), axis=-1, keepdims=True) - 1
-            result.append(np.take_along_axis(tried, last, axis=-1)[..., 0] - budget)
-        return np.stack(result, axis=-1)
+        chosen, tried = (Recorded(u, beta, weights * half) for half in (chooses, 1.0 - chooses))
+        at = [chosen.within(budget, split_ties=False).threshold for budget in budgets]
+        return np.stack([tried.risk(t) - budget for t, budget in zip(at, budgets, strict=True)], axis=-1)
 
     result = bootstrap.of_weights(
         statistic,
@@ -409,10 +402,10 @@ def _line_rows(
     budgets: Sequence[float],
 ) -> None:
     u, beta = np.asarray(tokens.uncertainty), np.asarray(tokens.rejection)
-    slope, intercept = calibration.slope, calibration.intercept
-    expected = np.clip(slope * u + intercept, 0.0, 1.0)
+    line = calibration.line
+    expected = line(u)
     bent = "E[beta | u] is not a straight line on these tokens; the isotonic curve has no such gap"
-    averse = calibration.risk_averse
+    averse = calibration.estimates["risk_averse"]
     if averse is not None and averse >= 0.0:
         table.add(
             f"risk at the risk-averse threshold {averse:.4g}",
@@ -433,8 +426,8 @@ def _line_rows(
         )
     mean, variance = float(u.mean()), float(u.var())
     size = mean * (1.0 - mean) / variance - 1.0 if variance > 0.0 else 0.0
-    for budget in budgets if slope > 0.0 else ():
-        by_line = rejection_models.risk_threshold(u, expected, budget)
+    for budget in budgets if line.slope > 0.0 else ():
+        by_line = Recorded(u, expected).within(budget, split_ties=False).threshold
         table.add(
             f"risk at the line's threshold for {budget:g}, u_th = {by_line:.3g}",
             budget,
@@ -444,11 +437,11 @@ def _line_rows(
             failing=bent,
         )
         if size > 0.0:
-            law = thresholds.risk_budget_beta(slope, intercept, budget, mean * size, (1.0 - mean) * size)
+            at = Beta(mean * size, (1.0 - mean) * size).within(budget, line).threshold
             table.add(
-                f"risk at the beta law's threshold for {budget:g}, u_th = {float(law.threshold):.3g}",
+                f"risk at the beta law's threshold for {budget:g}, u_th = {at:.3g}",
                 budget,
-                beta * (u <= float(law.threshold)),
+                beta * (u <= at),
                 kind="model",
                 basis="closed form for u ~ Beta with the recorded mean and variance (THEORY 6.3)",
                 failing="u is not beta distributed and the line is bent; use the empirical law",

@@ -15,10 +15,11 @@ from scipy.special import bdtr, softmax
 from calibration.collect import k_grid
 from calibration.decoding.records import ACCEPTED, RESAMPLED, SAMPLED, SKIPPED
 from calibration.decoding.settings import Convention, Settings
-from cuhlm_theory import rejection, truncation, verification
+from cuhlm_theory import truncation, verification
 from cuhlm_theory.capacity import packet_latency_s
 from cuhlm_theory.parameters import System
 from cuhlm_theory.payload import distribution_bit
+from cuhlm_theory.rejection import Line
 from cuhlm_theory.uncertainty import mean_uncertainty
 
 Law = NDArray[np.float64]
@@ -190,7 +191,7 @@ class Context:
         assert policy.slope is not None
         assert policy.intercept is not None
         distinct, place = np.unique(drafts, return_inverse=True)
-        beta = rejection.line(self.uncertainty[distinct], policy.slope, policy.intercept)
+        beta = Line(policy.slope, policy.intercept)(self.uncertainty[distinct])
         sizes = truncation.printed_k(self.x, policy.truncation_budget, self.x[distinct], beta)
         return np.asarray(sizes, dtype=np.int64)[place]
 

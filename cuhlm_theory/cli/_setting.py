@@ -10,14 +10,12 @@ from cuhlm_theory import presets
 from cuhlm_theory.cli import options
 from cuhlm_theory.contexts import Tokens
 from cuhlm_theory.errors import MissingInputError
+from cuhlm_theory.law import parse_law
 from cuhlm_theory.parameters import Budget, Codec, Latency, System
 from cuhlm_theory.recommendation import Question
-from cuhlm_theory.rejection import Line, line
 
 if TYPE_CHECKING:
-    from calibration.estimate import Calibration
-
-_NUM_NODES = 10_000
+    from calibration import Calibration
 
 setting_options = options.group(
     click.option(
@@ -27,7 +25,10 @@ setting_options = options.group(
         help="FILE, DIR, smollm2, smollm2-llm-text, or the published line cu-hlm or u-hlm.",
     ),
     click.option(
-        "--uncertainty", default=None, help="Law of u for a line without one: uniform, beta:P,Q, FILE (.npy)."
+        "--uncertainty",
+        default=None,
+        help="Law of u: uniform, beta:P,Q, a trace, or .npy of u [N] or of u and beta [N, 2] "
+        "[default: the calibration's].",
     ),
     options.link,
     options.codec,
@@ -79,36 +80,6 @@ setting_options = options.group(
 )
 
 
-def law_of_uncertainty(text: str, slope: float, intercept: float) -> Tokens:
-    """Return the nodes of an assumed law, with the line's rejection at each: midpoints of equal mass."""
-    middle = (np.arange(_NUM_NODES) + 0.5) / _NUM_NODES
-    if text == "uniform":
-        nodes = middle
-    elif text.startswith("beta:"):
-        nodes = _beta_nodes(text, middle)
-    else:
-        try:
-            nodes = np.load(text, allow_pickle=False)
-        except (OSError, ValueError) as error:
-            raise ValueError(
-                f"uncertainty must be uniform, beta:P,Q or a .npy file; got {text!r}: {error}"
-            ) from None
-        nodes = np.asarray(nodes, dtype=np.float64).reshape(-1)
-    return Tokens(uncertainty=nodes, rejection=line(nodes, slope, intercept))
-
-
-def _beta_nodes(text: str, middle: np.ndarray) -> np.ndarray:
-    from scipy.special import betaincinv
-
-    try:
-        first, second = (float(part) for part in text.removeprefix("beta:").split(","))
-    except ValueError:
-        raise ValueError(f"uncertainty must be beta:P,Q with two numbers; got {text!r}") from None
-    if not (first > 0.0 and second > 0.0 and np.isfinite(first) and np.isfinite(second)):
-        raise ValueError(f"uncertainty beta:P,Q needs positive P and Q; got {text!r}")
-    return np.asarray(betaincinv(first, second, middle))
-
-
 def build_setting(
     *,
     calibration: str,
@@ -138,17 +109,16 @@ def build_setting(
     offline_k: int | None,
 ) -> tuple[Question, dict[str, Any]]:
     """Return the setting and the inputs as they were understood, for the record."""
-    from calibration.estimate import load
+    from calibration import load
 
-    found, tokens = load(calibration)
-    if uncertainty is not None:
-        tokens = law_of_uncertainty(uncertainty, found.slope, found.intercept)
-    elif tokens is None:
-        if not found.uncertainty_quantile:
-            raise MissingInputError(
-                f"the line of {calibration} has no law of u; give --uncertainty uniform, beta:P,Q or FILE"
-            )
-        tokens = found.law()
+    found = load(calibration)
+    law = found.law if uncertainty is None else parse_law(uncertainty, options.recorded_law)
+    if law is None:
+        raise MissingInputError(
+            f"the line of {calibration} has no law of u; give --uncertainty uniform, beta:P,Q or FILE"
+        )
+    recorded = found.tokens if uncertainty is None else None
+    tokens = Tokens.of(law, found.line) if recorded is None else recorded
     size = vocab_size or found.vocab_size
     if size is None:
         raise MissingInputError(f"calibration {calibration} has no vocabulary size; give --vocab-size")
@@ -159,7 +129,7 @@ def build_setting(
         bandwidth_hz=bandwidth_hz, snr_db=snr_db, fading=fading, outage=outage, block_error=block_error
     )
     setting = Question(
-        line=Line(found.slope, found.intercept, found.delta),
+        line=found.line,
         tokens=tokens,
         system=System(
             link=link,
@@ -187,9 +157,9 @@ def build_setting(
     )
     inputs = {
         "calibration": found.name,
-        "slope": found.slope,
-        "intercept": found.intercept,
-        "delta": found.delta,
+        "slope": found.line.slope,
+        "intercept": found.line.intercept,
+        "delta": found.line.delta,
         "num_tokens": found.num_tokens,
         "num_prompts": found.num_prompts,
         "uncertainty": uncertainty or ("recorded" if found.num_tokens else None),

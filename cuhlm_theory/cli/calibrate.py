@@ -9,12 +9,13 @@ import click
 
 from cuhlm_theory.cli import options, output
 
-_ESTIMATES = ("slope", "intercept", "delta", "correlation", "acceptance", "risk_averse", "risk_prone")
 _NUM_PROMPTS = 128
 
 
 def _render(result: output.Result) -> None:
-    rows = [(name, result[name], *(result[f"{name}_ci95"] or (None, None))) for name in _ESTIMATES]
+    from calibration.calibration import ESTIMATES
+
+    rows = [(name, result[name], *(result[f"{name}_ci95"] or (None, None))) for name in ESTIMATES]
     output.table(
         f"{result['name']}: {result['num_tokens']} tokens of {result['num_prompts']} prompts",
         ["estimate", "value", "95 % from", "to"],
@@ -80,7 +81,9 @@ def command(
         raise ValueError(f"num_prompts must be at least 1; got {num_prompts}")
     if out.exists() and not out.is_dir():
         raise ValueError(f"out must be a folder; got the file {str(out)!r}")
-    from calibration import collect, estimate, trace
+    from calibration import collect, trace
+    from calibration.finding import CALIBRATION_FILE
+    from calibration.fit import fit_trace
     from calibration.prompts import built_in_prompts, read_prompts
 
     settings = collect.Settings(
@@ -103,13 +106,12 @@ def command(
     name = (pair or "smollm2") if slm is None else f"{models.slm_id} and {models.llm_id}"
     if writer == "llm":
         name += ", text of the llm"
-    fitted = estimate.fit_trace(trace.read(written), name=name, seed=seed)
-    target = out / estimate.CALIBRATION_FILE
-    estimate.save(fitted, target)
+    fitted = fit_trace(trace.read(written), name=name, seed=seed)
+    target = out / CALIBRATION_FILE
+    fitted.save(target)
     result: output.Result = {"name": fitted.name}
-    for key in _ESTIMATES:
-        result[key] = getattr(fitted, key)
-        result[f"{key}_ci95"] = getattr(fitted, f"{key}_ci95")
+    for key, value in fitted.estimates.items():
+        result |= {key: value, f"{key}_ci95": fitted.ci95.get(key)}
     return {
         **result,
         "num_tokens": fitted.num_tokens,

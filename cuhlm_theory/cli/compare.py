@@ -16,8 +16,8 @@ from cuhlm_theory.parameters import Codec, Latency, Link, System
 from cuhlm_theory.schemes.table import Policy
 
 if TYPE_CHECKING:
+    from calibration import Calibration
     from calibration.compare import Row
-    from calibration.estimate import Calibration
     from calibration.trace import Trace
 
 _SETS = "sets"
@@ -248,12 +248,12 @@ def command(
     for name, value in (("risk_budget", risk_budget), ("failure_probability", failure_probability)):
         if value is not None and not 0.0 < value < 1.0:
             raise ValueError(f"{name} must lie in (0, 1); got {value:g}")
-    from calibration import compare, estimate, trace
+    from calibration import compare, load
 
-    fitted, _ = estimate.load(calibration)
-    place = estimate.find_trace(calibration)
-    other = trace.read(estimate.find_trace(transfer)) if transfer not in (None, _SETS) else None
-    recorded = trace.read(place)
+    fitted = load(calibration)
+    recorded = fitted.needed_trace()
+    place = fitted.texts[fitted.writer]
+    other = load(transfer).needed_trace() if transfer not in (None, _SETS) else None
     link = options.build_link(
         bandwidth_hz=bandwidth_hz, snr_db=snr_db, fading=fading, outage=outage, block_error=block_error
     )
@@ -274,8 +274,8 @@ def command(
         recorded, fitted, system, policy=policy, budgets=budgets, seed=seed, num_resamples=resamples
     )
     files = _find_decoded(decoded, place.parent)
-    beside = estimate.find_verified_trace(place)
-    verified = trace.read(beside) if files and beside is not None else None
+    beside = None if fitted.writer == "llm" else fitted.texts.get("llm")
+    verified = fitted.text("llm") if files and beside is not None else None
     for file in files:
         table = compare.read_decoded(file)
         rows += compare.compare_decoded(

@@ -11,8 +11,8 @@ from cuhlm_theory.parameters import Budget, Codec, Latency, System
 from cuhlm_theory.schemes.table import SCHEMES, Policy
 
 if TYPE_CHECKING:
+    from calibration import Calibration
     from calibration.decoding import Decoded, Row, Settings
-    from calibration.estimate import Calibration
     from calibration.pairs import Pair
     from cuhlm_theory.contexts import Tokens
 
@@ -163,7 +163,8 @@ def command(
         raise ValueError(f"seed must be at least 0; got {seed}")
     from calibration.pairs import load_pair
 
-    calibration, tokens = _calibration(given)
+    calibration = _calibration(given)
+    tokens = None if calibration is None else calibration.tokens
     names = {key: given[key] for key in ("slm", "llm", "device", "dtype")}
     size = given["vocab_size"] or (
         calibration.vocab_size if calibration is not None and tokens is not None else None
@@ -232,14 +233,12 @@ def _run(
     return decoded
 
 
-def _calibration(given: dict[str, Any]) -> "tuple[Calibration | None, Tokens | None]":
+def _calibration(given: dict[str, Any]) -> "Calibration | None":
     """Calibration that was asked for; the built-in pair has one of its own."""
-    from calibration.estimate import load
+    from calibration import load
 
     name = given["calibration"]
-    if name is None and given["slm"] is not None:
-        return None, None
-    return load(name or "smollm2")
+    return None if name is None and given["slm"] is not None else load(name or "smollm2")
 
 
 def _system(
@@ -283,7 +282,7 @@ def _settings(
     missing = {"threshold": "threshold", "random": "skip_rate"}.get(rules.skip)
     policy = Policy()
     if calibration is not None:
-        policy = replace(policy, slope=calibration.slope, intercept=calibration.intercept)
+        policy = replace(policy, slope=calibration.line.slope, intercept=calibration.line.intercept)
     if missing is not None and (tokens is not None or missing not in chosen):
         if calibration is None:
             raise MissingInputError(
@@ -293,8 +292,8 @@ def _settings(
             tokens,
             system,
             Budget(bias=given["bias_budget"]),
-            slope=calibration.slope,
-            intercept=calibration.intercept,
+            slope=calibration.line.slope,
+            intercept=calibration.line.intercept,
         )
     if "truncation_budget" in chosen:
         policy = replace(policy, truncation_price_s=None)

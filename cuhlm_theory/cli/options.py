@@ -12,6 +12,7 @@ import numpy as np
 
 from cuhlm_theory import presets
 from cuhlm_theory.capacity import snr_from_db
+from cuhlm_theory.law import Recorded
 from cuhlm_theory.parameters import Link
 
 _MAX_POINTS = 100_000  # of a sweep on the command line
@@ -156,6 +157,13 @@ def _load_scenario(ctx: click.Context, param: click.Parameter, path: Path | None
         defaults[option.name] = value if isinstance(value, bool) and option.is_flag else str(value)
     ctx.default_map = defaults
     return path
+
+
+def recorded_law(name: str) -> Recorded | None:
+    """Return the law that a trace or a calibration recorded; what `parse_law` takes for other files."""
+    from calibration import load
+
+    return load(name).law
 
 
 def left_to_default(*names: str) -> list[str]:

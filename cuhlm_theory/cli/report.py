@@ -34,6 +34,6 @@ def command(*, out: Path, **setting_values: Any) -> output.Result:
 
     source = frame.load(setting_values["calibration"], system=setting.system, bias_budget=setting.budget.bias)
     if setting_values["uncertainty"] is not None:
-        source = replace(source, tokens=None, columns={})
+        source = replace(source, calibration=source.calibration.without_tokens())
     report.write(report.page(source, setting, inputs), out)
     return {"file": str(out)}

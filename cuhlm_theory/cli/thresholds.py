@@ -1,15 +1,14 @@
 """`cuhlm thresholds`: skip thresholds from a rejection line."""
 
 import math
-from pathlib import Path
 from typing import Any
 
 import click
-import numpy as np
 
-from cuhlm_theory import capacity, payload, presets, threshold
+from cuhlm_theory import capacity, payload, presets
 from cuhlm_theory._checks import as_nonnegative, as_probability
-from cuhlm_theory.cli import arrays, options, output
+from cuhlm_theory.cli import options, output
+from cuhlm_theory.law import Law, bias_price_for_budget, budget_for_bias_price, parse_law
 from cuhlm_theory.rejection import Line
 
 _MEANING = {
@@ -89,16 +88,22 @@ def command(
     **channel: Any,
 ) -> output.Result:
     """Skip thresholds from a rejection line: printed, within a risk budget, cost-optimal."""
-    fitted, recorded = _calibration(calibration)
-    if fitted is not None:
-        slope = fitted.slope if slope is None else slope
-        intercept = fitted.intercept if intercept is None else intercept
-        delta = fitted.delta if delta is None else delta
+    fitted = None
+    if calibration is not None:
+        from calibration import load
+
+        fitted = load(calibration)
+        slope = fitted.line.slope if slope is None else slope
+        intercept = fitted.line.intercept if intercept is None else intercept
+        delta = fitted.line.delta if delta is None else delta
     if slope is None or intercept is None:
         name = "slope" if slope is None else "intercept"
         raise ValueError(f"{name} must be given, or --calibration; got neither")
-    line = Line(slope=slope, intercept=intercept, delta=delta)
-    law = recorded if uncertainty is None else _law(uncertainty)
+    line = Line(slope, intercept, delta)
+    if uncertainty is not None:
+        law = parse_law(uncertainty, options.recorded_law)
+    else:
+        law = None if fitted is None else fitted.law
     tau = _transmit_s(fitted, **channel)
     if risk_budget is not None:
         as_probability("risk_budget", risk_budget)
@@ -112,8 +117,8 @@ def command(
     lacking = {key: [what for what, value in needs if value is None] for key, needs in wants.items()}
     missing = {key: " and ".join(names) for key, names in lacking.items() if names}
     result = {
-        "risk_averse": float(threshold.risk_averse(slope, intercept)),
-        "risk_prone": None if delta is None else float(threshold.risk_prone(slope, intercept, delta)),
+        "risk_averse": line.risk_averse,
+        "risk_prone": line.risk_prone,
         **_at_budget(line, risk_budget, law, tau),
         **_at_price(line, bias_price_s, law, tau),
     }
@@ -128,80 +133,29 @@ def command(
     }
 
 
-def _at_budget(
-    line: Line, budget: float | None, law: threshold.Law | None, tau: float | None
-) -> output.Result:
+def _at_budget(line: Line, budget: float | None, law: Law | None, tau: float | None) -> output.Result:
     """Threshold within the risk budget, and the price of bias that it amounts to."""
     keys = ("risk_budget", "tie_probability", "risk", "skip_rate", "bias_price_for_budget_s")
     if budget is None or law is None:
         return dict.fromkeys(keys)
-    spent = threshold.risk_budget(line.slope, line.intercept, budget, law)
-    price = (
-        None if tau is None else threshold.bias_price_for_budget(budget, line.slope, line.intercept, tau, law)
-    )
+    spent = law.within(budget, line)
+    price = None if tau is None else bias_price_for_budget(budget, line, tau, law)
     values = (spent.threshold, spent.tie_probability, spent.risk, spent.skip_rate, price)
     return dict(zip(keys, values, strict=True))
 
 
-def _at_price(
-    line: Line, price_s: float | None, law: threshold.Law | None, tau: float | None
-) -> output.Result:
+def _at_price(line: Line, price_s: float | None, law: Law | None, tau: float | None) -> output.Result:
     """Cost-optimal threshold, and the budget that the price amounts to."""
     keys = ("cost_optimal", "budget_for_bias_price", "cost_optimal_skip_rate")
     if price_s is None or tau is None:
         return dict.fromkeys(keys)
-    a, b = line.slope, line.intercept
-    best = float(threshold.cost_optimal(a, b, tau, price_s))
+    best = float(line.cost_optimal(tau, price_s))
     if law is None:
         return dict(zip(keys, (best, None, None), strict=True))
-    spent = threshold.budget_for_bias_price(price_s, a, b, tau, law)
-    exact = float(threshold.cost_optimal(a, b, tau, price_s, clip=False))
-    share = threshold.skip_rate(exact, law) if exact >= 0.0 else 0.0
+    spent = budget_for_bias_price(price_s, line, tau, law)
+    exact = float(line.cost_optimal(tau, price_s, clip=False))
+    share = float(law.skip_rate(exact)) if exact >= 0.0 else 0.0
     return dict(zip(keys, (best, spent, share), strict=True))
-
-
-def _calibration(name: str | None) -> tuple[Any, threshold.EmpiricalLaw | None]:
-    """Find the calibration and the law it recorded, where there is one."""
-    if name is None:
-        return None, None
-    from calibration import estimate
-
-    fitted, tokens = estimate.load(name)
-    if tokens is None and len(fitted.uncertainty_quantile) >= 2:
-        tokens = fitted.law()
-    return fitted, None if tokens is None else _recorded(tokens)
-
-
-def _recorded(tokens: Any) -> threshold.EmpiricalLaw:
-    return threshold.EmpiricalLaw(
-        uncertainty=tokens.uncertainty, rejection=tokens.rejection, weight=tokens.weight
-    )
-
-
-def _law(text: str) -> threshold.Law:
-    """Read ``uniform``, ``beta:P,Q``, a ``.npy`` file or a trace."""
-    if text == "uniform":
-        return threshold.BetaLaw()
-    if text.startswith("beta:"):
-        try:
-            alpha, beta = (float(part) for part in text.removeprefix("beta:").split(","))
-        except ValueError:
-            raise ValueError(f"uncertainty must be beta:P,Q with two numbers; got {text!r}") from None
-        return threshold.BetaLaw(alpha=alpha, beta=beta)
-    path = Path(text)
-    if path.suffix == ".npy":
-        values = arrays.load(path).astype(np.float64)
-        if values.ndim == 1:
-            return threshold.EmpiricalLaw(uncertainty=values)
-        if values.shape[1] != 2:
-            raise ValueError(f"uncertainty must have shape [N] or [N, 2]; got {path}, shape {values.shape}")
-        return threshold.EmpiricalLaw(uncertainty=values[:, 0], rejection=values[:, 1])
-    if not path.exists():
-        raise ValueError(f"uncertainty must be uniform, beta:P,Q or an existing file; got {text!r}")
-    law = _calibration(text)[1]
-    if law is None:
-        raise ValueError(f"uncertainty must be a file with recorded uncertainties; got {text!r}")
-    return law
 
 
 def _transmit_s(

@@ -5,9 +5,11 @@ from pathlib import Path
 import click
 import numpy as np
 
-from cuhlm_theory import payload, rejection, truncation
-from cuhlm_theory._checks import as_count, as_distribution
-from cuhlm_theory.cli import arrays, output
+from cuhlm_theory import _arrays as arrays
+from cuhlm_theory import payload, truncation
+from cuhlm_theory._checks import as_count, as_distribution, as_positive
+from cuhlm_theory.cli import output
+from cuhlm_theory.rejection import Line
 
 
 def _render(result: output.Result) -> None:
@@ -68,7 +70,7 @@ def command(
                 f"rule printed needs --uncertainty, --draft, --slope, --intercept; got no {missing[0]}"
             )
         token = int(as_count("draft", draft, at_least=0, at_most=vocab_size - 1))  # type: ignore[arg-type]
-        beta = rejection.line(uncertainty, slope, intercept)  # type: ignore[arg-type]
+        beta = Line(float(as_positive("slope", slope)), intercept)(uncertainty)  # type: ignore[arg-type]
         k = truncation.printed_k(dist, budget, dist[..., token], beta)
     return {
         "k": k,

@@ -5,8 +5,9 @@ from pathlib import Path
 import click
 import numpy as np
 
+from cuhlm_theory import _arrays as arrays
 from cuhlm_theory import presets, uncertainty
-from cuhlm_theory.cli import arrays, output
+from cuhlm_theory.cli import output
 
 
 def _render(result: output.Result) -> None:

@@ -83,7 +83,7 @@ class Ledger:
     system: System
     """Device, server and link that the rounds are charged to."""
     weight: Floats
-    """How often each row happens, above 0 and up to a factor, shape [R] [-]; ones for rounds that were run."""
+    """How often each row happens, above 0, up to a factor, shape [R] [-]; ones for rounds that ran."""
     prompt: Ints | None
     """Text that each row belongs to, shape [R]; None where tokens are i.i.d."""
     tokens: Floats

@@ -156,7 +156,7 @@ def _by_threshold(
 
 
 def _by_candidates(scheme: Scheme, system: System, sent: Callable[[Scheme], float], wanted: float) -> Scheme:
-    """Find the most candidates that fit where the bits rise; those of a lattice fall again towards all of V."""
+    """Find the most candidates that fit where the bits rise; a lattice needs fewer again near all of V."""
 
     def at(count: int) -> Scheme:
         return scheme.using(num_candidates=count)

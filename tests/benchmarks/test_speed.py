@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from calibration.estimate import DATA
+from calibration.finding import DATA
 from cuhlm_theory.optimise import solve, solve_lp
 
 pytestmark = pytest.mark.slow

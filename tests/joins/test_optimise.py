@@ -12,7 +12,7 @@ from cuhlm_theory.optimise import lower_hull, quantisation_profile, separable_ac
 from cuhlm_theory.optimise.actions import Curves
 from cuhlm_theory.parameters import Budget, Codec, Latency, Link, System
 from cuhlm_theory.payload import distribution_bit
-from cuhlm_theory.rejection import line
+from cuhlm_theory.rejection import Line
 from cuhlm_theory.summary import Setting, transmit_s
 from cuhlm_theory.truncation import quantisation_tv_bound, reconstruct, truncation_tv, tv_profile
 from cuhlm_theory.verification import output_law, rejection_risk, total_variation
@@ -91,7 +91,7 @@ def test_the_optimum_skips_up_to_the_derived_edge(slope, intercept, send, lost, 
     u = np.linspace(0.0, 1.0, 41)
     tokens = Tokens(
         uncertainty=u,
-        rejection=line(u, slope, intercept),
+        rejection=Line(slope, intercept)(u),
         k_grid=np.array([1]),
         tv_profile=np.full((u.size, 1), lost),
     )

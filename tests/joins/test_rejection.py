@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cuhlm_theory import rejection
+from cuhlm_theory.rejection import Line
 from tests.joins.formula import derived
 
 few = settings(max_examples=25)
@@ -16,23 +16,23 @@ slopes, intercepts = st.floats(0.05, 5.0), st.floats(-1.0, 1.0)
 @few
 @given(slopes, intercepts)
 def test_zero_and_saturation(slope, intercept):
-    assert float(rejection.zero(slope, intercept)) == pytest.approx(
+    assert float(Line(slope, intercept).zero) == pytest.approx(
         derived("rejection.line", "u", a=slope, b=intercept)
     )
     full = derived("rejection.line", "u_1", a=slope, b=intercept)
-    assert float(rejection.saturation(slope, intercept)) == pytest.approx(full)
+    assert float(Line(slope, intercept).saturation) == pytest.approx(full)
 
 
 @few
 @given(slopes, intercepts)
 def test_the_line_rises_from_0_to_1_between_them(slope, intercept):
     u = np.linspace(0, 1, 101)
-    line = rejection.line(u, slope, intercept)
+    line = Line(slope, intercept)(u)
     assert np.all(np.diff(line) >= 0)
-    inside = (u > rejection.zero(slope, intercept)) & (u < rejection.saturation(slope, intercept))
+    inside = (u > Line(slope, intercept).zero) & (u < Line(slope, intercept).saturation)
     assert line[inside] == pytest.approx(slope * u[inside] + intercept, abs=1e-12)
-    assert set(line[u < rejection.zero(slope, intercept)]) <= {0.0}
-    assert set(line[u > rejection.saturation(slope, intercept)]) <= {1.0}
+    assert set(line[u < Line(slope, intercept).zero]) <= {0.0}
+    assert set(line[u > Line(slope, intercept).saturation]) <= {1.0}
 
 
 def test_least_squares_is_covariance_over_variance():

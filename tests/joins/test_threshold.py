@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from scipy.integrate import quad
 from scipy.stats import beta as beta_law
 
-from cuhlm_theory import threshold
-from cuhlm_theory.rejection import line
+from cuhlm_theory.law import Beta, Recorded, Uniform, bias_price_for_budget, budget_for_bias_price
+from cuhlm_theory.rejection import Line
 from tests.joins.formula import derived, statement, value
 
 few = settings(max_examples=25)
@@ -20,9 +20,9 @@ slopes, intercepts, budgets = st.floats(0.1, 3.0), st.floats(-0.5, 0.5), st.floa
 @given(slopes, intercepts, st.floats(0.0, 1.0))
 def test_risk_averse_and_risk_prone(slope, intercept, delta):
     averse = derived("threshold.risk_averse", "u", a=slope, b=intercept)
-    assert float(threshold.risk_averse(slope, intercept)) == pytest.approx(averse)
+    assert float(Line(slope, intercept).risk_averse) == pytest.approx(averse)
     prone = derived("threshold.risk_prone", "u", a=slope, b=intercept, Delta=delta)
-    assert float(threshold.risk_prone(slope, intercept, delta)) == pytest.approx(prone)
+    assert float(Line(slope, intercept, delta).risk_prone) == pytest.approx(prone)
 
 
 @few
@@ -42,15 +42,15 @@ def test_risk_budget_uniform_takes_the_branch_that_was_derived(slope, intercept,
         expected = derived("threshold.risk_uniform", "w", a=slope, u_0=start, epsilon=budget)
     else:
         expected = edge + budget - full
-    got = threshold.risk_budget_uniform(slope, intercept, budget)
+    got = Uniform().within(budget, Line(slope, intercept))
     assert got.threshold == pytest.approx(min(expected, 1.0), abs=1e-9)
-    spent = quad(lambda u: float(line(u, slope, intercept)), 0, got.threshold, limit=200)[0]
+    spent = quad(lambda u: float(Line(slope, intercept)(u)), 0, got.threshold, limit=200)[0]
     assert spent == pytest.approx(got.risk, abs=1e-6)
     assert got.risk <= budget + 1e-9
 
 
 def test_the_case_in_which_the_printed_root_is_wrong():
-    assert threshold.risk_budget_uniform(2.0, 0.0, 0.5).threshold == pytest.approx(0.75)
+    assert Uniform().within(0.5, Line(2.0, 0.0)).threshold == pytest.approx(0.75)
 
 
 @few
@@ -59,18 +59,16 @@ def test_risk_beta_is_the_integral_of_line_times_density(slope, intercept, first
     law = beta_law(first, second)
     kinks = [p for p in (-intercept / slope, (1 - intercept) / slope) if 0 < p < at]
     expected = quad(
-        lambda u: float(line(u, slope, intercept)) * law.pdf(u), 0, at, points=kinks or None, limit=300
+        lambda u: float(Line(slope, intercept)(u)) * law.pdf(u), 0, at, points=kinks or None, limit=300
     )[0]
-    assert float(threshold.risk_beta(at, slope, intercept, first, second)) == pytest.approx(
-        expected, abs=2e-5
-    )
+    assert float(Beta(first, second).risk(at, Line(slope, intercept))) == pytest.approx(expected, abs=2e-5)
 
 
 @few
 @given(slopes, intercepts, st.floats(0.5, 4.0), st.floats(0.5, 4.0), st.floats(0.001, 0.3))
 def test_risk_budget_beta_spends_the_budget(slope, intercept, first, second, budget):
-    found = threshold.risk_budget_beta(slope, intercept, budget, first, second)
-    spent = float(threshold.risk_beta(found.threshold, slope, intercept, first, second))
+    found = Beta(first, second).within(budget, Line(slope, intercept))
+    spent = float(Beta(first, second).risk(found.threshold, Line(slope, intercept)))
     assert spent <= budget + 1e-9
     assert found.threshold == 1.0 or spent == pytest.approx(budget, abs=1e-6)
 
@@ -81,7 +79,7 @@ def test_risk_budget_empirical_splits_the_atom_as_derived_and_no_rule_skips_more
     rng = np.random.default_rng(seed)
     u = rng.integers(0, 6, size=40) / 6
     rejection = 0.9 * u  # non-decreasing in u, as Neyman and Pearson ask
-    found = threshold.risk_budget_empirical(u, rejection, budget)
+    found = Recorded(u, rejection).within(budget)
     atom = u == found.threshold
     below = float(rejection[u < found.threshold].sum() / u.size)
     weight = float(atom.mean())
@@ -108,21 +106,21 @@ def test_risk_budget_empirical_splits_the_atom_as_derived_and_no_rule_skips_more
 def test_cost_optimal_and_the_price_of_bias_are_inverse(slope, intercept, send, price):
     numbers = {"a": slope, "b": intercept, "c": send, "lambda": price}
     expected = derived("threshold.cost_optimal", "u", **numbers)
-    got = float(threshold.cost_optimal(slope, intercept, send, price))
+    got = float(Line(slope, intercept).cost_optimal(send, price))
     assert got == pytest.approx(1.0 if price <= send else min(max(expected, 0.0), 1.0))
     if 0.0 < got < 1.0:
         back = derived("threshold.bias_price", "lambda", a=slope, b=intercept, c=send, u=got)
         assert back == pytest.approx(price, rel=1e-6)
-        assert float(threshold.bias_price_for_threshold(got, slope, intercept, send)) == pytest.approx(back)
+        assert float(Line(slope, intercept).bias_price_s(got, send)) == pytest.approx(back)
 
         def cost(t):
-            return quad(lambda u: price * float(line(u, slope, intercept)), 0, t)[0] + (1 - t) * send
+            return quad(lambda u: price * float(Line(slope, intercept)(u)), 0, t)[0] + (1 - t) * send
 
         assert cost(got) <= min(cost(max(got - 0.05, 0)), cost(min(got + 0.05, 1))) + 1e-9
 
 
 def test_cost_optimal_where_the_line_clips():
-    assert float(threshold.cost_optimal(2.0, 0.0, 1.0, 1.0)) == 1.0
+    assert float(Line(2.0, 0.0).cost_optimal(1.0, 1.0)) == 1.0
 
 
 @few
@@ -130,14 +128,14 @@ def test_cost_optimal_where_the_line_clips():
 def test_the_price_of_a_budget_for_the_uniform_law(slope, zero, send, budget):
     if zero + np.sqrt(2 * budget / slope) >= 1:
         return
-    law = threshold.BetaLaw()
-    price = threshold.bias_price_for_budget(budget, slope, -slope * zero, send, law)
+    law = Uniform()
+    price = bias_price_for_budget(budget, Line(slope, -slope * zero), send, law)
     root = statement("threshold.bias_price").claims[1].rhs
     expected = value(root, a=slope, epsilon=budget, c=send)
     assert price == pytest.approx(expected, rel=1e-6)
     back = derived("threshold.bias_price", "epsilon", **{"a": slope, "c": send, "lambda": price})
     assert back == pytest.approx(budget, rel=1e-5)
-    assert threshold.budget_for_bias_price(price, slope, -slope * zero, send, law) == pytest.approx(
+    assert budget_for_bias_price(price, Line(slope, -slope * zero), send, law) == pytest.approx(
         budget, rel=1e-5
     )
 
@@ -146,11 +144,11 @@ def test_the_price_of_a_budget_for_the_uniform_law(slope, zero, send, budget):
 @given(slopes, intercepts, budgets)
 def test_monotone(slope, intercept, budget):
     t = np.linspace(0, 1, 21)
-    assert np.all(np.diff(threshold.risk_uniform(t, slope, intercept)) >= -1e-12)
-    more = threshold.risk_budget_uniform(slope, intercept, min(1.1 * budget, 1.0))
-    assert more.threshold >= threshold.risk_budget_uniform(slope, intercept, budget).threshold - 1e-12
+    assert np.all(np.diff(Uniform().risk(t, Line(slope, intercept))) >= -1e-12)
+    more = Uniform().within(min(1.1 * budget, 1.0), Line(slope, intercept))
+    assert more.threshold >= Uniform().within(budget, Line(slope, intercept)).threshold - 1e-12
     sends = np.linspace(0.1, 5, 9)
-    assert np.all(np.diff(threshold.cost_optimal(slope, intercept, sends, 2.0)) >= 0)
+    assert np.all(np.diff(Line(slope, intercept).cost_optimal(sends, 2.0)) >= 0)
 
 
 @settings(max_examples=10)
@@ -168,7 +166,7 @@ def test_risk_beta_is_the_derived_sum_of_two_integrals(slope, intercept, first, 
             lambda *_, mass=mass: sp.Float(mass),
         )
     numbers = {"a": slope, "b": intercept, "mu": first / (first + second)}
-    assert float(threshold.risk_beta(at, slope, intercept, first, second)) == pytest.approx(
+    assert float(Beta(first, second).risk(at, Line(slope, intercept))) == pytest.approx(
         value(claim, **numbers) if at > start else 0.0, abs=1e-9
     )
 
@@ -178,13 +176,11 @@ def test_risk_beta_is_the_derived_sum_of_two_integrals(slope, intercept, first, 
 def test_a_flat_line_rejects_every_token_alike(intercept, budget):
     """The limit a -> 0: beta = b, so the budget buys eps / b of the tokens."""
     for slope in (1e-9, 1e-12):
-        got = threshold.risk_budget_uniform(slope, intercept, budget)
+        got = Uniform().within(budget, Line(slope, intercept))
         assert got.threshold == pytest.approx(min(budget / intercept, 1.0), rel=1e-6)
-        assert float(threshold.risk_uniform(0.5, slope, intercept)) == pytest.approx(
-            0.5 * intercept, rel=1e-6
-        )
-        sends = float(threshold.cost_optimal(slope, intercept, 1.0, 0.5 / intercept))
-        keeps = float(threshold.cost_optimal(slope, intercept, 1.0, 2.0 / intercept))
+        assert float(Uniform().risk(0.5, Line(slope, intercept))) == pytest.approx(0.5 * intercept, rel=1e-6)
+        sends = float(Line(slope, intercept).cost_optimal(1.0, 0.5 / intercept))
+        keeps = float(Line(slope, intercept).cost_optimal(1.0, 2.0 / intercept))
         assert (sends, keeps) == (1.0, 0.0)
 
 
@@ -194,7 +190,7 @@ def test_the_price_of_one_more_skipped_token_is_the_rejection_at_the_edge(slope,
     """dR/dS = beta(t) by central differences, for a uniform and a beta-distributed uncertainty."""
     step = 1e-6
     for first, second in ((1.0, 1.0), (2.0, 3.0)):
-        risk = threshold.risk_beta([at - step, at + step], slope, intercept, first, second)
+        risk = Beta(first, second).risk([at - step, at + step], Line(slope, intercept))
         mass = beta_law(first, second).cdf([at - step, at + step])
         ratio = (risk[1] - risk[0]) / (mass[1] - mass[0])
-        assert ratio == pytest.approx(float(line(at, slope, intercept)), abs=1e-4)
+        assert ratio == pytest.approx(float(Line(slope, intercept)(at)), abs=1e-4)

@@ -1,0 +1,264 @@
+"""A calibration: a pair of models on prompts, with its line, its law of u, its texts and its pass times."""
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from calibration._files import whole
+from cuhlm_theory.contexts import Tokens
+from cuhlm_theory.errors import MissingInputError
+from cuhlm_theory.law import Recorded
+from cuhlm_theory.rejection import Line
+
+if TYPE_CHECKING:
+    from calibration.trace import Trace
+
+Interval = tuple[float, float]
+
+ESTIMATES = ("slope", "intercept", "delta", "correlation", "acceptance", "risk_averse", "risk_prone")
+"""What a fit estimates: the line, delta, the correlation of u-bar and beta, the mean of 1 - beta, and the
+thresholds -b/a and (delta - b)/a, which there are where the line rises."""
+
+_FORMAT = "cuhlm-calibration/1"
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Calibration:
+    """A rejection line and what is known around it; a published line knows little beyond the line itself.
+
+    A trace is read when it is first asked for, once.
+    """
+
+    name: str
+    """Which pair or paper this is."""
+    line: Line
+    """beta(u) = clip(a u + b, 0, 1), with delta = P(y_d < x_d) where it is known."""
+    correlation: float | None = None
+    """Pearson correlation of u-bar and beta over tokens [-]."""
+    acceptance: float | None = None
+    """Mean of 1 - beta [-], an estimate of 1 - E TV(x, y)."""
+    ci95: Mapping[str, Interval] = field(default_factory=dict)
+    """95 % intervals, (low, high), by name of `ESTIMATES`; without those that were not resampled."""
+    num_tokens: int = 0
+    """Recorded tokens; 0 for a published line."""
+    num_prompts: int = 0
+    """Prompts they came from."""
+    vocab_size: int | None = None
+    """V."""
+    temperature: float | None = None
+    """Sampling temperature T of both models [-]."""
+    slm_latency_s: float | None = None
+    """tau_SLM, mean over tokens: what renewal-reward needs [s]."""
+    llm_latency_s: float | None = None
+    """tau_LLM, mean over tokens [s]."""
+    uncertainty_quantile: tuple[float, ...] = ()
+    """Quantiles 0, 1/100, ..., 1 of u-bar over tokens [-]; empty for a published line."""
+    source: Mapping[str, Any] = field(default_factory=dict)
+    """Where this comes from: models, seed, dtype, versions; or the paper and each number's provenance."""
+    folder: Path | None = field(default=None, compare=False)
+    """Where it was found; None for a published line and for a fit that was not saved."""
+    texts: Mapping[str, Path] = field(default_factory=dict, compare=False)
+    """Traces of this pair by the text they were recorded on: ``slm``, ``llm``, ``hybrid-<threshold>``."""
+    _traces: dict[str, "Trace"] = field(default_factory=dict, compare=False)
+    _tokens: Tokens | None = field(default=None, compare=False)
+
+    def __repr__(self) -> str:
+        line = f"{self.line.slope:.4g} u {self.line.intercept:+.4g}"
+        recorded = f", {self.num_tokens} tokens of {self.num_prompts} prompts" if self.num_tokens else ""
+        texts = f", texts {', '.join(self.texts)}" if self.texts else ""
+        return f"Calibration({self.name}: beta = {line}{recorded}{texts})"
+
+    @property
+    def estimates(self) -> dict[str, float | None]:
+        """Every name of `ESTIMATES` with its value; None for what is unknown or has none."""
+        line, rises = self.line, self.line.slope > 0.0
+        values = (line.slope, line.intercept, line.delta, self.correlation, self.acceptance)
+        thresholds = (line.risk_averse, line.risk_prone) if rises else (None, None)
+        return dict(zip(ESTIMATES, (*values, *thresholds), strict=True))
+
+    @property
+    def writer(self) -> str:
+        """Model that wrote the text which the line was fitted on."""
+        return str(self.source.get("writer", "slm"))
+
+    def text(self, name: str) -> "Trace | None":
+        """Return the trace on a text of this pair, read once; None where there is none.
+
+        Parameters
+        ----------
+        name : str
+            ``slm``, ``llm`` or ``hybrid-<threshold>``, a key of `texts`.
+
+        Returns
+        -------
+        Trace or None
+            Header and columns.
+
+        Raises
+        ------
+        ValueError
+            If the file is damaged, or is not the one that the line was fitted on.
+        """
+        if name not in self._traces and name in self.texts:
+            from calibration import trace
+
+            found = trace.read(self.texts[name])
+            if name == self.writer and len(found) != self.num_tokens:
+                raise ValueError(
+                    f"calibration {self.name} was fitted on {self.num_tokens} tokens; "
+                    f"{self.texts[name]} holds {len(found)}"
+                )
+            self._traces[name] = found
+        return self._traces.get(name)
+
+    @property
+    def trace(self) -> "Trace | None":
+        """The trace that the line was fitted on; None where only the line is known."""
+        return self.text(self.writer)
+
+    def needed_trace(self) -> "Trace":
+        """Return the trace, or say that there is none."""
+        if self.trace is None:
+            raise MissingInputError(
+                f"calibration {self.name} has no recorded tokens; give a folder written by `cuhlm calibrate`"
+            )
+        return self.trace
+
+    def without_tokens(self) -> "Calibration":
+        """Return what is left where the recorded tokens are not to be used."""
+        return replace(self, texts={}, _traces={}, _tokens=None)
+
+    @cached_property
+    def tokens(self) -> Tokens | None:
+        """The recorded tokens as the theory takes them; None where only the line is known."""
+        if self._tokens is not None:
+            return self._tokens
+        return None if self.trace is None else self.trace.tokens()
+
+    @cached_property
+    def law(self) -> Recorded | None:
+        """Law of u: that of the tokens, else a node a step of the quantiles; None where none is known."""
+        if self.tokens is not None:
+            return self.tokens.law
+        if len(self.uncertainty_quantile) < 2:
+            return None
+        ends = np.asarray(self.uncertainty_quantile)
+        nodes = 0.5 * (ends[:-1] + ends[1:])
+        return Recorded(nodes, self.line(nodes))
+
+    def to_json(self) -> str:
+        """Return the calibration as indented JSON, one key a number and ``format``; texts keep their place.
+
+        Examples
+        --------
+        >>> fitted = Calibration(name="x", line=Line(1.0, 0.0))
+        >>> Calibration.from_json(fitted.to_json()) == fitted
+        True
+        """
+        entries: dict[str, Any] = {"format": _FORMAT, "name": self.name}
+        for key, value in self.estimates.items():
+            entries |= {key: value, f"{key}_ci95": self.ci95.get(key)}
+        entries |= {key: getattr(self, key) for key in _KNOWN}
+        return json.dumps(entries, indent=2, allow_nan=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str, *, origin: str = "calibration") -> "Calibration":
+        """Read what `to_json` wrote; ``origin`` names the text in an error.
+
+        Examples
+        --------
+        >>> Calibration.from_json("{}")
+        Traceback (most recent call last):
+        ...
+        ValueError: calibration must have format 'cuhlm-calibration/1'; got None
+        """
+        try:
+            entries = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{origin} is not JSON: {error}") from None
+        if not isinstance(entries, dict) or entries.get("format") != _FORMAT:
+            got = entries.get("format") if isinstance(entries, dict) else type(entries).__name__
+            raise ValueError(f"{origin} must have format {_FORMAT!r}; got {got!r}")
+        del entries["format"]
+        for key, value in entries.items():
+            if key not in _KEYS:
+                raise ValueError(f"{origin} has an unknown key {key!r}")
+            good, what = _KEYS[key]
+            if not good(value):
+                raise ValueError(f"{origin}: {key} must be {what}; got {value!r}")
+        for key in ("name", "slope", "intercept"):
+            if key not in entries:
+                raise ValueError(f"{origin} lacks the key {key!r}")
+        ends = {key: entries.get(f"{key}_ci95") for key in ESTIMATES}
+        known: dict[str, Any] = {key: entries[key] for key in _KNOWN if key in entries}
+        known["uncertainty_quantile"] = tuple(known.get("uncertainty_quantile", ()))
+        return cls(
+            name=entries["name"],
+            line=Line(entries["slope"], entries["intercept"], entries.get("delta")),
+            correlation=entries.get("correlation"),
+            acceptance=entries.get("acceptance"),
+            ci95={key: (pair[0], pair[1]) for key, pair in ends.items() if pair is not None},
+            **known,
+        )
+
+    def save(self, path: str | Path) -> None:
+        """Write the calibration as JSON, whole or not at all; `calibration.load` reads it.
+
+        Parameters
+        ----------
+        path : str or Path
+            File to (re)place.
+        """
+        with whole(path) as part:
+            part.write_text(self.to_json(), encoding="utf-8")
+
+
+Check = tuple[Callable[[Any], bool], str]
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _numbers(value: Any) -> bool:
+    return isinstance(value, list) and all(map(_number, value))
+
+
+def _or_null(check: Check) -> Check:
+    return lambda value: value is None or check[0](value), check[1]
+
+
+_NUMBER: Check = (_number, "a finite number")
+_COUNT: Check = (_count, "a count")
+_INTERVAL: Check = (
+    lambda value: value is None or (_numbers(value) and len(value) == 2),
+    "null or [low, high]",
+)
+_KNOWN: dict[str, Check] = {
+    "num_tokens": _COUNT,
+    "num_prompts": _COUNT,
+    "vocab_size": _or_null(_COUNT),
+    "temperature": _or_null(_NUMBER),
+    "slm_latency_s": _or_null(_NUMBER),
+    "llm_latency_s": _or_null(_NUMBER),
+    "uncertainty_quantile": (_numbers, "a list of numbers"),
+    "source": (lambda value: isinstance(value, dict), "an object"),
+}
+_KEYS: dict[str, Check] = {
+    "name": (lambda value: isinstance(value, str), "a text"),
+    **dict.fromkeys(ESTIMATES, _or_null(_NUMBER)),
+    **dict.fromkeys(("slope", "intercept"), _NUMBER),
+    **{f"{key}_ci95": _INTERVAL for key in ESTIMATES},
+    **_KNOWN,
+}
+"""Keys of the file, and what each must hold."""
