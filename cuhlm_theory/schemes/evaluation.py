@@ -120,13 +120,17 @@ def several_drafts(scheme: "Scheme", tokens: Tokens, system: System) -> Ledger:
     if triggered:
         skip_rate = 1.0 - float(tokens.weight @ skips.transmit)
         note = f"CU-HLM takes risk {risk:.4g} at this trigger"
-    zero = np.zeros(2 * len(drafts))
+    weight = np.concatenate((share * kept, share * rejected))
+    tokens_of = np.concatenate((kept_tokens, np.maximum(lost, 0.0)))
+    occurs = weight > 0.0  # a round that cannot happen must not cost an infinite time over a dead link
+    both = {name: column[occurs] for name, column in both.items()}
+    zero = np.zeros(int(occurs.sum()))
     return Ledger(
         scheme=scheme.name,
         system=system,
-        weight=np.concatenate((share * kept, share * rejected)),
-        prompt=prompt,
-        tokens=np.concatenate((kept_tokens, np.maximum(lost, 0.0))),
+        weight=weight[occurs],
+        prompt=None if prompt is None else prompt[occurs],
+        tokens=tokens_of[occurs],
         llm_width=both["drafts"] + float(draft.adds_bonus),
         bias=zero,
         risk=zero,
