@@ -68,7 +68,7 @@ def one_draft(scheme: "Scheme", tokens: Tokens, system: System) -> Ledger:
         bias_is_bound=account.is_bound,
         bias_note=account.note,
         threshold=scheme.threshold,
-        has_floor=scheme.draft.present,
+        has_floor=scheme.draft.present and payload.names_draft,
         **both,
     )
 
@@ -138,7 +138,7 @@ def several_drafts(scheme: "Scheme", tokens: Tokens, system: System) -> Ledger:
         bias_note=note,
         threshold=scheme.threshold if triggered else None,
         skip_rate=skip_rate,
-        has_floor=triggered,
+        has_floor=triggered and scheme.payload.names_draft,
         **both,
     )
 

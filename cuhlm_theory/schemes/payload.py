@@ -60,6 +60,8 @@ class Payload:
     """Whether the server takes a reconstruction for the law of the draft."""
     knob: ClassVar[str | None] = None
     """Field that trades bits for acceptance."""
+    names_draft: ClassVar[bool] = True
+    """Whether the server learns the draft; what need not say it is not bounded by the single-draft floor."""
 
     def sizes(self, contexts: Contexts, system: System, skip: Skip) -> Ints | None:
         """Entries sent in each context, shape [N] [token]; None where no distribution is sent."""
@@ -101,6 +103,8 @@ class KeptSet(Payload):
 
     says_which: bool = False
     """Whether it also says which of them was drafted, as each draft of a run must."""
+
+    names_draft: ClassVar[bool] = False
 
     def carried(self, contexts: Contexts, system: System, skip: Skip) -> Carried:
         """Entries of the kept set; a randomised threshold sends that of the threshold it drew."""
