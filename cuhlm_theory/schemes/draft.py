@@ -156,11 +156,8 @@ class UntilUnsure:
 
 
 @dataclass(frozen=True, slots=True)
-class UntilTrigger:
-    """Draft while the skip rule keeps; the draft that triggers is verified with the run."""
-
-    bonus: bool = False
-    """Whether the LLM adds its own token after a fully kept run."""
+class UntilAsked:
+    """Draft while the skip rule keeps; the server writes the token where it does not."""
 
     present: ClassVar[bool] = True
     several: ClassVar[bool] = True
@@ -174,12 +171,29 @@ class UntilTrigger:
 
     @property
     def adds_bonus(self) -> bool:
-        """As chosen."""
-        return self.bonus
+        """Never: the pass knows no law after a token that the server has just drawn."""
+        return False
 
     def ends(self, tokens: Tokens, skips: Skips) -> Floats:
         """Whether the skip rule transmits."""
         return skips.transmit
+
+    def options(self) -> list[dict[str, float]]:
+        """Nothing to choose."""
+        return [{}]
+
+
+@dataclass(frozen=True, slots=True)
+class UntilTrigger(UntilAsked):
+    """Draft while the skip rule keeps; the draft that triggers is verified with the run."""
+
+    bonus: bool = False
+    """Whether the LLM adds its own token after a fully kept run."""
+
+    @property
+    def adds_bonus(self) -> bool:
+        """As chosen."""
+        return self.bonus
 
     def options(self) -> list[dict[str, float]]:
         """With and without the bonus token."""

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from cuhlm_theory.contexts import Tokens
 from cuhlm_theory.parameters import System
-from cuhlm_theory.schemes.draft import Fixed, NoDraft, One, UntilTrigger, UntilUnsure
+from cuhlm_theory.schemes.draft import Fixed, NoDraft, One, UntilAsked, UntilTrigger, UntilUnsure
 from cuhlm_theory.schemes.evaluation import one_draft, several_drafts
 from cuhlm_theory.schemes.ledger import Ledger
 from cuhlm_theory.schemes.payload import (
@@ -35,7 +35,7 @@ from cuhlm_theory.schemes.verification import (
     Verification,
 )
 
-Draft = NoDraft | One | Fixed | UntilUnsure | UntilTrigger
+Draft = NoDraft | One | Fixed | UntilUnsure | UntilAsked | UntilTrigger
 Skip = Always | Never | AtRandom | Below
 Status = Literal["printed", "reconstructed", "assumed", "new"]
 Text = Literal["slm", "llm", "hybrid"]
@@ -310,7 +310,7 @@ _ROWS = (
     Scheme(
         name="kept-law-exact",
         title="drafts while it keeps; the server verifies with the kept law of every place",
-        draft=UntilTrigger(),
+        draft=UntilAsked(),
         skip=Below(),
         payload=KeptSet(says_which=True),
         verification=PrefixDrawsRest(),
