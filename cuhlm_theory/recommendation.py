@@ -15,6 +15,7 @@ import numpy as np
 from cuhlm_theory import bootstrap
 from cuhlm_theory.capacity import packet_latency_s
 from cuhlm_theory.contexts import NEVER_SKIP, Tokens
+from cuhlm_theory.crossover import Change, changes
 from cuhlm_theory.drafting import sync_break_even_risk
 from cuhlm_theory.errors import CuhlmError
 from cuhlm_theory.estimate import Estimate
@@ -30,8 +31,8 @@ from cuhlm_theory.optimise import (
 from cuhlm_theory.parameters import Budget, System
 from cuhlm_theory.payload import distribution_bit
 from cuhlm_theory.rejection import Line
-from cuhlm_theory.schemes import SCHEMES, Ledger, Outcome, Scheme, line_up
-from cuhlm_theory.schemes.payload import Top
+from cuhlm_theory.schemes import SCHEMES, Ledger, Outcome, Scheme, at_bias, fastest_threshold, line_up
+from cuhlm_theory.schemes.payload import KeptSet, Top
 from cuhlm_theory.table import Table
 from cuhlm_theory.throughput import transmission_latency_s
 from cuhlm_theory.truncation import printed_k_offline
@@ -174,7 +175,19 @@ class Recommendation:
         if "skip_rate" not in numbers:
             rate = float(1.0 - self.tokens.weight @ self.tokens.below(given["threshold"]).transmit)
             rows = [row.given({"skip_rate": min(max(rate, 0.0), 1.0)}) for row in rows]
+        if equal_bias is None and equal_bits is None and "threshold" not in numbers:
+            rows = [self._at_its_best(row) for row in rows]
         return line_up(rows, self.tokens, self.question.system, equal_bias=equal_bias, equal_bits=equal_bits)
+
+    def _at_its_best(self, scheme: Scheme) -> Scheme:
+        """Give a scheme that sends a kept law the threshold that is its own, not CU-HLM's."""
+        if not isinstance(scheme.payload, KeptSet):
+            return scheme
+        if scheme.drafts_several:
+            return fastest_threshold(scheme, self.tokens, self.question.system)
+        budget = self.question.budget
+        limit = budget.bias if budget.risk is None else min(budget.bias, budget.risk)
+        return at_bias(scheme, self.tokens, self.question.system, limit)
 
     @cached_property
     def _beside(self) -> tuple[list[tuple[Scheme, Ledger]], dict[str, str]]:
@@ -310,10 +323,8 @@ class Recommendation:
             lines.append(f"  against  the LLM alone: {_times(self.over('llm'))}")
         name = self.operating.name
         if self.scheme != name and name in self.ledgers:
-            lines.append(
-                f"  CU-HLM   ({name}) is not the fastest: {_times(self.over(self.scheme, of=name))} the best"
-            )
-        lines += [f"  change   {text}" for text in self.would_change_in_words()]
+            lines.append(f"  against  {name} at its best: {_times(self.over(name))}")
+        lines += [f"  change   {change}" for change in self.would_change]
         return lines
 
     def __repr__(self) -> str:
@@ -324,9 +335,38 @@ class Recommendation:
 
         return f"<pre>{escape(repr(self))}</pre>"
 
-    def would_change_in_words(self) -> list[str]:
-        """Say at which value of one quantity CU-HLM becomes the best."""
-        return []
+    @cached_property
+    def would_change(self) -> list[Change]:
+        """What would make a scheme that skips the fastest, one quantity at a time; empty where one is."""
+        if SCHEMES[self.scheme].writes == "hybrid":
+            return []
+        sides: tuple[list[Ledger], list[Ledger]] = ([], [])
+        for name in self._eligible:
+            sides[SCHEMES[name].writes != "hybrid"].append(self.ledgers[name])
+        if not all(sides):
+            return []
+        found = changes(*sides)
+        bias = self._bias_that_skipping_needs()
+        if bias is not None:
+            now = self.question.budget.bias
+            found.append(Change(quantity="bias_budget", value=bias, now=now, then="kept-law"))
+        return found
+
+    def _bias_that_skipping_needs(self) -> float | None:
+        """Least bias budget at which the kept law is the fastest; mixed thresholds mix bias and latency."""
+        scheme, system = SCHEMES["kept-law"], self.question.system
+        bias, seconds = [], []
+        for threshold in self.tokens.thresholds():
+            ledger = scheme.using(threshold=float(threshold)).ledger(self.tokens, system)
+            bias.append(ledger.mean(ledger.bias))
+            seconds.append(ledger.mean(ledger.seconds))
+        goal = 1.0 / self.throughput.value
+        ahead = np.flatnonzero(np.array(seconds) < goal)
+        if not len(ahead) or ahead[0] == 0:
+            return None
+        place = int(ahead[0])
+        share = (seconds[place - 1] - goal) / (seconds[place - 1] - seconds[place])
+        return bias[place - 1] + share * (bias[place] - bias[place - 1])
 
     def replace(self, **changes: Any) -> "Recommendation":
         """Answer the same question with some fields changed: ``link``, ``codec``, ``latency``, ``bias``, ….
@@ -467,7 +507,7 @@ class Recommendation:
             "equal_within_error": self.equal_within_error,
             "next_best": self.next_best,
             "over_llm": None if llm is None else {"ratio": llm.value, "ci95": llm.ci95},
-            "would_change": [],
+            "would_change": [asdict(change) for change in self.would_change],
         }
 
     def verify_on_sync(self) -> dict[str, Any] | None:

@@ -74,10 +74,8 @@ def one_draft(scheme: "Scheme", tokens: Tokens, system: System) -> Ledger:
 
 
 def _rows(system: System, *, entries: Floats, **counts: Floats) -> dict[str, Floats]:
-    """Columns of a kind of round and its seconds; what the server reads again is seconds alone."""
-    seconds = charged(system, **counts)
-    del counts["catch_up"]
-    return {**counts, "entries": entries, **seconds}
+    """Columns of a kind of round and its seconds."""
+    return {**counts, "entries": entries, **charged(system, **counts)}
 
 
 def several_drafts(scheme: "Scheme", tokens: Tokens, system: System) -> Ledger:

@@ -100,6 +100,8 @@ class Ledger:
     """Passes of the LLM, shape [R]."""
     llm_width: Floats
     """Tokens that the pass must score, shape [R] [token]."""
+    catch_up: Floats
+    """Skipped tokens that the server reads later on behalf of the round, shape [R] [token]."""
     slm_s: Floats
     """Seconds of the device's model, shape [R] [s]."""
     uplink_s: Floats

@@ -13,6 +13,7 @@ from cuhlm_theory.schemes.skip import AtRandom, Below
 from cuhlm_theory.schemes.table import Scheme
 
 _CLOSE = 1e-12
+_STRIDE = 4  # thresholds from one trial to the next
 
 
 def at_bias(scheme: Scheme, tokens: Tokens, system: System, bias: float) -> Scheme:
@@ -116,6 +117,25 @@ def at_bits(scheme: Scheme, tokens: Tokens, system: System, bits: float) -> Sche
         return -sent(_at(scheme, threshold))
 
     return _by_threshold(scheme, tokens, unsent, -wanted, (f"{scheme.name} sends", "equal_bits"))
+
+
+def fastest_threshold(scheme: Scheme, tokens: Tokens, system: System) -> Scheme:
+    """Return a scheme that drafts until a trigger at the recorded threshold of the highest throughput.
+
+    Every fourth threshold is tried, then the neighbours of the best.
+    """
+
+    def latency_s(place: int) -> float:
+        try:
+            ledger = _at(scheme, float(thresholds[place])).ledger(tokens, system)
+        except CuhlmError:  # i.i.d. tokens that are all skipped never synchronise
+            return np.inf
+        return ledger.per_token(ledger.seconds)
+
+    thresholds = tokens.thresholds()
+    best = min(range(0, len(thresholds), _STRIDE), key=latency_s)
+    near = range(max(best - _STRIDE + 1, 0), min(best + _STRIDE, len(thresholds)))
+    return _at(scheme, float(thresholds[min(near, key=latency_s)]))
 
 
 def _at(scheme: Scheme, threshold: float) -> Scheme:
