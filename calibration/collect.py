@@ -28,6 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration import trace
+from calibration._files import whole
 from calibration.prompts import Prompt
 from cuhlm_theory import presets, truncation
 from cuhlm_theory._checks import as_count, as_positive
@@ -258,15 +259,8 @@ def _open_store(store: Path, fingerprint: str) -> None:
 
 
 def _save(path: Path, columns: dict[str, Any]) -> None:
-    part = path.with_suffix(".part")
-    try:
-        with part.open("wb") as file:
-            np.savez(file, **columns)
-        part.replace(path)
-    except OSError as error:
-        raise OSError(f"cannot write {path}: {error.strerror or error}") from None
-    finally:
-        part.unlink(missing_ok=True)
+    with whole(path) as part, part.open("wb") as file:
+        np.savez(file, **columns)
 
 
 # ------------------------------------------------------------------------------------------------- the models

@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from calibration import pairs
+from calibration._files import whole
 from calibration.prompts import code_instruction
 
 if TYPE_CHECKING:
@@ -168,10 +169,8 @@ class Shard:
 
     def save(self, path: Path) -> None:
         """Write the shard, whole or not at all."""
-        part = path.with_suffix(".part")
-        with part.open("wb") as file:
+        with whole(path) as part, part.open("wb") as file:
             np.savez(file, **{f.name: getattr(self, f.name) for f in fields(self)})
-        part.replace(path)
 
     @classmethod
     def load(cls, path: Path) -> Shard:
@@ -681,10 +680,9 @@ def distil(
         found = run.validate(own=index % 2 == 0 or index == num_rounds)
         held_out = ", ".join(f"held-out {name} TV {value:.4f}" for name, value in found.items())
         note(f"round {index}/{num_rounds}: training TV {training_tv:.4f}, {held_out}")
-        part = work / "state.part"
         state = {"model": pairs.own_weights(run.small), "optimiser": optimiser.state_dict(), "rounds": index}
-        torch.save(state | {"recipe": json.loads(json.dumps(asdict(recipe)))}, part)
-        part.replace(work / "state.pt")
+        with whole(work / "state.pt") as part:
+            torch.save(state | {"recipe": json.loads(json.dumps(asdict(recipe)))}, part)
     return run.small, run.validate(own=True)
 
 

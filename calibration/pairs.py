@@ -21,6 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from calibration._files import whole
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -516,10 +518,9 @@ def save_slice(small: Any, path: Path, metadata: Mapping[str, str]) -> None:
         stored[name] = (weight / scale).round().clamp(-127, 127).to(torch.int8)
         stored[f"{name}.scale"] = scale
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    save_file(stored, part, metadata={"format": "pt", **metadata})
-    part.chmod(0o644)
-    part.replace(path)
+    with whole(path) as part:
+        save_file(stored, part, metadata={"format": "pt", **metadata})
+        part.chmod(0o644)
 
 
 def load_slice(small: Any, path: Path) -> None:

@@ -15,7 +15,6 @@ import csv
 import functools
 import hashlib
 import json
-import os
 import sys
 import time
 import zlib
@@ -29,6 +28,7 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
+from calibration._files import whole
 from calibration.decoding import Clock, Decoded, Settings, decode, decode_together
 from calibration.decoding.plan import offline_size, recommended, skip_rate
 from calibration.decoding.records import ACCEPTED, RESAMPLED, SKIPPED, columns
@@ -280,13 +280,8 @@ def _parts(header: dict[str, Any], store: Path) -> tuple[Path, ...]:
 
 
 def _write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that it is there whole or not at all."""
-    part = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
+    with whole(path) as part:
         part.write_bytes(content)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 # ---------------------------------------------------------------------------------------------------- joining
@@ -368,12 +363,8 @@ def _write_parquet(path: Path, table: dict[str, Any], header: dict[str, Any]) ->
     import pyarrow.parquet as pq
 
     made = pa.table(table).replace_schema_metadata({METADATA_KEY: json.dumps(header)})
-    part = path.with_name(path.name + ".tmp")
-    try:
+    with whole(path) as part:
         pq.write_table(made, part, compression="zstd", compression_level=19)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def front(

@@ -7,7 +7,6 @@ variables, so that the page follows the reader's light or dark setting and print
 import html
 import io
 import math
-import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import metadata
@@ -15,6 +14,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+from calibration._files import whole
 from cuhlm_theory import summary
 from cuhlm_theory.errors import CuhlmError
 from cuhlm_theory.explanation import explain, gains
@@ -176,12 +176,8 @@ def write(text: str, file: Path) -> None:
     file : Path
         File to (re)place.
     """
-    part = file.with_name(f".{file.name}.part")
-    try:
+    with whole(file) as part:
         part.write_text(text, encoding="utf-8")
-        os.replace(part, file)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def inline_svg(one: Figure, tables: Any) -> str:

@@ -302,6 +302,7 @@ def test_the_texts_of_a_pair_are_found_beside_it_and_read_once(tmp_path):
 
 def test_a_file_is_written_whole_or_not_at_all(tmp_path):
     (tmp_path / "calibration").mkdir()
+    (tmp_path / "new").mkdir()
     with pytest.raises(OSError, match=r"^cannot write .*calibration: Is a directory$"):
         finding.published("u-hlm").save(tmp_path / "calibration")
 

@@ -13,7 +13,9 @@ import pytest
 from numpy.typing import ArrayLike
 from numpydoc.docscrape import FunctionDoc
 
+from cuhlm_theory.law import Beta, Recorded, Threshold, Uniform
 from cuhlm_theory.parameters import Codec, Latency, Link
+from cuhlm_theory.rejection import Line
 
 ROOMS = ("cuhlm_theory", "derivations", "calibration", "figures")
 INTERNAL = ("cuhlm_theory.schemes.rules",)
@@ -52,7 +54,29 @@ def public_classes():
                 yield pytest.param(value, id=f"{module.__name__}.{name}")
 
 
-FUNCTIONS = list(public_functions())
+INSTANCES = (
+    Line(0.8, -0.05, 0.6),
+    Uniform(),
+    Beta(2.0, 3.0),
+    Recorded([0.1, 0.4], [0.0, 0.3]),
+    Threshold(0.4, 0.5, 0.05, 0.6),
+)
+"""Values whose methods are formulas; a method with a Parameters block is checked as a function is."""
+
+
+def formulas_of_values():
+    for value in INSTANCES:
+        kind = type(value)
+        for name, member in vars(kind).items():
+            if (
+                not name.startswith("_")
+                and inspect.isfunction(member)
+                and "Parameters" in (member.__doc__ or "")
+            ):
+                yield pytest.param(getattr(value, name), id=f"{kind.__module__}.{kind.__name__}.{name}")
+
+
+FUNCTIONS = [*public_functions(), *formulas_of_values()]
 CLASSES = list(public_classes())
 
 
@@ -163,7 +187,7 @@ NAMED = {
     **dict.fromkeys(("spectral_efficiency", "arq_spectral_efficiency"), "bit/s/Hz"),
     **dict.fromkeys(("bits", "bits_per_draft"), "bit"),
     **dict.fromkeys(("equal_bits", "at_bits.bits"), "bit/token"),
-    **dict.fromkeys(("bias_price_for_threshold", "bias_price_for_budget"), "s"),
+    "bias_price_for_budget": "s",
     "bandwidths_hz": "Hz",
     "logits": "nat",
     "varentropy_bound": "nat^2",
@@ -206,6 +230,8 @@ OBJECTS = {
     "latency": Latency(slm_s=0.01, llm_s=0.1),
     "codec": Codec(vocab_size=5),
     "rng": np.random.default_rng(0),
+    "line": Line(0.8, -0.05),
+    "law": Uniform(),
 }
 VALUES = {
     "acceptance": 0.6, "alpha": 2.0, "answer_bit": 1.0, "bonus": True, "kept_bit": 1.0, "rejected_bit": 1.0,
@@ -224,7 +250,7 @@ VALUES = {
     "spectral_efficiency": 1.0, "speedup": 2.0, "threshold": 0.5, "tie_probability": 0.5, "tolerance": 1e-6,
     "transmit_probability": 0.3, "transmit_s": 0.1, "transmitted_rejection": 0.2, "tv": 0.1,
     "tv_from_llm": 0.3, "tv_profile": 0.1, "tx_power_w": 0.2, "uncertainty": 0.4, "uplink_s": 0.1,
-    "vocab_size": 5, "weight": 1.0,
+    "vocab_size": 5, "weight": 1.0, "split_ties": True, "level": 0.5,
     "rate_adaptive_mean_latency_s.bits": 0.0,  # of more its mean diverges
 }  # fmt: skip
 LAWS = {"kept_law", "dist", "p", "q", "draft_dist", "llm_dist", "draft_law", "llm_law", "verify_with"}
@@ -354,7 +380,9 @@ def test_public_methods_with_parameters_are_documented(kind):
 
 
 def _altered(function, **changes):
-    """A copy of a function with another docstring or other defaults."""
+    """A copy of a function or of a method with another docstring or other defaults."""
+    if inspect.ismethod(function):
+        return types.MethodType(_altered(function.__func__, **changes), function.__self__)
     copy = types.FunctionType(
         function.__code__,
         function.__globals__,

@@ -12,7 +12,7 @@ from cuhlm_theory.contexts import Tokens
 from cuhlm_theory.errors import CuhlmError, InfeasibleError
 from cuhlm_theory.explanation import Gain, explain, gains
 from cuhlm_theory.parameters import Budget, Codec, Latency, Link, System
-from cuhlm_theory.rejection import line
+from cuhlm_theory.rejection import Line
 from cuhlm_theory.schemes import SCHEMES, evaluate
 from tests.worlds import random_world, table
 
@@ -93,7 +93,7 @@ def test_an_atom_that_does_not_fit_is_not_skipped():
 
 def test_a_uniform_law_meets_the_closed_form():
     nodes = (np.arange(20_000) + 0.5) / 20_000
-    setting = replace(law(nodes, line(nodes, 0.815, -0.066)), slope=0.815, intercept=-0.066)
+    setting = replace(law(nodes, Line(0.815, -0.066)(nodes)), slope=0.815, intercept=-0.066)
     found = summary.answer(setting)
     assert found.policy.threshold == pytest.approx(0.066 / 0.815 + (2 * 0.05 / 0.815) ** 0.5, abs=1e-4)
     assert found.bias_bound is None
@@ -117,7 +117,7 @@ def test_the_offline_size_is_given_or_follows_its_rule():
     theta = summary.answer(SETTING).policy.truncation_budget
     size = summary.answer(SETTING).policy.offline_k
     profile = random_world(1).tv_profile()
-    beta = line(SETTING.tokens.uncertainty, 0.8, -0.05)
+    beta = Line(0.8, -0.05)(SETTING.tokens.uncertainty)
     scale = (1 - SETTING.tokens.draft_prob) * np.log1p(np.exp(-1)) + SETTING.tokens.draft_prob * np.log1p(
         np.exp(-beta)
     )
