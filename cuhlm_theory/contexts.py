@@ -4,7 +4,7 @@ The live decoder answers the same questions about one place with both distributi
 """
 
 from dataclasses import dataclass, field, fields
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,9 @@ from cuhlm_theory.kept_law import most_kept_tokens
 from cuhlm_theory.law import NEVER_SKIP, Law, Recorded
 from cuhlm_theory.rejection import Line
 from cuhlm_theory.truncation import printed_bound
+
+if TYPE_CHECKING:
+    from cuhlm_theory.schemes.skip import Skip
 
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -49,8 +52,17 @@ class Contexts(Protocol):
 
     def __len__(self) -> int: ...
 
+    @property
+    def weight(self) -> Array:
+        """Probability weights that sum to 1, shape [N] [-]."""
+        ...
+
     def below(self, threshold: float, *, drafts: bool = False) -> Skips:
         """Skip the drafts of at most this uncertainty; ``drafts`` looks at the recorded ones alone."""
+        ...
+
+    def transmit_chance(self, skip: "Skip") -> Array:
+        """Chance that each context transmits, whatever it drafts, shape [N] [-]."""
         ...
 
     def mean_rejection(self) -> Array:
@@ -79,6 +91,14 @@ class Contexts(Protocol):
 
     def kept_count(self, threshold: float, vocab_size: int) -> Ints:
         """Tokens that a threshold keeps, shape [N] [token]."""
+        ...
+
+    def largest_prob(self) -> Array:
+        """x_(1), what the device gives its likeliest token, shape [N] [-]."""
+        ...
+
+    def server_bias_at(self, threshold: float) -> Array:
+        """Bias of a server that draws from its own law whenever a threshold asks it, shape [N] [-]."""
         ...
 
 
@@ -258,6 +278,14 @@ class Tokens:
             truncates=np.full(num, 0.0 if np.all(skips) else 1.0),
         )
 
+    def transmit_chance(self, skip: "Skip") -> Array:
+        """Chance that each context transmits; their mean where the record only knows the drafts."""
+        chance = skip.skips(self).transmit
+        known = skip.mixture(
+            lambda t: self.threshold_place(t) is not None, lambda low, high, mix: low and high
+        )
+        return chance if known else np.full(len(self), float(self.weight @ chance))
+
     def transmit_profile(self) -> Array:
         """Chance to transmit in each context at each recorded threshold, shape [N, J] [-]."""
         transmit = np.clip(1.0 - np.asarray(self.need("skip_mass"), dtype=np.float64), 0.0, 1.0)
@@ -323,6 +351,10 @@ class Tokens:
             return np.sum((u <= threshold) & (self.need("candidate_prob") > 0.0), axis=1)
         most = int(most_kept_tokens(min(threshold, 1.0), vocab_size))
         return np.where(self.below(threshold).transmit < 1.0, most, 0)
+
+    def largest_prob(self) -> Array:
+        """x_(1) as it was recorded, shape [N] [-]."""
+        return self.need("max_prob")
 
     def server_bias_at(self, threshold: float) -> Array:
         """Bias of a server that draws from its own law at a recorded threshold, else NaN, shape [N] [-]."""

@@ -1,8 +1,8 @@
 """Hybrid decoding that really runs: two models with caches, a simulated link, a record of every token.
 
 >>> from calibration.decoding import Settings
->>> Settings(scheme="hlm").rules.verification
-'received-law'
+>>> Settings(scheme="hlm").scheme.verification
+ReceivedLaw()
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -23,6 +23,7 @@ from calibration.decoding.session import CachedModel as CachedModel
 from calibration.decoding.settings import CONVENTIONS as CONVENTIONS
 from calibration.decoding.settings import Convention as Convention
 from calibration.decoding.settings import Settings as Settings
+from calibration.decoding.settings import scheme_of as scheme_of
 from calibration.decoding.stage import Stage
 from calibration.pairs import context_length
 
@@ -68,10 +69,10 @@ def decode(
     Raises
     ------
     ValueError
-        If the prompt is empty, it and the answer exceed a context, or V exceeds a vocabulary.
+        If the prompt is empty, it and the answer exceed a context, V exceeds a vocabulary, or a size V.
     """
     check(slm, llm, len(prompt), settings, clock)
-    stage = Stage(prompt, settings.max_new_tokens, stop_tokens, measure=measure, on_rows=on_rows)
+    stage = _stage(prompt, settings, clock, stop_tokens, measure=measure, on_rows=on_rows)
     size = clock.system.codec.vocab_size
     sessions = CachedModel(slm, size), CachedModel(llm, size)
     drive(loop(sessions, settings, clock, Draws(rng), stage))
@@ -99,7 +100,7 @@ def decode_together(
         check(slm, llm, len(prompt), settings, clock)
     room, size = max(map(len, prompts)) + settings.max_new_tokens, clock.system.codec.vocab_size
     models = [RowModel(model, len(prompts), room, size) for model in (slm, llm)]
-    stages = [Stage(prompt, settings.max_new_tokens, stop_tokens, measure=measure) for prompt in prompts]
+    stages = [_stage(prompt, settings, clock, stop_tokens, measure=measure) for prompt in prompts]
     drive_in_step(
         [
             loop((RowSession(models[0], row), RowSession(models[1], row)), settings, clock, Draws(rng), stage)
@@ -114,11 +115,17 @@ def loop(
 ) -> Asking[None]:
     """Return the loop that decodes with a scheme; it asks for its passes and commits to ``stage``."""
     device, server = sessions
-    if settings.rules.drafts_several:
+    draft = settings.scheme.draft
+    if draft.several:
         return _multi.run(device, server, settings, clock, draws, stage)
-    return _single.run(
-        device if settings.rules.draft != "none" else None, server, settings, clock, draws, stage
-    )
+    return _single.run(device if draft.present else None, server, settings, clock, draws, stage)
+
+
+def _stage(
+    prompt: Sequence[int], settings: Settings, clock: Clock, stop_tokens: Collection[int], **options: Any
+) -> Stage:
+    scheme, system, longest = settings.scheme, clock.system, settings.max_new_tokens
+    return Stage(prompt, longest, stop_tokens, scheme=scheme, system=system, **options)
 
 
 def check(slm: Any, llm: Any, prompt_length: int, settings: Settings, clock: Clock) -> None:
@@ -131,6 +138,7 @@ def check(slm: Any, llm: Any, prompt_length: int, settings: Settings, clock: Clo
             f"vocab_size must be at most {smallest}, what both models score; "
             f"got {clock.system.codec.vocab_size}"
         )
+    settings.scheme.payload.check_size(clock.system.codec.vocab_size)
     longest = min(context_length(slm), context_length(llm))
     if prompt_length + settings.max_new_tokens > longest:
         raise ValueError(

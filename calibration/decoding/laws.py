@@ -1,11 +1,12 @@
 """One context of the decoder: what the device proposes, what the server answers, the exact law of that.
 
 `propose` and `settle` are the code that the loops run, for one round or for many rounds of one context at
-once; `output` is the exact law of their token. Distributions are float64 of shape [V].
+once; `output` is the exact law of their token. The rules of the scheme decide; `Drafts` answers what they
+ask. Distributions are float64 of shape [V].
 """
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,10 +17,10 @@ from calibration.collect import k_grid
 from calibration.decoding.records import ACCEPTED, RESAMPLED, SAMPLED, SKIPPED
 from calibration.decoding.settings import Convention, Settings
 from cuhlm_theory import truncation, verification
-from cuhlm_theory.capacity import packet_latency_s
+from cuhlm_theory.contexts import Skips
 from cuhlm_theory.parameters import System
-from cuhlm_theory.payload import distribution_bit
 from cuhlm_theory.rejection import Line
+from cuhlm_theory.schemes.skip import Skip
 from cuhlm_theory.uncertainty import mean_uncertainty
 
 Law = NDArray[np.float64]
@@ -118,100 +119,151 @@ def _observe(disagreement: Law, drafts: Ints, convention: Convention, draws: Dra
 # ---------------------------------------------------------------------------------------------- one draft law
 
 
-@dataclass(slots=True)
 class Context:
     """Device side of one context."""
 
-    draft_law: Law
-    """Law that the draft is drawn from, shape [V]."""
-    x: Law
-    """Small model's law at the sampling temperature, shape [V]."""
-    disagreement: Law | None
-    """See `perturbed_disagreement`; None where the scheme does not ask."""
-    system: System
-    """Link and codec, for the truncation that weighs its airtime."""
-    settings: Settings
-    """Scheme, policy and conventions."""
-    sizes: dict[float, int] = field(default_factory=dict)
-    """Entries kept at budgets that were asked for already."""
+    def __init__(self, logits: Law, settings: Settings, system: System) -> None:
+        self.settings = settings
+        self.system = system
+        self.x = next_law(logits, settings.temperature)
+        """Small model's law at the sampling temperature, shape [V]."""
+        argmax = settings.convention.draft == "argmax"
+        self.draft_law = _point(int(np.argmax(logits)), len(self.x)) if argmax else self.x
+        """Law that the draft is drawn from, shape [V]."""
+        self._logits = logits
+        self._disagreement: Law | None = None
+        self._at_most: dict[float, Law] = {}
 
     @property
-    def uncertainty(self) -> Law:
-        """Mean uncertainty of every token, shape [V]."""
-        assert self.disagreement is not None
-        return self.disagreement.mean(axis=0)
+    def disagreement(self) -> Law:
+        """See `perturbed_disagreement`; computed where a rule first looks at it."""
+        if self._disagreement is None:
+            self._disagreement = perturbed_disagreement(self._logits, self.settings.convention)
+        return self._disagreement
+
+    def at_most(self, threshold: float) -> Law:
+        """Chance that the uncertainty of each token is at most a threshold, shape [V] [-]."""
+        if threshold not in self._at_most:
+            convention = self.settings.convention
+            self._at_most[threshold] = _at_most(self.disagreement, convention, threshold)
+        return self._at_most[threshold]
+
+    def drafts(self, token: Ints | None = None, y: Law | None = None, draws: Draws | None = None) -> "Drafts":
+        """Return the places that differ in their draft: every token of the vocabulary, or these."""
+        return Drafts(self, np.arange(len(self.x)) if token is None else token, y, draws)
 
     def skip(self) -> Law:
         """s(d), probability that each draft would be kept without asking, shape [V]."""
-        rules, policy = self.settings.rules, self.settings.policy
-        if rules.skip == "always":
-            return np.ones(len(self.x))
-        if rules.skip == "never":
-            return np.zeros(len(self.x))
-        if rules.skip == "random":
-            assert policy.skip_rate is not None
-            return np.full(len(self.x), policy.skip_rate)
-        assert self.disagreement is not None
-        below = _at_most(self.disagreement, self.settings.convention, policy.threshold)
-        if policy.upper_threshold is None or policy.mix == 0.0:
-            return below
-        upper = _at_most(self.disagreement, self.settings.convention, policy.upper_threshold)
-        return (1.0 - policy.mix) * below + policy.mix * upper
+        return 1.0 - self.settings.scheme.skip.skips(self.drafts()).transmit
 
     def kept_entries(self, drafts: Ints) -> Ints:
-        """K for each draft, shape [N]; 0 where no distribution is sent."""
-        rules, policy = self.settings.rules, self.settings.policy
-        size = len(self.x)
-        if rules.payload == "full":
-            return np.full(len(drafts), size)
-        if rules.payload == "offline":
-            return np.full(len(drafts), min(policy.offline_k, size))
-        if rules.payload == "exact":
-            return np.full(len(drafts), self._exact_size())
-        if rules.payload == "online":
-            return self._online_sizes(drafts)
-        return np.zeros(len(drafts), dtype=np.int64)
+        """Entries sent with each draft, shape [N] [token]; 0 where no distribution is sent."""
+        sizes = self.settings.scheme.payload.sizes(
+            self.drafts(drafts), self.system, self.settings.scheme.skip
+        )
+        return np.zeros(len(drafts), dtype=np.int64) if sizes is None else sizes
 
-    def _exact_size(self) -> int:
-        policy = self.settings.policy
-        if -1.0 not in self.sizes:
-            if policy.truncation_price_s is None:
-                size = int(truncation.exact_k(self.x, policy.truncation_budget))
-            else:
-                grid = np.array(k_grid(len(self.x)))
-                airtime = packet_latency_s(self.system.link, distribution_bit(self.system.codec, grid))
-                price = policy.truncation_price_s * truncation.tv_profile(self.x, grid)
-                size = int(grid[np.argmin(airtime + price)])
-            self.sizes[-1.0] = size
-        return self.sizes[-1.0]
 
-    def _online_sizes(self, drafts: Ints) -> Ints:
-        """Apply the printed rule, one size a draft; it depends on the draft through x_d and beta(u)."""
-        policy = self.settings.policy
-        assert policy.slope is not None
-        assert policy.intercept is not None
-        distinct, place = np.unique(drafts, return_inverse=True)
-        beta = Line(policy.slope, policy.intercept)(self.uncertainty[distinct])
-        sizes = truncation.printed_k(self.x, policy.truncation_budget, self.x[distinct], beta)
+class Drafts:
+    """N drafts of one context as `cuhlm_theory.contexts.Contexts`; the law of the large model where known.
+
+    With ``draws`` they are drafts that were made, of which the device sees an uncertainty of its own.
+    """
+
+    def __init__(self, here: Context, token: Ints, y: Law | None, draws: Draws | None) -> None:
+        self.here = here
+        self.token = token
+        self.seen = np.full(len(token), np.nan)
+        """Uncertainty that the device saw, shape [N] [-]; NaN where no rule looked."""
+        self._y = y
+        self._draws = draws
+        self._looked = False
+
+    def __len__(self) -> int:
+        return len(self.token)
+
+    @property
+    def weight(self) -> Law:
+        """Chance of each draft among these, shape [N] [-]."""
+        chance = self.here.draft_law[self.token]
+        return chance / chance.sum() if chance.sum() > 0.0 else np.full(len(self), 1.0 / len(self))
+
+    @property
+    def y(self) -> Law:
+        """Large model's law, shape [V] [-]."""
+        assert self._y is not None, "only a context that the large model has seen has its law"
+        return self._y
+
+    def below(self, threshold: float, *, drafts: bool = False) -> Skips:
+        """Chance that each draft's uncertainty exceeds a threshold, or whether that which was seen does."""
+        if self._draws is not None:
+            transmit = (~self._seen_below(threshold)).astype(np.float64)
+            return Skips(transmit=transmit, risk=np.zeros(len(self)), truncates=np.ones(len(self)))
+        skip = self.here.at_most(threshold)
+        truncates = float(self.here.draft_law @ (1.0 - skip) > 0.0)
+        skip = skip[self.token]
+        return Skips(
+            transmit=1.0 - skip, risk=skip * self.mean_rejection(), truncates=np.full(len(self), truncates)
+        )
+
+    def transmit_chance(self, skip: Skip) -> Law:
+        """Chance that this context transmits, the same for every draft."""
+        kept = skip.mixture(self.here.at_most, lambda low, high, mix: (1.0 - mix) * low + mix * high)
+        return np.full(len(self), float(self.here.draft_law @ (1.0 - kept)))
+
+    def _seen_below(self, threshold: float) -> NDArray[np.bool_]:
+        convention = self.here.settings.convention
+        if not self._looked:
+            assert self._draws is not None
+            self.seen = _observe(self.here.disagreement, self.token, convention, self._draws)
+            self._looked = True
+        slack = 0.0 if convention.temperatures == "mean" else _ROUNDING
+        if convention.transmit_at_threshold:
+            return self.seen < threshold - slack
+        return self.seen <= threshold + slack
+
+    def mean_rejection(self) -> Law:
+        """Chance that each draft is rejected; 0 where the large model's law is not known yet."""
+        if self._y is None:
+            return np.zeros(len(self))
+        prob, llm_prob = self.here.x[self.token], self._y[self.token]
+        return verification.rejection_probability(np.minimum(prob, 1.0), np.minimum(llm_prob, 1.0))
+
+    def smallest_k(self, budget: float) -> Ints:
+        """Fewest entries with a truncation TV within the budget, over all k."""
+        return np.full(len(self), int(truncation.exact_k(self.here.x, budget)))
+
+    def smallest_printed_k(self, budget: float, line: Line) -> Ints:
+        """Fewest entries within the budget of the printed rule, over all k; it looks at x_d and beta(u)."""
+        distinct, place = np.unique(self.token, return_inverse=True)
+        rejection = line(self.here.disagreement[:, distinct].mean(axis=0))
+        sizes = truncation.printed_k(self.here.x, budget, self.here.x[distinct], rejection)
         return np.asarray(sizes, dtype=np.int64)[place]
 
-    def sent(self, size: int) -> Law:
-        """Return what the server takes for the draft's law when ``size`` entries are sent, shape [V]."""
-        return self.x if size in (0, len(self.x)) else truncation.reconstruct(self.x, size)
+    def size_profile(self) -> tuple[Ints, Law]:
+        """Sizes that a price chooses among, and the truncation TV of each."""
+        sizes = np.array(self.here.settings.k_grid or k_grid(len(self.here.x)))
+        profile = truncation.tv_profile(self.here.x, sizes)
+        return sizes, np.broadcast_to(profile, (len(self), len(sizes)))
 
+    def truncation_tv(self, k: Ints) -> Law:
+        """TV_k of the device's law."""
+        distinct, place = np.unique(k, return_inverse=True)
+        return np.array([float(truncation.truncation_tv(self.here.x, int(size))) for size in distinct])[place]
 
-def context(logits: Law, settings: Settings, system: System) -> Context:
-    """Device side of one context from the small model's logits, shape [V]."""
-    x = next_law(logits, settings.temperature)
-    rules, convention = settings.rules, settings.convention
-    asks = rules.skip == "threshold" or rules.payload == "online"
-    return Context(
-        draft_law=_point(int(np.argmax(logits)), len(x)) if convention.draft == "argmax" else x,
-        x=x,
-        disagreement=perturbed_disagreement(logits, convention) if asks else None,
-        system=system,
-        settings=settings,
-    )
+    def acceptance_within(self, k: Ints) -> Law:
+        """1 - TV(x-tilde_k, y)."""
+        laws = [truncation.drop_tail(self.here.x, int(size)) for size in k]
+        return np.array([1.0 - float(verification.total_variation(law, self.y)) for law in laws])
+
+    def largest_prob(self) -> Law:
+        """x_(1), the same for every draft."""
+        return np.full(len(self), self.here.x.max())
+
+    def server_bias_at(self, threshold: float) -> Law:
+        """Bias of a server that draws from its own law whenever a threshold asks it."""
+        law = verification.server_sampling_law(self.here.draft_law, self.y, self.here.at_most(threshold))
+        return np.full(len(self), float(verification.total_variation(law, self.y)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,109 +278,92 @@ class Proposal:
 
 def propose(here: Context, draws: Draws, num: int = 1) -> Proposal:
     """Draft, decide whether to transmit, choose how much to send; ``num`` independent rounds."""
-    rules, policy, convention = here.settings.rules, here.settings.policy, here.settings.convention
     draft = draws.token(here.draft_law, num)
-    seen = np.full(num, np.nan)
-    if rules.skip == "threshold":
-        assert here.disagreement is not None
-        seen = _observe(here.disagreement, draft, convention, draws)
-        threshold = np.full(num, policy.threshold)
-        if policy.upper_threshold is not None and policy.mix > 0.0:
-            threshold[draws.event(np.full(num, policy.mix))] = policy.upper_threshold
-        slack = 0.0 if convention.temperatures == "mean" else _ROUNDING
-        skipped = seen < threshold - slack if convention.transmit_at_threshold else seen <= threshold + slack
-    elif rules.skip == "random":
-        assert policy.skip_rate is not None
-        skipped = draws.event(np.full(num, policy.skip_rate))
-    else:
-        skipped = np.full(num, rules.skip == "always")
+    seen, skipped = decide(here, draft, draws)
     k = np.zeros(num, dtype=np.int64)
     if not np.all(skipped):
         k[~skipped] = here.kept_entries(draft[~skipped])
     return Proposal(draft, seen, skipped, k)
 
 
+def decide(here: Context, draft: Ints, draws: Draws) -> tuple[Law, NDArray[np.bool_]]:
+    """Return the uncertainty that the device sees of its drafts, and which it keeps, each of shape [N]."""
+    made, rule = here.drafts(draft, draws=draws), here.settings.scheme.skip
+    keeps = 1.0 - rule.skips(made).transmit
+    return made.seen, draws.event(keeps) if rule.randomised else keeps > 0.5
+
+
 def settle(here: Context, proposal: Proposal, y: Law | None, draws: Draws) -> tuple[Ints, Ints]:
     """Server's answer: tokens and actions, each of shape [N]; ``y`` may be None where all is skipped."""
-    token = proposal.draft.copy()
+    token, rule = proposal.draft.copy(), here.settings.scheme.verification
     action = np.full(len(token), SKIPPED)
     for size in np.unique(proposal.k[~proposal.skipped]):
         assert y is not None
         rounds = np.flatnonzero(~proposal.skipped & (proposal.k == size))
-        if here.settings.rules.verification == "server-draws":
+        if not rule.looks_at_draft:
             token[rounds] = draws.token(y, len(rounds))
             action[rounds] = SAMPLED
             continue
-        sent = here.sent(int(size))
-        draft = proposal.draft[rounds]
-        rejected = rounds[draws.event(_rejection(here, sent, y)[draft])]
+        acceptance, replacement = _answer(here, int(size), y)
+        rejected = rounds[draws.event(1.0 - acceptance[proposal.draft[rounds]])]
         action[rounds] = ACCEPTED
         action[rejected] = RESAMPLED
         if len(rejected):
-            token[rejected] = draws.token(verification.residual(sent, y), len(rejected))
+            token[rejected] = draws.token(replacement, len(rejected))
     return token, action
 
 
-def _rejection(here: Context, sent: Law, y: Law) -> Law:
-    """Chance that the server rejects each draft, shape [V]."""
+def _answer(here: Context, size: int, y: Law) -> tuple[Law, Law]:
+    """Chance to keep each draft when so many entries arrive, and the law of what replaces one, shape [V]."""
+    rule, sent = here.settings.scheme.verification, here.settings.scheme.payload.received_law(here.x, size)
     assumed = sent if here.settings.convention.accept_with == "sent" else here.x
-    return verification.rejection_probability(np.minimum(assumed, 1.0), np.minimum(y, 1.0))
+    return rule.acceptance(assumed, y), rule.replacement(sent, y)
 
 
 def output(here: Context, y: Law) -> Law:
     """Exact law of the token that `propose` and `settle` commit in this context, shape [V]."""
     p, skip = here.draft_law, here.skip()
-    if here.settings.rules.verification == "server-draws":
-        return verification.server_sampling_law(p, y, skip)
     out = p * skip
     candidates = np.flatnonzero(p * (1.0 - skip))
     sizes = here.kept_entries(candidates)
     for size in np.unique(sizes):
-        sent = here.sent(int(size))
-        group = np.zeros(len(p))
-        group[candidates[sizes == size]] = 1.0
-        asked = group * p * (1.0 - skip)
-        refused = asked * _rejection(here, sent, y)
-        out += asked - refused
-        if refused.sum() > 0.0:
-            out += refused.sum() * verification.residual(sent, y)
+        acceptance, replacement = _answer(here, int(size), y)
+        group = candidates[sizes == size]
+        asked = p[group] * (1.0 - skip[group])
+        out[group] += asked * acceptance[group]
+        refused = float(asked @ (1.0 - acceptance[group]))
+        if refused > 0.0:
+            out += refused * replacement
     return out
 
 
-def measure(here: Context, y: Law, draft: int, k: int) -> dict[str, Any]:
+def measure(here: Context, y: Law, draft: int) -> dict[str, Any]:
     """Compute what the record of a token says about its context: exact bias, its bound's parts, beta."""
-    p, skip = here.draft_law, here.skip()
-    beta = verification.rejection_probability(np.minimum(here.x, 1.0), np.minimum(y, 1.0))
-    transmits = float(p @ (1.0 - skip)) > 0.0 and here.settings.rules.verification != "server-draws"
-    if transmits and k == 0:  # nothing was sent, but a size was chosen before the draft was drawn
-        k = int(here.kept_entries(np.array([draft]))[0])
-    lost = float(truncation.truncation_tv(here.x, k)) if transmits and 0 < k < len(p) else 0.0
+    scheme, every, made = here.settings.scheme, here.drafts(y=y), here.drafts(np.array([draft]), y)
+    skips = scheme.skip.skips(every)
+    account = scheme.verification.account(
+        made,
+        scheme.skip,
+        scheme.skip.skips(made),
+        scheme.payload,
+        scheme.payload.carried(made, here.system, scheme.skip),
+    )
     return {
         "draft_prob": here.x[draft],
         "llm_prob": y[draft],
-        "rejection": beta[draft],
+        "rejection": made.mean_rejection()[0],
         "tv": float(verification.total_variation(output(here, y), y)),
-        "skip_mass": float(p @ skip),
-        "risk": float(p @ (skip * beta)),
-        "truncation_tv": lost,
+        "skip_mass": float(here.draft_law @ (1.0 - skips.transmit)),
+        "risk": float(here.draft_law @ skips.risk),
+        "truncation_tv": float(account.truncation[0]),
     }
 
 
 # --------------------------------------------------------------------------------------------- several drafts
 
 
-def lattice(law: Law, levels: int) -> Law:
-    """Nearest law whose probabilities are multiples of 1/levels, by largest remainders, shape [V]."""
-    scaled = law * levels
-    whole = np.floor(scaled)
-    missing = levels - round(float(whole.sum()))
-    if missing > 0:
-        whole[np.argpartition(whole - scaled, missing - 1)[:missing]] += 1.0
-    return whole / levels
-
-
-def keep_runs(draft_prob: Law, llm_prob: Law, draws: Draws) -> Ints:
+def keep_runs(acceptance: Law, draws: Draws) -> Ints:
     """Draw the number of drafts kept in each of N runs, up to the first rejection; [N, gamma] to [N]."""
-    rejected = draws.event(verification.rejection_probability(draft_prob, llm_prob))
+    rejected = draws.event(1.0 - acceptance)
     first = np.argmax(rejected, axis=-1)
     return np.where(rejected.any(axis=-1), first, rejected.shape[-1]).astype(np.int64)

@@ -10,9 +10,8 @@ from calibration.decoding.session import Asking, Session
 from calibration.decoding.settings import Settings
 from calibration.decoding.single import bonus_row
 from calibration.decoding.stage import Stage
-from cuhlm_theory import truncation, verification
-from cuhlm_theory.payload import dense_bit, distribution_bit
-from cuhlm_theory.schemes.table import lattice_bit
+from cuhlm_theory import verification
+from cuhlm_theory.contexts import Skips
 
 
 @dataclass(slots=True)
@@ -25,40 +24,22 @@ class _Draft:
 
 
 class _Drafting:
-    """Law and end of a run; C-SQS moves its threshold from draft to draft."""
+    """Law and end of a run; what the payload rule remembers goes on from draft to draft."""
 
     def __init__(self, settings: Settings, clock: Clock) -> None:
         self.settings = settings
         self.clock = clock
-        self.floor = settings.policy.conformal_start
+        self.memory = settings.scheme.payload.start
 
     def draft(self, logits: laws.Law, draws: laws.Draws) -> _Draft:
-        settings, rules, policy = self.settings, self.settings.rules, self.settings.policy
-        here = laws.context(logits, settings, self.clock.system)
-        law, k = self._law(here)
-        ends, seen = False, np.nan
-        if rules.draft == "trigger":  # the skip rule speaks of a draft of its own law
-            proposal = laws.propose(here, draws)
-            token, seen, ends = int(proposal.draft[0]), proposal.uncertainty[0], not proposal.skipped[0]
-        else:
-            token = int(draws.token(law)[0])
-            ends = rules.draft == "confidence" and here.x.max() < policy.confidence
-        return _Draft(token, law, k, float(seen), bool(ends))
-
-    def _law(self, here: laws.Context) -> tuple[laws.Law, int]:
-        payload, policy = self.settings.rules.payload, self.settings.policy
-        p, size = here.draft_law, min(policy.num_candidates, len(here.x))
-        if payload in ("candidates", "candidates-and-indices"):
-            return truncation.drop_tail(p, size), size
-        if payload == "lattice":
-            return laws.lattice(truncation.drop_tail(p, size), policy.lattice_levels), size
-        if payload == "conformal-lattice":
-            kept = max(int(np.count_nonzero(p >= self.floor)), 1)
-            law = truncation.drop_tail(p, kept)
-            dropped = 1.0 - float(p[law > 0.0].sum())
-            self.floor -= policy.conformal_step * (dropped - policy.conformal_target)
-            return laws.lattice(law, policy.lattice_levels), kept
-        return p, len(p) if payload == "full" else 0
+        scheme = self.settings.scheme
+        here = laws.Context(logits, self.settings, self.clock.system)
+        law, k, self.memory = scheme.payload.draft_law(here.draft_law, self.memory)
+        token = draws.token(law)
+        seen, keeps = laws.decide(here, token, draws)
+        decided = Skips(transmit=1.0 - keeps, risk=np.zeros(1), truncates=np.ones(1))
+        ends = scheme.draft.ends(here.drafts(token), decided)[0] > 0.0
+        return _Draft(int(token[0]), law, k, float(seen[0]), bool(ends))
 
 
 def run(
@@ -83,15 +64,25 @@ def run(
         fed = stage.text + (tokens if bonus else tokens[:-1])
         logits = yield server, fed, len(drafts) + bonus
         ys = [laws.next_law(z, settings.temperature) for z in logits]
-        rows = _verify(drafts, ys, draws, stage, num_rounds)
+        rows = _verify(drafts, ys, settings, draws, stage, num_rounds)
         kept = sum(row["action"] == records.ACCEPTED for row in rows)
         if bonus and kept == len(drafts):
             rows.append(bonus_row(int(draws.token(ys[-1])[0]), rows[-1]))
         else:
             server.rollback(len(stage.text) + kept)
         device.rollback(len(stage.text) + kept)
-        rows[-1].update(drafted=len(drafts), kept=kept, llm_calls=1)
-        rows[-1].update(_costs(drafts, kept, bonus, settings, clock, slm_wall_s, server.seconds))
+        sizes, codec = [draft.k for draft in drafts], clock.system.codec
+        answers = settings.scheme.verification.answer_bit(codec, bonus=bonus)
+        rows[-1].update(
+            drafted=len(drafts),
+            kept=kept,
+            entries=sum(sizes),
+            llm_calls=1,
+            llm_width=len(drafts) + bonus,
+            uplink_bit=float(settings.scheme.payload.bit(sizes, codec).sum()),
+            downlink_bit=answers[kept < len(drafts)],
+        )
+        rows[-1].update(records.charged(rows[-1], clock, slm_wall_s, server.seconds))
         stage.commit(rows)
         num_rounds += 1
 
@@ -100,7 +91,7 @@ def _draft_run(
     device: Session, settings: Settings, draws: laws.Draws, stage: Stage, drafting: _Drafting
 ) -> Asking[tuple[list[_Draft], float]]:
     """Draft until the run ends, the text is full, or the text would stop."""
-    longest = stage.room if settings.num_drafts is None else min(settings.num_drafts, stage.room)
+    longest = min(settings.scheme.draft.longest or stage.room, stage.room)
     drafts: list[_Draft] = []
     text, wall_s = list(stage.text), 0.0
     while len(drafts) < longest:
@@ -114,17 +105,22 @@ def _draft_run(
 
 
 def _verify(
-    drafts: list[_Draft], ys: list[laws.Law], draws: laws.Draws, stage: Stage, num_rounds: int
+    drafts: list[_Draft],
+    ys: list[laws.Law],
+    settings: Settings,
+    draws: laws.Draws,
+    stage: Stage,
+    num_rounds: int,
 ) -> list[records.Row]:
     """Rows of the drafts that are kept and of the token that replaces the first one that is not."""
-    draft_prob = np.array([[draft.law[draft.token] for draft in drafts]])
-    llm_prob = np.array([[y[draft.token] for draft, y in zip(drafts, ys, strict=False)]])
-    kept = int(laws.keep_runs(np.minimum(draft_prob, 1.0), np.minimum(llm_prob, 1.0), draws)[0])
+    rule = settings.scheme.verification
+    draft_prob = np.array([draft.law[draft.token] for draft in drafts])
+    llm_prob = np.array([y[draft.token] for draft, y in zip(drafts, ys, strict=False)])
+    acceptance = rule.acceptance(draft_prob, llm_prob)
+    kept = int(laws.keep_runs(acceptance[None], draws)[0])
     rows = []
     for place, draft in enumerate(drafts[: kept + 1]):
-        token = (
-            draft.token if place < kept else int(draws.token(verification.residual(draft.law, ys[place]))[0])
-        )
+        token = draft.token if place < kept else int(draws.token(rule.replacement(draft.law, ys[place]))[0])
         row = records.new_row(
             position=stage.num_new + place,
             round=num_rounds,
@@ -133,13 +129,9 @@ def _verify(
             action=records.ACCEPTED if place < kept else records.RESAMPLED,
             k=draft.k,
             uncertainty=draft.uncertainty,
-            draft_prob=draft_prob[0, place],
-            llm_prob=llm_prob[0, place],
-            rejection=float(
-                verification.rejection_probability(
-                    min(draft_prob[0, place], 1.0), min(llm_prob[0, place], 1.0)
-                )
-            ),
+            draft_prob=draft_prob[place],
+            llm_prob=llm_prob[place],
+            rejection=1.0 - acceptance[place],
         )
         if stage.measure:
             law = verification.output_law(draft.law, ys[place])
@@ -147,47 +139,3 @@ def _verify(
             row["truncation_tv"] = 0.0  # the draft was drawn from what is sent
         rows.append(row)
     return rows
-
-
-def _costs(
-    drafts: list[_Draft],
-    kept: int,
-    bonus: bool,
-    settings: Settings,
-    clock: Clock,
-    slm_wall_s: float,
-    llm_wall_s: float,
-) -> dict[str, float]:
-    codec, rules, policy = clock.system.codec, settings.rules, settings.policy
-    index_bit = codec.bits_per_index
-    if rules.payload == "full":
-        up = len(drafts) * float(distribution_bit(codec, codec.vocab_size))
-    elif rules.payload == "candidates":
-        up = float(sum(draft.k for draft in drafts) * policy.candidate_bits)
-    elif rules.payload == "candidates-and-indices":
-        up = float(sum(draft.k for draft in drafts) * (policy.candidate_bits + index_bit))
-    elif rules.payload in ("lattice", "conformal-lattice"):
-        sized = rules.payload == "conformal-lattice"
-        up = float(
-            sum(
-                lattice_bit(draft.k, policy.lattice_levels, codec.vocab_size, send_size=sized)
-                for draft in drafts
-            )
-        )
-    else:
-        up = float(len(drafts) * (index_bit + codec.prob_bits))
-    down = float(index_bit)
-    if rules.verification == "prefix-on-device":  # y after a rejection, else the bonus token or a yes
-        down = float(
-            dense_bit(codec.vocab_size, codec.prob_bits) if kept < len(drafts) else down if bonus else 1
-        )
-    charged = clock.charge(
-        slm_steps=len(drafts),
-        llm_calls=1,
-        catch_up=0,  # the pass verifies the drafts; there is nothing else to feed
-        uplink_bit=up,
-        downlink_bit=down,
-        slm_wall_s=slm_wall_s,
-        llm_wall_s=llm_wall_s,
-    )
-    return {"uplink_bit": up, "downlink_bit": down, **charged}

@@ -1,10 +1,17 @@
 """One row a decoded token, and what a decoded text comes to."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from calibration.decoding.link import Clock
+from cuhlm_theory.parameters import System
+from cuhlm_theory.schemes import Ledger, Scheme
+
+Floats = NDArray[np.float64]
 
 SKIPPED, ACCEPTED, RESAMPLED, SAMPLED = range(4)
 ACTIONS = ("skipped", "accepted", "resampled", "sampled")
@@ -19,6 +26,8 @@ _INTEGERS = {
     "round": np.int32,
     "drafted": np.int16,
     "kept": np.int16,
+    "entries": np.int32,
+    "llm_width": np.int16,
     "llm_calls": np.int16,
     "catch_up": np.int16,
 }
@@ -41,6 +50,8 @@ _FLOATS = (
     "slm_measured_s",
     "llm_measured_s",
 )
+_CHARGED = ("llm_calls", "catch_up", "uplink_bit", "downlink_bit")
+_SUMMED = ("uplink_bit", "downlink_bit", "slm_s", "uplink_s", "llm_s", "other_s")
 _COSTS = {"uplink_bit", "downlink_bit", *(name for name in _FLOATS if name.endswith("_s"))}
 
 Row = dict[str, Any]
@@ -65,6 +76,65 @@ def columns(rows: list[Row]) -> dict[str, NDArray[Any]]:
     return {**integers, **floats}
 
 
+def charged(row: Row, clock: Clock, slm_wall_s: float, llm_wall_s: float) -> dict[str, float]:
+    """Seconds of the round whose counts are in a row."""
+    counts = {"drafts": row["drafted"], **{name: row[name] for name in _CHARGED}}
+    parts = clock.charge(slm_wall_s=slm_wall_s, llm_wall_s=llm_wall_s, **counts)
+    return {name: float(seconds) for name, seconds in parts.items()}
+
+
+def ledger(table: Mapping[str, NDArray[Any]], scheme: Scheme, system: System) -> Ledger:
+    """Return the rounds that were run, one row each.
+
+    Parameters
+    ----------
+    table : mapping of str to ndarray
+        Columns of decoded tokens; those of several texts also say which ``prompt`` each belongs to.
+    scheme : Scheme
+        What they were decoded with.
+    system : System
+        Device, server and link that they were charged to.
+
+    Returns
+    -------
+    Ledger
+        Rounds by text and number; ``bias`` is measured, NaN where it was not. Entries of drafts that were
+        discarded are those of the kept ones where the columns do not tell.
+    """
+    prompt = np.asarray(table.get("prompt", np.zeros(len(table["round"]), dtype=np.int64)), dtype=np.int64)
+    rounds, number = np.unique(np.stack((prompt, table["round"])), axis=1, return_inverse=True)
+    number = number.reshape(-1)
+
+    def total(values: NDArray[Any]) -> Floats:
+        return np.bincount(number, np.asarray(values, dtype=np.float64), minlength=rounds.shape[1])
+
+    tokens, drafts, calls = total(np.ones(len(number))), total(table["drafted"]), total(table["llm_calls"])
+    sends = "k" in table and bool(np.any(table["k"] > 0))
+    if "entries" in table:
+        entries = total(table["entries"])
+    else:
+        sent = total(table["k"] > 0)
+        entries = drafts * np.divide(total(table["k"]), sent, out=np.zeros(len(sent)), where=sent > 0.0)
+    return Ledger(
+        scheme=scheme.name,
+        system=system,
+        weight=np.ones(len(tokens)),
+        prompt=rounds[0],
+        tokens=tokens,
+        drafts=drafts,
+        entries=entries if sends else np.full(len(tokens), np.nan),
+        llm_calls=calls,
+        llm_width=total(table["llm_width"]) if "llm_width" in table else np.full(len(tokens), np.nan),
+        bias=total(table["tv"]),
+        risk=total(np.nan_to_num(table["risk"])),
+        truncation=total(np.nan_to_num(table["truncation_tv"])),
+        threshold=scheme.threshold,
+        skip_rate=float(np.mean(table["action"] == SKIPPED)),
+        has_floor=scheme.draft.present and not scheme.draft.several,
+        **{name: total(table[name]) for name in _SUMMED},
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decoded:
     """A decoded text."""
@@ -73,6 +143,14 @@ class Decoded:
     """Generated tokens, without the prompt."""
     columns: dict[str, NDArray[Any]] = field(repr=False)
     """One entry a token; the columns are those of a row."""
+    scheme: Scheme
+    """What it was decoded with."""
+    system: System
+    """Device, server and link that the rounds were charged to."""
+
+    def ledger(self) -> Ledger:
+        """Return the rounds, one row each: the columns that `Scheme.ledger` predicts, measured."""
+        return ledger(self.columns, self.scheme, self.system)
 
     def share(self, action: int) -> float:
         """Share of the tokens with an action."""
@@ -80,22 +158,20 @@ class Decoded:
 
     def summary(self) -> dict[str, float | int | None]:
         """Totals under the names that `cuhlm decode` prints."""
-        table = self.columns
-        seconds = float(table["latency_s"].sum(dtype=np.float64))
-        num = len(self.tokens)
-        drafted = int(table["drafted"].sum())
-        bias = float(np.mean(table["tv"], dtype=np.float64))
+        rounds = self.ledger()
+        found = rounds.outcome()
+        seconds = float(rounds.seconds.sum())
         return {
-            "num_tokens": num,
-            "skip_rate": self.share(SKIPPED),
+            "num_tokens": len(self.tokens),
+            "skip_rate": found.skip_rate,
             "accept_rate": self.share(ACCEPTED),
             "resample_rate": self.share(RESAMPLED),
-            "uplink_bit_per_token": float(table["uplink_bit"].sum(dtype=np.float64)) / num,
-            "downlink_bit_per_token": float(table["downlink_bit"].sum(dtype=np.float64)) / num,
-            "llm_calls_per_token": float(table["llm_calls"].sum()) / num,
-            "slm_steps_per_token": drafted / num,
-            "k_mean": float(table["k"][table["k"] > 0].mean()) if np.any(table["k"] > 0) else None,
-            "bias": None if np.isnan(bias) else bias,
+            "uplink_bit_per_token": found.uplink_bit_per_token,
+            "downlink_bit_per_token": found.downlink_bit_per_token,
+            "llm_calls_per_token": found.llm_calls_per_token,
+            "slm_steps_per_token": rounds.per_token(rounds.drafts),
+            "k_mean": found.k_mean,
+            "bias": found.bias,
             "latency_s": seconds,
-            "throughput_token_per_s": num / seconds if seconds > 0.0 else None,
+            "throughput_token_per_s": found.throughput_token_per_s if seconds > 0.0 else None,
         }

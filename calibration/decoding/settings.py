@@ -1,12 +1,14 @@
 """How one text is decoded: a scheme of the table, its free numbers, and the conventions that differ."""
 
-from dataclasses import dataclass, field
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
 
 from cuhlm_theory._checks import as_count, as_nonnegative, as_positive
-from cuhlm_theory.schemes.table import Policy, Scheme, scheme
-
-_DEFAULT_DRAFTS = 4
+from cuhlm_theory.errors import MissingInputError
+from cuhlm_theory.rejection import Line
+from cuhlm_theory.schemes import Scheme
+from cuhlm_theory.schemes import scheme as find_scheme
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,48 +59,87 @@ CONVENTIONS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """One way to decode; the scheme reads of ``policy`` what its rules name."""
+    """One way to decode."""
 
-    scheme: str
-    """Name of the scheme, a row of `cuhlm_theory.schemes.table.SCHEMES`."""
-    policy: Policy = field(default_factory=Policy)
-    """Thresholds, truncation, draft counts."""
+    scheme: Scheme
+    """Rules with their numbers; a name stands for the row of `cuhlm_theory.schemes.SCHEMES`."""
     temperature: float = 0.7
     """T, sampling temperature of both models; 0 is greedy."""
     max_new_tokens: int = 128
     """Tokens to decode at most."""
     convention: Convention = field(default_factory=Convention)
     """What public implementations disagree on."""
+    k_grid: tuple[int, ...] | None = None
+    """Sizes that a priced truncation chooses among, those that the price was found on [token]; None is
+    `calibration.collect.k_grid` of the vocabulary."""
 
     def __post_init__(self) -> None:
+        if isinstance(self.scheme, str):
+            object.__setattr__(self, "scheme", find_scheme(self.scheme))
         as_nonnegative("temperature", self.temperature)
         as_count("max_new_tokens", self.max_new_tokens)
-        if self.rules.skip == "random" and self.policy.skip_rate is None:
-            raise ValueError(f"skip_rate must be given for {self.scheme}; got nothing")
-        if self.rules.payload == "online":
-            if self.policy.slope is None or self.policy.intercept is None:
-                raise ValueError(f"slope and intercept must be given for {self.scheme}; got nothing")
-            as_positive("slope", self.policy.slope)
-
-    @property
-    def rules(self) -> Scheme:
-        """Row of the table."""
-        return scheme(self.scheme)
-
-    @property
-    def num_drafts(self) -> int | None:
-        """Most drafts a round; None where only the trigger ends it."""
-        if self.rules.draft == "confidence":
-            return self.policy.max_drafts
-        if self.rules.draft == "trigger":
-            return None
-        return self.policy.num_drafts or _DEFAULT_DRAFTS
+        if missing := [name for name in _NEEDED if self.scheme.numbers.get(name, ...) is None]:
+            raise MissingInputError(_NEEDED[missing[0]])
+        line = self.scheme.numbers.get("line")
+        if line is not None:
+            as_positive("slope", line.slope)
 
     @property
     def bonus(self) -> bool:
         """Whether the server adds a token of its own when it keeps all drafts of a round."""
         if self.convention.bonus is not None:
             return self.convention.bonus
-        if self.rules.draft == "trigger":
-            return self.policy.bonus
-        return self.rules.drafts_several  # as in [SD]; a single-draft round ends with its draft
+        return getattr(self.scheme.draft, "adds_bonus", False)  # a single-draft round ends with its draft
+
+    def described(self) -> dict[str, Any]:
+        """Return everything as JSON holds it; `scheme_of` reads the scheme back."""
+        numbers = self.scheme.numbers
+        line = numbers.pop("line", None)
+        if line is not None:
+            numbers |= {"slope": line.slope, "intercept": line.intercept}
+        rest = {name: getattr(self, name) for name in ("temperature", "max_new_tokens", "k_grid")}
+        return {
+            "scheme": self.scheme.name,
+            "numbers": numbers,
+            **rest,
+            "convention": asdict(self.convention),
+        }
+
+
+_NEEDED = {
+    "num_drafts": "num_drafts is not known; give --num-drafts or --calibration",
+    "skip_rate": "skip_rate is not known; give --skip-rate or --calibration",
+    "line": "the line is not known; give --slope and --intercept, or --calibration",
+}
+_NAMES = {"k": "offline_k", "skip_probability": "skip_rate"}  # a run's numbers under other names
+
+
+def scheme_of(run: Mapping[str, Any], line: Line | None = None) -> Scheme:
+    """Return the scheme of a run from what its file says: ``numbers``, or what older files hold instead.
+
+    Parameters
+    ----------
+    run : mapping
+        `Settings.described`, or a mapping with ``scheme`` and numbers beside it or in ``policy``.
+    line : Line, optional
+        Rejection line where the run tells none.
+
+    Returns
+    -------
+    Scheme
+        The row with its numbers; whether a bonus token follows a kept run is the convention's where that
+        says so.
+    """
+    found = find_scheme(run["scheme"])
+    told = {_NAMES.get(key, key): value for key, value in run.items() if value is not None}
+    told |= run.get("policy") or {}
+    told |= run.get("numbers") or {}
+    if told.get("slope") is not None and told.get("intercept") is not None:
+        line = Line(slope=told["slope"], intercept=told["intercept"])
+    if told.get("num_drafts") is None and run.get("num_drafts") is not None:
+        told["num_drafts"] = run["num_drafts"]
+    convention = run.get("convention")
+    bonus = convention.get("bonus") if isinstance(convention, Mapping) else None
+    if bonus is not None:
+        told |= {"bonus": bonus, "adds_bonus": bonus}
+    return found.given(told | {"line": line})

@@ -5,7 +5,7 @@ from calibration.decoding.link import Clock
 from calibration.decoding.session import Asking, Session
 from calibration.decoding.settings import Settings
 from calibration.decoding.stage import Stage
-from cuhlm_theory.payload import distribution_bit, resync_bit
+from cuhlm_theory.payload import resync_bit
 
 
 def run(
@@ -26,7 +26,7 @@ def run(
     while not stage.finished:
         here, slm_wall_s = None, 0.0
         if device is not None:
-            here = laws.context((yield device, stage.text, 1)[0], settings, clock.system)
+            here = laws.Context((yield device, stage.text, 1)[0], settings, clock.system)
             slm_wall_s = device.seconds
         row = records.new_row(position=stage.num_new, round=stage.num_new, drafted=int(here is not None))
         proposal = None
@@ -36,7 +36,7 @@ def run(
         if proposal is not None and proposal.skipped[0]:
             assert here is not None
             row.update(token=row["draft"], action=records.SKIPPED)
-            row.update(_costs(row, settings, clock, len(waiting), slm_wall_s, 0.0))
+            _charge(row, settings, clock, slm_wall_s, 0.0)
             waiting.append((row, here))
             stage.commit([row])
             continue
@@ -53,9 +53,10 @@ def run(
             token, action = laws.settle(here, proposal, y, draws)
             row.update(token=int(token[0]), action=int(action[0]), k=int(proposal.k[0]))
             if stage.measure:
-                row.update(laws.measure(here, y, row["draft"], row["k"]))
+                row.update(laws.measure(here, y, row["draft"]))
         row.update(llm_calls=1, catch_up=catch_up, kept=int(row["action"] == records.ACCEPTED))
-        row.update(_costs(row, settings, clock, catch_up, slm_wall_s, server.seconds))
+        row.update(entries=row["k"], llm_width=1 + bonus)
+        _charge(row, settings, clock, slm_wall_s, server.seconds)
         rows = [row]
         if bonus and row["action"] == records.ACCEPTED and row["token"] not in stage.stop_tokens:
             after = laws.next_law(logits[-1], settings.temperature)
@@ -86,27 +87,17 @@ def _measure(waiting: list[tuple[records.Row, laws.Context]], logits: laws.Law, 
     if measure:
         for (row, here), z in zip(waiting, logits, strict=True):
             y = laws.next_law(z, here.settings.temperature)
-            row.update(laws.measure(here, y, row["draft"], 0))
+            row.update(laws.measure(here, y, row["draft"]))
     waiting.clear()
 
 
-def _costs(
-    row: records.Row, settings: Settings, clock: Clock, catch_up: int, slm_wall_s: float, llm_wall_s: float
-) -> dict[str, float]:
-    codec, called = clock.system.codec, bool(row["llm_calls"])
-    uplink_bit = 0.0
-    downlink_bit = float(codec.bits_per_index) if called else 0.0
-    if called and settings.rules.draft != "none":
-        uplink_bit = float(distribution_bit(codec, row["k"]) if row["k"] else codec.bits_per_index)
-        if clock.system.latency.charge_resync and catch_up:
-            uplink_bit += float(resync_bit(catch_up, codec.vocab_size, codec.index_bits))
-    charged = clock.charge(
-        slm_steps=row["drafted"],
-        llm_calls=row["llm_calls"],
-        catch_up=catch_up if called else 0,
-        uplink_bit=uplink_bit,
-        downlink_bit=downlink_bit,
-        slm_wall_s=slm_wall_s,
-        llm_wall_s=llm_wall_s,
-    )
-    return {"uplink_bit": uplink_bit, "downlink_bit": downlink_bit, **charged}
+def _charge(row: records.Row, settings: Settings, clock: Clock, slm_wall_s: float, llm_wall_s: float) -> None:
+    """Enter the bits and seconds of a round whose counts are in its row."""
+    codec, scheme = clock.system.codec, settings.scheme
+    if row["llm_calls"]:
+        row["downlink_bit"] = scheme.verification.answer_bit(codec, bonus=settings.bonus)[0]
+        if row["drafted"]:
+            row["uplink_bit"] = float(scheme.payload.bit(row["k"], codec))
+            if clock.system.latency.charge_resync and row["catch_up"]:
+                row["uplink_bit"] += float(resync_bit(row["catch_up"], codec.vocab_size, codec.index_bits))
+    row.update(records.charged(row, clock, slm_wall_s, llm_wall_s))

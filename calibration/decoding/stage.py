@@ -3,6 +3,8 @@
 from collections.abc import Callable, Collection, Sequence
 
 from calibration.decoding.records import Decoded, Row, columns
+from cuhlm_theory.parameters import System
+from cuhlm_theory.schemes import Scheme
 
 
 class Stage:
@@ -18,6 +20,10 @@ class Stage:
         Tokens that end the text; they are committed.
     measure : bool
         Whether to compute each context's exact bias.
+    scheme : Scheme
+        What is decoded with.
+    system : System
+        Device, server and link that the rounds are charged to.
     on_rows : callable, optional
         Called with the rows of each round when they are committed.
     """
@@ -29,6 +35,8 @@ class Stage:
         stop_tokens: Collection[int],
         *,
         measure: bool,
+        scheme: Scheme,
+        system: System,
         on_rows: Callable[[list[Row]], None] | None = None,
     ) -> None:
         self.text = list(prompt)
@@ -36,6 +44,8 @@ class Stage:
         self.max_new_tokens = max_new_tokens
         self.stop_tokens = frozenset(stop_tokens)
         self.measure = measure
+        self.scheme = scheme
+        self.system = system
         self.on_rows = on_rows
 
     @property
@@ -55,7 +65,12 @@ class Stage:
 
     def decoded(self) -> Decoded:
         """Return what was committed."""
-        return Decoded(tokens=self.text[len(self.text) - self.num_new :], columns=columns(self.rows))
+        return Decoded(
+            tokens=self.text[len(self.text) - self.num_new :],
+            columns=columns(self.rows),
+            scheme=self.scheme,
+            system=self.system,
+        )
 
     def commit(self, rows: list[Row]) -> None:
         """Append the tokens of a round."""

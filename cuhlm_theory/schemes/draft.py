@@ -6,7 +6,7 @@ from typing import ClassVar, Protocol
 import numpy as np
 
 from cuhlm_theory._checks import Floats, as_count, as_probability
-from cuhlm_theory.contexts import Skips, Tokens
+from cuhlm_theory.contexts import Contexts, Skips
 
 _CONFIDENCES = np.linspace(0.05, 0.95, 19)
 
@@ -18,6 +18,8 @@ class Draft(Protocol):
     """Whether the device drafts at all."""
     several: ClassVar[bool]
     """Whether one LLM pass verifies several drafts."""
+    follows_text: ClassVar[bool]
+    """Whether what is drafted decides where a run ends."""
     triggered: ClassVar[bool]
     """Whether the skip rule ends the run."""
     count: ClassVar[str | None]
@@ -33,6 +35,7 @@ class Run(Protocol):
 
     present: ClassVar[bool]
     several: ClassVar[bool]
+    follows_text: ClassVar[bool]
     triggered: ClassVar[bool]
     count: ClassVar[str | None]
 
@@ -50,8 +53,8 @@ class Run(Protocol):
         """Whether the LLM adds its own token after a fully kept run."""
         ...
 
-    def ends(self, tokens: Tokens, skips: Skips) -> Floats:
-        """Whether a run ends with each recorded draft, shape [N]."""
+    def ends(self, contexts: Contexts, skips: Skips) -> Floats:
+        """Whether a run ends with each draft, shape [N]."""
         ...
 
 
@@ -61,6 +64,7 @@ class NoDraft:
 
     present: ClassVar[bool] = False
     several: ClassVar[bool] = False
+    follows_text: ClassVar[bool] = False
     triggered: ClassVar[bool] = False
     count: ClassVar[str | None] = None
 
@@ -75,6 +79,7 @@ class One:
 
     present: ClassVar[bool] = True
     several: ClassVar[bool] = False
+    follows_text: ClassVar[bool] = False
     triggered: ClassVar[bool] = False
     count: ClassVar[str | None] = None
 
@@ -89,9 +94,12 @@ class Fixed:
 
     num_drafts: int | None = None
     """Drafts a round [token]; None is the best for the contexts at hand (`schemes.best_num_drafts`)."""
+    adds_bonus: bool = True
+    """Whether the LLM adds its own token after a fully kept run, as in [SD]."""
 
     present: ClassVar[bool] = True
     several: ClassVar[bool] = True
+    follows_text: ClassVar[bool] = False
     triggered: ClassVar[bool] = False
     count: ClassVar[str | None] = "num_drafts"
 
@@ -104,14 +112,9 @@ class Fixed:
         """The number."""
         return self.num_drafts
 
-    @property
-    def adds_bonus(self) -> bool:
-        """As in [SD]."""
-        return True
-
-    def ends(self, tokens: Tokens, skips: Skips) -> Floats:
+    def ends(self, contexts: Contexts, skips: Skips) -> Floats:
         """Nothing but the number ends a run."""
-        return np.zeros(len(tokens))
+        return np.zeros(len(contexts))
 
     def options(self) -> list[dict[str, float]]:
         """Nothing beside the count."""
@@ -126,9 +129,12 @@ class UntilUnsure:
     """Drafting stops once x_(1) falls below this [-]."""
     max_drafts: int = 20
     """Most drafts a round [token]."""
+    adds_bonus: bool = True
+    """Whether the LLM adds its own token after a fully kept run, as in [SD]."""
 
     present: ClassVar[bool] = True
     several: ClassVar[bool] = True
+    follows_text: ClassVar[bool] = True
     triggered: ClassVar[bool] = False
     count: ClassVar[str | None] = "max_drafts"
 
@@ -141,14 +147,9 @@ class UntilUnsure:
         """The most."""
         return self.max_drafts
 
-    @property
-    def adds_bonus(self) -> bool:
-        """As in [SD]."""
-        return True
-
-    def ends(self, tokens: Tokens, skips: Skips) -> Floats:
+    def ends(self, contexts: Contexts, skips: Skips) -> Floats:
         """Whether the device was unsure."""
-        return (tokens.need("max_prob") < self.confidence).astype(np.float64)
+        return (contexts.largest_prob() < self.confidence).astype(np.float64)
 
     def options(self) -> list[dict[str, float]]:
         """Confidences."""
@@ -161,6 +162,7 @@ class UntilAsked:
 
     present: ClassVar[bool] = True
     several: ClassVar[bool] = True
+    follows_text: ClassVar[bool] = True
     triggered: ClassVar[bool] = True
     count: ClassVar[str | None] = None
 
@@ -174,7 +176,7 @@ class UntilAsked:
         """Never: the pass knows no law after a token that the server has just drawn."""
         return False
 
-    def ends(self, tokens: Tokens, skips: Skips) -> Floats:
+    def ends(self, contexts: Contexts, skips: Skips) -> Floats:
         """Whether the skip rule transmits."""
         return skips.transmit
 

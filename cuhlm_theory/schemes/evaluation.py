@@ -69,6 +69,7 @@ def one_draft(scheme: "Scheme", tokens: Tokens, system: System) -> Ledger:
         bias_note=account.note,
         threshold=scheme.threshold,
         has_floor=scheme.draft.present and payload.names_draft,
+        place=np.tile(np.arange(len(tokens)), 2)[happens],
         **both,
     )
 

@@ -126,6 +126,8 @@ class Ledger:
     """Share of drafts that the skip rule keeps [-]; None where the rounds themselves tell."""
     has_floor: bool = False
     """Whether the floor of single-draft rounds bounds this scheme."""
+    place: Ints | None = None
+    """Token that each round begins with, shape [R]; None where rounds have no one place."""
 
     def __len__(self) -> int:
         return len(self.weight)

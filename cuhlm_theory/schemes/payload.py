@@ -21,6 +21,7 @@ from cuhlm_theory.schemes.skip import Skip
 
 _LEVELS = (15, 63, 255, 1023)
 _TARGETS = (0.02, 0.05, 0.1, 0.2)
+_TRUNCATED = "whether a draft of the truncated law is kept is taken to say nothing of the contexts after it"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -62,6 +63,20 @@ class Payload:
     """Field that trades bits for acceptance."""
     names_draft: ClassVar[bool] = True
     """Whether the server learns the draft; what need not say it is not bounded by the single-draft floor."""
+    count: ClassVar[str | None] = None
+    """Name of the number of entries, where it is one for all tokens."""
+    modelled: ClassVar[str] = ""
+    """Why recorded tokens only model what becomes of the drafts; empty where they tell it."""
+
+    @property
+    def start(self) -> float:
+        """What the rule remembers at the first draft of a text."""
+        return 0.0
+
+    def check_size(self, vocab_size: int) -> None:
+        """Refuse more entries than there are tokens."""
+        if self.count is not None:
+            as_count(self.count, getattr(self, self.count), at_most=vocab_size)
 
     def sizes(self, contexts: Contexts, system: System, skip: Skip) -> Ints | None:
         """Entries sent in each context, shape [N] [token]; None where no distribution is sent."""
@@ -75,9 +90,13 @@ class Payload:
         """Chance to keep a draft in each context; None where it is drawn from x."""
         return None
 
-    def draft_law(self, law: Floats) -> tuple[Floats, int]:
-        """Law that a draft is drawn from and verified with, shape [V], and the entries that are sent."""
-        return law, 0
+    def draft_law(self, law: Floats, memory: float = 0.0) -> tuple[Floats, int, float]:
+        """Law that a draft is drawn from and verified with, shape [V], entries sent, what is remembered."""
+        return law, 0, memory
+
+    def received_law(self, law: Floats, size: int) -> Floats:
+        """Law that the server takes for the draft's when so many entries arrive, shape [V] [-]."""
+        return law
 
     def options(self, tokens: Tokens) -> list[dict[str, float]]:
         """Numbers that an optimum may choose among."""
@@ -153,6 +172,10 @@ class _Distribution(Payload):
         """Bits of the codec [bit]."""
         return np.asarray(distribution_bit(codec, np.asarray(size)), dtype=np.float64)
 
+    def received_law(self, law: Floats, size: int) -> Floats:
+        """Return the entries, and what is left spread evenly over the others."""
+        return law if size >= len(law) else truncation.reconstruct(law, size)
+
 
 @dataclass(frozen=True, slots=True)
 class Full(_Distribution):
@@ -162,9 +185,9 @@ class Full(_Distribution):
         """V everywhere."""
         return np.full(len(contexts), system.codec.vocab_size)
 
-    def draft_law(self, law: Floats) -> tuple[Floats, int]:
+    def draft_law(self, law: Floats, memory: float = 0.0) -> tuple[Floats, int, float]:
         """Draw from the law itself, all of which is sent."""
-        return law, len(law)
+        return law, len(law), memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +197,9 @@ class Top(_Distribution):
     offline_k: int = 30
     """k [token]; [CU] prints 30. All entries of a smaller vocabulary."""
 
+    count: ClassVar[str | None] = "offline_k"
     truncates: ClassVar[bool] = True
+    modelled: ClassVar[str] = _TRUNCATED
 
     def __post_init__(self) -> None:
         as_count("offline_k", self.offline_k)
@@ -194,6 +219,7 @@ class Exact(_Distribution):
     """With it, keep the k of least P_tx tau_up(k) + price * TV_k instead, P_tx the chance to transmit [s]."""
 
     truncates: ClassVar[bool] = True
+    modelled: ClassVar[str] = _TRUNCATED
 
     def __post_init__(self) -> None:
         as_probability("truncation_budget", self.truncation_budget)
@@ -206,7 +232,7 @@ class Exact(_Distribution):
             return contexts.smallest_k(self.truncation_budget)
         grid, profile = contexts.size_profile()
         air_s = packet_latency_s(system.link, self.bit(grid, system.codec))
-        chance = skip.skips(contexts).transmit[:, None]
+        chance = contexts.transmit_chance(skip)[:, None]
         return grid[np.argmin(chance * air_s + self.truncation_price_s * profile, axis=1)]
 
 
@@ -221,6 +247,7 @@ class PrintedOnline(_Distribution):
 
     depends_on_draft: ClassVar[bool] = True
     truncates: ClassVar[bool] = True
+    modelled: ClassVar[str] = _TRUNCATED
 
     def __post_init__(self) -> None:
         as_probability("truncation_budget", self.truncation_budget)
@@ -243,7 +270,9 @@ class Candidates(Payload):
     with_indices: bool = False
     """Whether the indices are charged as well."""
 
+    count: ClassVar[str | None] = "num_candidates"
     knob: ClassVar[str | None] = "num_candidates"
+    modelled: ClassVar[str] = _TRUNCATED
 
     def __post_init__(self) -> None:
         as_count("num_candidates", self.num_candidates)
@@ -266,10 +295,10 @@ class Candidates(Payload):
         """Sizes whose acceptance was recorded."""
         return [{"num_candidates": int(size)} for size in tokens.need("coarse_k_grid")]
 
-    def draft_law(self, law: Floats) -> tuple[Floats, int]:
+    def draft_law(self, law: Floats, memory: float = 0.0) -> tuple[Floats, int, float]:
         """Drop the tail."""
         size = min(self.num_candidates, len(law))
-        return truncation.drop_tail(law, size), size
+        return truncation.drop_tail(law, size), size, memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,7 +310,9 @@ class Lattice(Payload):
     lattice_levels: int = 100
     """l: probabilities are multiples of 1/l [-] (assumed)."""
 
+    count: ClassVar[str | None] = "num_candidates"
     knob: ClassVar[str | None] = "num_candidates"
+    modelled: ClassVar[str] = "the lattice is charged a bound on what it rejects"
 
     def __post_init__(self) -> None:
         as_count("num_candidates", self.num_candidates)
@@ -304,10 +335,10 @@ class Lattice(Payload):
         sizes = tokens.need("coarse_k_grid")
         return [{"num_candidates": int(size), "lattice_levels": level} for size in sizes for level in _LEVELS]
 
-    def draft_law(self, law: Floats) -> tuple[Floats, int]:
+    def draft_law(self, law: Floats, memory: float = 0.0) -> tuple[Floats, int, float]:
         """Drop the tail and round."""
         size = min(self.num_candidates, len(law))
-        return round_to_lattice(truncation.drop_tail(law, size), self.lattice_levels), size
+        return round_to_lattice(truncation.drop_tail(law, size), self.lattice_levels), size, memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -322,6 +353,10 @@ class ConformalLattice(Payload):
     """eta: step of the threshold [-] (assumed)."""
     conformal_start: float = 0.01
     """beta_1: first threshold [-] (assumed)."""
+
+    modelled: ClassVar[str] = (
+        "its threshold starts anew with each answer; the lattice is charged a bound on what it rejects"
+    )
 
     def __post_init__(self) -> None:
         as_count("lattice_levels", self.lattice_levels)
@@ -355,6 +390,16 @@ class ConformalLattice(Payload):
         return [
             {"conformal_target": target, "lattice_levels": level} for target in _TARGETS for level in _LEVELS
         ]
+
+    @property
+    def start(self) -> float:
+        """The first threshold."""
+        return self.conformal_start
+
+    def draft_law(self, law: Floats, memory: float = 0.0) -> tuple[Floats, int, float]:
+        """Keep what lies above the threshold that is remembered, and move it."""
+        kept, size, dropped = self.above(law, memory)
+        return kept, size, self.next_threshold(memory, dropped)
 
     def above(self, law: Floats, threshold: float) -> tuple[Floats, int, float]:
         """Law of the entries above a threshold on the lattice, how many they are, and the mass dropped."""

@@ -19,17 +19,17 @@ class Skip(Protocol):
     knob: ClassVar[str | None]
     """Field that trades bias for latency."""
 
+    @property
+    def randomised(self) -> bool:
+        """Whether the rule tosses a coin of its own."""
+        ...
+
     def skips(self, contexts: Contexts, *, drafts: bool = False) -> Skips:
         """Chance to transmit and risk of each context; ``drafts`` looks at the recorded drafts alone."""
         ...
 
     def options(self, tokens: Tokens) -> list[dict[str, float]]:
         """Numbers that an optimum may choose among."""
-        ...
-
-    @property
-    def randomised(self) -> bool:
-        """Whether tokens follow different thresholds."""
         ...
 
     def mixture(self, at: Callable[[float], Value], mixed: Callable[[Value, Value, float], Value]) -> Value:
@@ -42,6 +42,7 @@ class Always:
     """Keep every draft: the device alone."""
 
     knob: ClassVar[str | None] = None
+    randomised: ClassVar[bool] = False
 
     def skips(self, contexts: Contexts, *, drafts: bool = False) -> Skips:
         """Transmit nothing, at the risk of every rejection."""
@@ -51,11 +52,6 @@ class Always:
     def options(self, tokens: Tokens) -> list[dict[str, float]]:
         """Nothing to choose."""
         return [{}]
-
-    @property
-    def randomised(self) -> bool:
-        """One threshold."""
-        return False
 
     def mixture(self, at: Callable[[float], Value], mixed: Callable[[Value, Value, float], Value]) -> Value:
         """Return the quantity at the threshold that amounts to this rule."""
@@ -67,6 +63,7 @@ class Never:
     """Ask about every draft."""
 
     knob: ClassVar[str | None] = None
+    randomised: ClassVar[bool] = False
 
     def skips(self, contexts: Contexts, *, drafts: bool = False) -> Skips:
         """Transmit everything, at no risk."""
@@ -76,11 +73,6 @@ class Never:
     def options(self, tokens: Tokens) -> list[dict[str, float]]:
         """Nothing to choose."""
         return [{}]
-
-    @property
-    def randomised(self) -> bool:
-        """One threshold."""
-        return False
 
     def mixture(self, at: Callable[[float], Value], mixed: Callable[[Value, Value, float], Value]) -> Value:
         """Return the quantity at the threshold that amounts to this rule."""
@@ -95,6 +87,7 @@ class AtRandom:
     """Share of the tokens that is skipped [-]; the threshold's own rate where it is lined up with one."""
 
     knob: ClassVar[str | None] = "skip_rate"
+    randomised: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.skip_rate is not None:
@@ -114,11 +107,6 @@ class AtRandom:
     def options(self, tokens: Tokens) -> list[dict[str, float]]:
         """Everything or nothing; what lies between follows from the budget (`schemes.at_bias`)."""
         return [{"skip_rate": 0.0}, {"skip_rate": 1.0}]
-
-    @property
-    def randomised(self) -> bool:
-        """Every token draws."""
-        return True
 
     def mixture(self, at: Callable[[float], Value], mixed: Callable[[Value, Value, float], Value]) -> Value:
         """Return the mixture of keeping nothing and keeping everything."""

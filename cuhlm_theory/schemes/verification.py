@@ -7,7 +7,7 @@ import numpy as np
 
 from cuhlm_theory import kept_law, verification
 from cuhlm_theory._checks import Floats
-from cuhlm_theory.contexts import Skips, Tokens
+from cuhlm_theory.contexts import Contexts, Skips
 from cuhlm_theory.parameters import Codec
 from cuhlm_theory.payload import dense_bit
 from cuhlm_theory.schemes.payload import Carried, Payload
@@ -41,21 +41,21 @@ class Verification:
     """Whether the server may keep the draft that it is asked about."""
 
     def account(
-        self, tokens: Tokens, skip: Skip, skips: Skips, payload: Payload, carried: Carried
+        self, contexts: Contexts, skip: Skip, skips: Skips, payload: Payload, carried: Carried
     ) -> Account:
         """Bias of each context."""
-        zero = np.zeros(len(tokens))
+        zero = np.zeros(len(contexts))
         if carried.truncation_tv is None:
             return Account(bias=skips.risk, risk=skips.risk, truncation=zero)
         lost = skips.truncates * carried.truncation_tv
-        if np.isnan(tokens.weight @ lost):
+        if np.isnan(contexts.weight @ lost):
             note = "truncation bias unknown: the tokens have no tv_profile"
             return Account(bias=lost, risk=skips.risk, truncation=zero, is_bound=True, note=note)
         total = skips.risk + lost
         if payload.depends_on_draft:
             note = "estimate: k depends on the draft, which the truncation bound does not cover"
             return Account(bias=total, risk=skips.risk, truncation=lost, note=note)
-        truncated = bool(np.any(tokens.weight * lost > 0.0))
+        truncated = bool(np.any(contexts.weight * lost > 0.0))
         note = "risk plus truncation bound" if truncated else ""
         return Account(bias=total, risk=skips.risk, truncation=lost, is_bound=truncated, note=note)
 
@@ -87,10 +87,10 @@ class LlmAlone(Verification):
     looks_at_draft: ClassVar[bool] = False
 
     def account(
-        self, tokens: Tokens, skip: Skip, skips: Skips, payload: Payload, carried: Carried
+        self, contexts: Contexts, skip: Skip, skips: Skips, payload: Payload, carried: Carried
     ) -> Account:
         """No bias."""
-        zero = np.zeros(len(tokens))
+        zero = np.zeros(len(contexts))
         return Account(bias=zero, risk=zero, truncation=zero)
 
 
@@ -101,16 +101,16 @@ class ServerDraws(Verification):
     looks_at_draft: ClassVar[bool] = False
 
     def account(
-        self, tokens: Tokens, skip: Skip, skips: Skips, payload: Payload, carried: Carried
+        self, contexts: Contexts, skip: Skip, skips: Skips, payload: Payload, carried: Carried
     ) -> Account:
         """Return the recorded bias of the mixture of kept drafts and the server's own tokens."""
-        zero = np.zeros(len(tokens))
-        bias = skip.mixture(tokens.server_bias_at, lambda low, high, mix: (1.0 - mix) * low + mix * high)
+        zero = np.zeros(len(contexts))
+        bias = skip.mixture(contexts.server_bias_at, lambda low, high, mix: (1.0 - mix) * low + mix * high)
         return Account(
             bias=bias,
             risk=skips.risk,
             truncation=zero,
-            is_bound=skip.randomised and not np.isnan(tokens.weight @ bias),
+            is_bound=skip.randomised and not np.isnan(contexts.weight @ bias),
             note="server draws from its own law: exact only where the skip rule ignores the draft",
         )
 
@@ -133,10 +133,10 @@ class Prefix(Verification):
     """The server keeps drafts up to the first rejection and replaces that one: the LLM's own law."""
 
     def account(
-        self, tokens: Tokens, skip: Skip, skips: Skips, payload: Payload, carried: Carried
+        self, contexts: Contexts, skip: Skip, skips: Skips, payload: Payload, carried: Carried
     ) -> Account:
         """No bias."""
-        zero = np.zeros(len(tokens))
+        zero = np.zeros(len(contexts))
         return Account(bias=zero, risk=zero, truncation=zero)
 
 
@@ -157,10 +157,10 @@ class DrawsRest(Verification):
     looks_at_draft: ClassVar[bool] = False
 
     def account(
-        self, tokens: Tokens, skip: Skip, skips: Skips, payload: Payload, carried: Carried
+        self, contexts: Contexts, skip: Skip, skips: Skips, payload: Payload, carried: Carried
     ) -> Account:
         """Return the risk: all the bias there is, and the least that a device which keeps m can have."""
-        zero = np.zeros(len(tokens))
+        zero = np.zeros(len(contexts))
         note = "two thresholds are mixed" if skip.randomised else ""
         return Account(bias=skips.risk, risk=skips.risk, truncation=zero, is_bound=skip.randomised, note=note)
 
