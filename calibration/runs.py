@@ -30,13 +30,14 @@ from numpy.typing import NDArray
 
 from calibration._files import whole
 from calibration.decoding import Clock, Decoded, Settings, decode, decode_together
-from calibration.decoding.plan import offline_size, recommended, skip_rate
-from calibration.decoding.records import ACCEPTED, RESAMPLED, SKIPPED, columns
+from calibration.decoding.plan import offline_size, recommended, sizes, skip_rate
+from calibration.decoding.records import ACCEPTED, RESAMPLED, SKIPPED, charged, columns, new_row
 from cuhlm_theory.contexts import Tokens
 from cuhlm_theory.errors import CuhlmError
 from cuhlm_theory.parameters import Budget, Codec, Latency, System
 from cuhlm_theory.presets import DEFAULT_LINK
-from cuhlm_theory.schemes import SCHEMES, Policy
+from cuhlm_theory.rejection import Line
+from cuhlm_theory.schemes import SCHEMES, resolved
 
 if TYPE_CHECKING:
     from calibration.pairs import Pair
@@ -60,9 +61,8 @@ class Run:
 def default_runs(
     tokens: Tokens,
     system: System,
+    line: Line,
     *,
-    slope: float,
-    intercept: float,
     thresholds: Sequence[float] = (0.1, 0.3, 0.6),
     bias_budget: float = 0.05,
     temperature: float = 0.7,
@@ -72,34 +72,30 @@ def default_runs(
 
     The fixed and the exact rule of truncation are held to one bias, a TV of 0.02; the printed rule has a
     scale of its own and gets the budget 0.1. The recommended operating point is a run of its own, and the
-    large model answers twice: how alike two of its own answers are bounds what any scheme can reach.
+    large model answers twice: how alike two of its own answers are bounds what any scheme can reach. The
+    number of drafts is the best on these tokens.
     """
-    common = {"temperature": temperature, "max_new_tokens": max_new_tokens}
+    common = {"temperature": temperature, "max_new_tokens": max_new_tokens, "k_grid": sizes(tokens)}
 
-    def run(scheme: str, name: str | None = None, **policy: Any) -> Run:
-        return Run(name=name or scheme, settings=Settings(scheme=scheme, policy=Policy(**policy), **common))
+    def run(name: str, called: str | None = None, **numbers: Any) -> Run:
+        scheme = resolved(SCHEMES[name].using(**numbers), tokens, system)
+        return Run(name=called or name, settings=Settings(scheme=scheme, **common))
 
-    point = recommended(tokens, system, Budget(bias=bias_budget), slope=slope, intercept=intercept)
+    point = recommended(tokens, system, Budget(bias=bias_budget))
     runs = [run("slm"), run("llm"), run("llm", "llm-again"), run("hlm")]
-    runs += [run(name) for name, row in SCHEMES.items() if row.drafts_several and row.draft != "trigger"]
+    runs += [run(name) for name, row in SCHEMES.items() if row.draft.several and not row.draft.triggered]
     for t in thresholds:
-        at = Policy(threshold=t)
         kept = {
             "u-hlm": {"threshold": t},
             "floor": {"threshold": t},
             "verify-on-sync": {"threshold": t},
             "cu-hlm-exact": {"threshold": t, "truncation_budget": 0.02},
             "cu-hlm-offline": {"threshold": t, "offline_k": offline_size(tokens, 0.02)},
-            "cu-hlm-online": {
-                "threshold": t,
-                "truncation_budget": 0.1,
-                "slope": slope,
-                "intercept": intercept,
-            },
-            "rand-hlm": {"skip_rate": skip_rate(tokens, system, at)},
+            "cu-hlm-online": {"threshold": t, "truncation_budget": 0.1, "line": line},
+            "rand-hlm": {"skip_rate": skip_rate(tokens, system, t)},
         }
-        runs += [run(scheme, f"{scheme}@{t:g}", **policy) for scheme, policy in kept.items()]
-    price = {"threshold": point.threshold, "truncation_price_s": point.truncation_price_s}
+        runs += [run(name, f"{name}@{t:g}", **numbers) for name, numbers in kept.items()]
+    price = {name: point[name] for name in ("threshold", "truncation_price_s")}
     return [*runs, run("cu-hlm-exact", "operating-point", **price)]
 
 
@@ -248,25 +244,11 @@ def _header(
         "prompts": [prompt.name for prompt in prompts],
         "prompts_sha256": hashlib.sha256("\0".join(p.text for p in prompts).encode()).hexdigest(),
         "system": asdict(system),
-        "runs": [_described(run) for run in runs],
+        "runs": [{"name": run.name, **run.settings.described()} for run in runs],
         "versions": {
             "python": platform.python_version(),
             **{name: version(name) for name in ("torch", "transformers", "numpy", "scipy")},
         },
-    }
-
-
-def _described(run: Run) -> dict[str, Any]:
-    """Return the settings of a run; the numbers that its scheme reads stand at the top as well."""
-    policy = run.settings.policy
-    return {
-        "name": run.name,
-        **asdict(run.settings),
-        "threshold": policy.threshold if run.settings.rules.skip == "threshold" else None,
-        "k": policy.offline_k if run.settings.rules.payload == "offline" else None,
-        "truncation_budget": policy.truncation_budget,
-        "skip_probability": policy.skip_rate if run.settings.rules.skip == "random" else None,
-        "num_drafts": run.settings.num_drafts if run.settings.rules.drafts_several else None,
     }
 
 
@@ -295,14 +277,13 @@ def _join(pair: "Pair", work: _Work, header: dict[str, Any], out: Path) -> Path:
     tables, answers = [], []
     for run in range(len(runs)):
         for number, rows in enumerate(parts[run]):
-            length = len(rows["token"])
-            typed = columns(
-                [_charged({name: rows[name][i] for name in rows}, work.clock) for i in range(length)]
-            )
+            typed, length = _typed(rows, work.clock), len(rows["token"])
             tables.append(
                 {"run": np.full(length, run, np.int16), "prompt": np.full(length, number, np.int32), **typed}
             )
-            answers.append(_answer(pair, run, number, rows["token"], typed))
+            scheme, system = runs[run].settings.scheme, work.clock.system
+            decoded = Decoded(tokens=rows["token"], columns=typed, scheme=scheme, system=system)
+            answers.append(_answer(pair, run, number, decoded))
     heat = runs[0].settings.temperature or 1.0
     for number, prompt in enumerate(work.prompts):
         context = pair.context(prompt, runs[0].settings.max_new_tokens)
@@ -319,29 +300,17 @@ def _join(pair: "Pair", work: _Work, header: dict[str, Any], out: Path) -> Path:
     return out / DECODED_FILE
 
 
-def _charged(row: dict[str, Any], clock: Clock) -> dict[str, Any]:
-    """Charge a row again: its counts and bits are what was decoded, the clock is what they are given to."""
-    costs = clock.charge(
-        slm_steps=row["drafted"],
-        llm_calls=row["llm_calls"],
-        catch_up=row["catch_up"],
-        uplink_bit=row["uplink_bit"],
-        downlink_bit=row["downlink_bit"],
-        slm_wall_s=row["slm_measured_s"],
-        llm_wall_s=row["llm_measured_s"],
-    )
-    return {**row, **costs}
+def _typed(rows: dict[str, list[Any]], clock: Clock) -> dict[str, NDArray[Any]]:
+    """Typed columns of an answer, charged again: its counts and bits are what was decoded, the clock's."""
+    listed = [new_row(**{name: rows[name][i] for name in rows}) for i in range(len(rows["token"]))]
+    for row in listed:
+        row.update(charged(row, clock, row["slm_measured_s"], row["llm_measured_s"]))
+    return columns(listed)
 
 
-def _answer(
-    pair: "Pair", run: int, prompt: int, tokens: list[int], table: dict[str, NDArray[Any]]
-) -> dict[str, Any]:
-    return {
-        "run": run,
-        "prompt": prompt,
-        "text": pair.tokenizer.decode(tokens, skip_special_tokens=True),
-        **Decoded(tokens=tokens, columns=table).summary(),
-    }
+def _answer(pair: "Pair", run: int, prompt: int, decoded: Decoded) -> dict[str, Any]:
+    text = pair.tokenizer.decode(decoded.tokens, skip_special_tokens=True)
+    return {"run": run, "prompt": prompt, "text": text, **decoded.summary()}
 
 
 def _compare_texts(answers: list[dict[str, Any]], runs: Sequence[Run]) -> None:
@@ -397,8 +366,8 @@ def front(
         drafted = part["draft"] >= 0
         row = {
             "run": run.name,
-            "scheme": run.settings.scheme,
-            "threshold": run.settings.policy.threshold if run.settings.rules.skip == "threshold" else None,
+            "scheme": run.settings.scheme.name,
+            "threshold": run.settings.scheme.threshold,
             "num_prompts": len(mine),
             "num_tokens": num,
             "skip_rate": skipped.mean(),
@@ -520,14 +489,13 @@ def main(
     runs = default_runs(
         tokens,
         system,
-        slope=fitted.line.slope,
-        intercept=fitted.line.intercept,
+        fitted.line,
         thresholds=[float(value) for value in thresholds.split(",")],
         temperature=fitted.temperature or 0.7,
         max_new_tokens=max_new_tokens,
     )
     if only is not None:
-        runs = [run for run in runs if run.settings.scheme in only.split(",")]
+        runs = [run for run in runs if run.settings.scheme.name in only.split(",")]
     chosen = (read_prompts(prompts) if prompts else built_in_prompts())[:num_prompts]
     options = {"slm": slm, "llm": llm, "dtype": dtype, "device": device}
     load_pair = functools.partial(_loaded, tuple(options.items()))

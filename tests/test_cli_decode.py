@@ -161,7 +161,7 @@ def test_models_with_different_vocabularies_are_one_line(capsys, base, tmp_path)
 
 def test_a_published_line_has_no_operating_point_but_a_threshold_will_do(capsys, base):
     given = [*base, "--calibration", "cu-hlm", "--scheme", "cu-hlm-online"]
-    assert run_json(capsys, given)["settings"]["policy"]["slope"] == 0.815
+    assert run_json(capsys, given)["settings"]["numbers"]["slope"] == 0.815
     where = given.index("--threshold")
     code, message = refused(capsys, given[:where] + given[where + 2 :])
     assert code == 1
@@ -178,7 +178,7 @@ def test_missing_latencies_name_the_remedies(capsys, base):
     assert found["latency_s"] > 1e-6
 
 
-def test_the_recommended_policy_is_the_operating_point():
+def test_the_recommended_numbers_are_the_operating_point():
     from calibration.decoding.plan import recommended
     from cuhlm_theory.optimise import operating_point
 
@@ -198,13 +198,13 @@ def test_the_recommended_policy_is_the_operating_point():
         latency=Latency(slm_s=0.01, llm_s=0.1),
     )
     point = operating_point(tokens, system, Budget(bias=0.1))
-    policy = recommended(tokens, system, Budget(bias=0.1), slope=0.8, intercept=-0.05)
-    assert policy.threshold == point.threshold == 0.5
-    assert policy.truncation_price_s == point.truncation_price_s
-    assert policy.skip_rate == pytest.approx(0.5)
-    assert policy.offline_k == (3 if point.truncation >= 0.02 else 8)
+    numbers = recommended(tokens, system, Budget(bias=0.1))
+    assert numbers["threshold"] == point.threshold == 0.5
+    assert numbers["truncation_price_s"] == point.truncation_price_s
+    assert numbers["skip_rate"] == pytest.approx(0.5)
+    assert numbers["offline_k"] == (3 if point.truncation >= 0.02 else 8)
     with pytest.raises(MissingInputError, match="give --threshold"):
-        recommended(None, system, Budget(), slope=1.0, intercept=0.0)
+        recommended(None, system, Budget())
 
 
 def test_help_shows_an_example_and_every_scheme(capsys):

@@ -7,12 +7,13 @@ import pytest
 
 from calibration import runs
 from calibration.compare import read_decoded
-from calibration.decoding import Settings
+from calibration.decoding import Settings, scheme_of
 from calibration.pairs import Pair
 from calibration.prompts import Prompt
 from cuhlm_theory.contexts import Tokens
 from cuhlm_theory.parameters import Codec, Latency, Link, System
-from cuhlm_theory.schemes import SCHEMES, Policy
+from cuhlm_theory.rejection import Line
+from cuhlm_theory.schemes import SCHEMES, best_num_drafts
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -68,10 +69,11 @@ def pair():
 
 @pytest.fixture(scope="module")
 def chosen():
-    policy = Policy(threshold=0.9, offline_k=4, slope=0.8, intercept=0.0, skip_rate=0.5, num_drafts=2)
+    numbers = {"threshold": 0.9, "offline_k": 4, "line": Line(0.8, 0.0), "skip_rate": 0.5, "num_drafts": 2}
     names = ("slm", "llm", "hlm", "cu-hlm-offline", "verify-on-sync")
     return [
-        runs.Run(name=name, settings=Settings(scheme=name, policy=policy, max_new_tokens=6)) for name in names
+        runs.Run(name=name, settings=Settings(scheme=SCHEMES[name].given(numbers), max_new_tokens=6))
+        for name in names
     ]
 
 
@@ -148,8 +150,9 @@ def test_the_header_names_pair_seed_and_settings(made, chosen):
     header, table = found.header, found.columns
     assert header["slm"] == "tiny"
     assert header["seed"] == 3
-    assert [run["scheme"] for run in header["runs"]] == [run.settings.scheme for run in chosen]
-    assert header["runs"][3]["policy"]["offline_k"] == 4
+    assert [run["scheme"] for run in header["runs"]] == [run.settings.scheme.name for run in chosen]
+    assert header["runs"][3]["numbers"]["offline_k"] == 4
+    assert [scheme_of(run) for run in header["runs"]] == [run.settings.scheme for run in chosen]
     assert header["system"]["latency"]["llm_s"] == 0.1
     assert set(np.unique(table["run"])) == set(range(5))
     assert table["tv"].dtype == np.float32
@@ -196,16 +199,20 @@ def test_default_runs_cover_the_schemes_at_every_threshold():
         threshold_grid=np.array([0.1, 0.5, 1.0]),
         skip_mass=np.tile([0.2, 0.5, 1.0], (50, 1)),
         skip_risk=np.tile([0.01, 0.05, 0.15], (50, 1)),
+        coarse_k_grid=np.array([1, 30]),
+        truncated_acceptance=np.tile([0.5, 0.9], (50, 1)),
+        sorted_prob=np.tile([0.8, 0.05, 0.0], (50, 1)),
+        tail_mass=np.tile([0.2, 0.02, 0.0], (50, 1)),
     )
-    made = runs.default_runs(
-        tokens, SYSTEM, slope=0.8, intercept=-0.05, thresholds=[0.1, 0.5], bias_budget=0.1
-    )
+    made = runs.default_runs(tokens, SYSTEM, Line(0.8, -0.05), thresholds=[0.1, 0.5], bias_budget=0.1)
     names = [run.name for run in made]
     assert len(names) == len(set(names)) == 11 + 2 * 7 + 1
-    assert {run.settings.scheme for run in made} == set(SCHEMES)
-    by_name = {run.name: run.settings.policy for run in made}
-    assert by_name["cu-hlm-offline@0.1"].offline_k == 3
-    assert by_name["rand-hlm@0.5"].skip_rate == pytest.approx(0.5)
+    assert {run.settings.scheme.name for run in made} == set(SCHEMES)
+    by_name = {run.name: run.settings.scheme.numbers for run in made}
+    assert by_name["cu-hlm-offline@0.1"]["offline_k"] == 3
+    assert by_name["rand-hlm@0.5"]["skip_rate"] == pytest.approx(0.5)
+    assert by_name["dssd"]["num_drafts"] == best_num_drafts(SCHEMES["dssd"], tokens, SYSTEM)
+    assert {run.settings.k_grid for run in made} == {(1, 3, 30)}
 
 
 def test_refusals(pair, chosen, tmp_path):

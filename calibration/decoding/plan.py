@@ -1,7 +1,7 @@
 """From a calibration to the numbers a scheme decodes with: the operating point that the theory recommends."""
 
 import math
-from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -9,13 +9,11 @@ from cuhlm_theory.contexts import Tokens
 from cuhlm_theory.errors import MissingInputError
 from cuhlm_theory.optimise import operating_point
 from cuhlm_theory.parameters import Budget, System
-from cuhlm_theory.schemes import SCHEMES, Policy, evaluate
+from cuhlm_theory.schemes import SCHEMES
 
 
-def recommended(
-    tokens: Tokens | None, system: System, budget: Budget, *, slope: float, intercept: float
-) -> Policy:
-    """Return the policy of the recommended operating point, for every scheme.
+def recommended(tokens: Tokens | None, system: System, budget: Budget) -> dict[str, Any]:
+    """Return the numbers of the recommended operating point, for every scheme (`Scheme.given`).
 
     Parameters
     ----------
@@ -25,12 +23,10 @@ def recommended(
         Device, server and link.
     budget : Budget
         Bias that may be spent.
-    slope, intercept : float
-        Rejection line [-].
 
     Returns
     -------
-    Policy
+    dict of str
         Threshold and price of the operating point. The rules with a budget get the part of the bias that the
         point spends on truncation, the fixed size is the smallest whose mean TV stays within it, and random
         skipping gets the skip rate of the threshold.
@@ -48,27 +44,28 @@ def recommended(
             "--calibration smollm2"
         )
     point = operating_point(tokens, system, budget, bound=False)
-    policy = Policy(
-        threshold=point.threshold,
-        truncation_price_s=point.truncation_price_s,
-        truncation_budget=min(max(point.truncation, 1e-6), 1.0),
-        slope=slope,
-        intercept=intercept,
-        offline_k=offline_size(tokens, point.truncation),
-    )
-    return replace(policy, skip_rate=skip_rate(tokens, system, policy))
+    return {
+        "threshold": point.threshold,
+        "truncation_price_s": point.truncation_price_s,
+        "truncation_budget": min(max(point.truncation, 1e-6), 1.0),
+        "offline_k": offline_size(tokens, point.truncation),
+        "skip_rate": skip_rate(tokens, system, point.threshold),
+    }
 
 
 def offline_size(tokens: Tokens, budget: float) -> int:
     """Return the smallest recorded k whose mean truncation TV is within the budget, else the largest."""
-    if tokens.k_grid is None or tokens.tv_profile is None:
-        raise MissingInputError("the recorded tokens have no tv_profile; run `cuhlm calibrate`")
-    mean = tokens.weight @ tokens.tv_profile
-    within = np.flatnonzero(mean <= budget + 1e-9)
-    return int(tokens.k_grid[within[0] if len(within) else -1])
+    sizes, profile = tokens.size_profile()
+    within = np.flatnonzero(tokens.weight @ profile <= budget + 1e-9)
+    return int(sizes[within[0] if len(within) else -1])
 
 
-def skip_rate(tokens: Tokens, system: System, policy: Policy) -> float:
+def skip_rate(tokens: Tokens, system: System, threshold: float) -> float:
     """Return the share of tokens that a threshold skips, between 0 and 1."""
-    rate = evaluate(SCHEMES["u-hlm"], tokens, system, policy).skip_rate
+    rate = SCHEMES["u-hlm"].using(threshold=threshold).ledger(tokens, system).outcome().skip_rate
     return min(max(rate, 0.0), 1.0) if math.isfinite(rate) else 0.0
+
+
+def sizes(tokens: Tokens | None) -> tuple[int, ...] | None:
+    """Return the truncation sizes that were recorded, which a price of theirs chooses among."""
+    return None if tokens is None or tokens.k_grid is None else tuple(map(int, tokens.k_grid))

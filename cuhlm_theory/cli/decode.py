@@ -8,7 +8,8 @@ import click
 from cuhlm_theory.cli import options, output
 from cuhlm_theory.errors import MissingInputError
 from cuhlm_theory.parameters import Budget, Codec, Latency, System
-from cuhlm_theory.schemes.table import SCHEMES, Policy
+from cuhlm_theory.rejection import Line
+from cuhlm_theory.schemes import SCHEMES, resolved
 
 if TYPE_CHECKING:
     from calibration import Calibration
@@ -36,8 +37,6 @@ _KNOBS = (
     "threshold",
     "offline_k",
     "truncation_budget",
-    "slope",
-    "intercept",
     "skip_rate",
     "num_drafts",
     "num_candidates",
@@ -84,7 +83,7 @@ def _render(result: output.Result) -> None:
     rows = [
         (key, value) for key, value in result.items() if key not in ("text", "tokens", "settings", "inputs")
     ]
-    output.table(f"{result['settings']['scheme']}", ["quantity", "value"], rows)
+    output.table(result["settings"]["scheme"], ["quantity", "value"], rows)
     compute = "measured" if result["inputs"]["measured_compute"] else "nominal"
     click.echo(f"Latency: simulated link and {compute} compute. Seed {result['inputs']['seed']}.")
 
@@ -120,7 +119,12 @@ def _render(result: output.Result) -> None:
 @click.option("--slope", type=float, default=None, help="a of the rejection line [-].")
 @click.option("--intercept", type=float, default=None, help="b of the rejection line [-].")
 @click.option("--skip-rate", type=float, default=None, help="Skip rate of rand-hlm [-].")
-@click.option("--num-drafts", type=int, default=None, help="Drafts a round [token] [default: 4].")
+@click.option(
+    "--num-drafts",
+    type=int,
+    default=None,
+    help="Drafts a round [token] [default: the best at the calibration].",
+)
 @click.option("--num-candidates", type=int, default=None, help="K of tk-slt, tslt, k-sqs [token].")
 @click.option("--confidence", type=float, default=None, help="Top probability at which drafting stops [-].")
 @click.option("--bonus/--no-bonus", default=None, help="Server adds its own token after accepting.")
@@ -178,7 +182,7 @@ def command(
     return {
         "text": pair.tokenizer.decode(decoded.tokens, skip_special_tokens=True),
         **decoded.summary(),
-        "settings": asdict(settings),
+        "settings": settings.described(),
         "inputs": {
             "slm": pair.slm_id,
             "llm": pair.llm_id,
@@ -273,30 +277,28 @@ def _settings(
 ) -> "Settings":
     """Put together the operating point of the calibration, what was given instead, and the conventions."""
     from calibration.decoding import CONVENTIONS, Settings
-    from calibration.decoding.plan import recommended
+    from calibration.decoding.plan import recommended, sizes
 
     chosen = {name: given[name] for name in _KNOBS if given[name] is not None}
     if given["bonus"] is not None:
-        chosen["bonus"] = given["bonus"]
-    rules = SCHEMES[scheme]
-    missing = {"threshold": "threshold", "random": "skip_rate"}.get(rules.skip)
-    policy = Policy()
-    if calibration is not None:
-        policy = replace(policy, slope=calibration.line.slope, intercept=calibration.line.intercept)
-    if missing is not None and (tokens is not None or missing not in chosen):
+        chosen |= {"bonus": given["bonus"], "adds_bonus": given["bonus"]}
+    knob, numbers = SCHEMES[scheme].skip.knob, {}
+    if knob is not None and (tokens is not None or knob not in chosen):
         if calibration is None:
-            raise MissingInputError(
-                f"{missing} is not known; give --{missing.replace('_', '-')} or --calibration"
-            )
-        policy = recommended(
-            tokens,
-            system,
-            Budget(bias=given["bias_budget"]),
-            slope=calibration.line.slope,
-            intercept=calibration.line.intercept,
-        )
+            raise MissingInputError(f"{knob} is not known; give --{knob.replace('_', '-')} or --calibration")
+        numbers = recommended(tokens, system, Budget(bias=given["bias_budget"]))
     if "truncation_budget" in chosen:
-        policy = replace(policy, truncation_price_s=None)
+        numbers["truncation_price_s"] = None
+    fitted = (None, None) if calibration is None else (calibration.line.slope, calibration.line.intercept)
+    slope, intercept = (
+        value if given[name] is None else given[name]
+        for name, value in zip(("slope", "intercept"), fitted, strict=True)
+    )
+    if slope is not None and intercept is not None:
+        numbers["line"] = Line(slope, intercept)
+    rules = SCHEMES[scheme].given(numbers | chosen)
+    if tokens is not None:
+        rules = resolved(rules, tokens, system)
     convention = CONVENTIONS[given["convention"]]
     overrides = {
         "temperatures": given["perturbed"],
@@ -306,11 +308,11 @@ def _settings(
         "accept_with": given["accept_with"],
         "bonus": given["bonus"],
     }
-    fitted = None if calibration is None else calibration.temperature
-    temperature = next(t for t in (given["temperature"], fitted, _TEMPERATURE) if t is not None)
+    known = None if calibration is None else calibration.temperature
+    temperature = next(t for t in (given["temperature"], known, _TEMPERATURE) if t is not None)
     return Settings(
-        scheme=scheme,
-        policy=replace(policy, **chosen),
+        scheme=rules,
+        k_grid=sizes(tokens),
         temperature=temperature,
         max_new_tokens=given["max_new_tokens"],
         convention=replace(
