@@ -67,7 +67,7 @@ def pair(tmp_path_factory):
 @pytest.fixture
 def base(pair):
     given = "--prompt Hello --max-new-tokens 8 --slm-latency-s 0.01 --llm-latency-s 0.1 --threshold 0.99"
-    return ["decode", *given.split(), *pair]
+    return ["decode", *given.split(), "--num-drafts", "4", *pair]
 
 
 def run_json(capsys, arguments):
@@ -146,6 +146,29 @@ def test_refusals_are_one_line(capsys, base):
     assert "verify-on-sync" in message
     code, message = refused(capsys, [*base, "--seed", "-1"])
     assert (code, "seed must be at least 0" in message) == (2, True)
+
+
+def test_the_number_of_drafts_is_the_calibration_s_best_or_must_be_given(capsys, base):
+    from calibration import load
+    from cuhlm_theory.schemes import best_num_drafts
+
+    where = base.index("--num-drafts")
+    bare = [*base[:where], *base[where + 2 :], "--scheme", "dssd"]
+    message = "cuhlm: num_drafts is not known; give --num-drafts or --calibration"
+    assert refused(capsys, bare) == (1, message)
+    found = run_json(capsys, [*bare, "--calibration", "smollm2", "--vocab-size", "257"])
+    system = System(
+        link=Link(bandwidth_hz=found["inputs"]["link"]["bandwidth_hz"], snr=found["inputs"]["link"]["snr"]),
+        codec=Codec(vocab_size=257),
+        latency=Latency(slm_s=0.01, llm_s=0.1),
+    )
+    best = best_num_drafts(SCHEMES["dssd"], load("smollm2").tokens, system)
+    assert found["settings"]["numbers"]["num_drafts"] == best
+
+
+def test_more_entries_than_tokens_are_refused(capsys, base):
+    given = [*base, "--scheme", "cu-hlm-offline", "--k", "300"]
+    assert refused(capsys, given) == (2, "cuhlm: offline_k must lie in [1, 257]; got 300")
 
 
 def test_models_with_different_vocabularies_are_one_line(capsys, base, tmp_path):

@@ -250,7 +250,7 @@ VALUES = {
     "spectral_efficiency": 1.0, "speedup": 2.0, "threshold": 0.5, "tie_probability": 0.5, "tolerance": 1e-6,
     "transmit_probability": 0.3, "transmit_s": 0.1, "transmitted_rejection": 0.2, "tv": 0.1,
     "tv_from_llm": 0.3, "tv_profile": 0.1, "tx_power_w": 0.2, "uncertainty": 0.4, "uplink_s": 0.1,
-    "vocab_size": 5, "weight": 1.0, "split_ties": True, "level": 0.5,
+    "vocab_size": 5, "weight": 1.0, "split_ties": True,
     "rate_adaptive_mean_latency_s.bits": 0.0,  # of more its mean diverges
 }  # fmt: skip
 LAWS = {"kept_law", "dist", "p", "q", "draft_dist", "llm_dist", "draft_law", "llm_law", "verify_with"}

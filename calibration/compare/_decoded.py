@@ -1,19 +1,18 @@
 """Theory beside decoding that was really run."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from calibration.calibration import Calibration
+from calibration.compare import _ledgers
 from calibration.compare._rows import (
     ROUNDING,
-    Entry,
-    Floats,
     Ratios,
     Row,
     judge,
@@ -21,14 +20,13 @@ from calibration.compare._rows import (
     largest_variance,
     needed,
 )
+from calibration.decoding import records, scheme_of
 from calibration.trace import Trace
-from cuhlm_theory import bootstrap
-from cuhlm_theory.capacity import packet_latency_s
 from cuhlm_theory.contexts import Tokens
+from cuhlm_theory.errors import MissingInputError
 from cuhlm_theory.parameters import System
-from cuhlm_theory.schemes.rounds import recorded_rounds
-from cuhlm_theory.schemes.rules import PAYLOAD_RULES, SKIP_RULES
-from cuhlm_theory.schemes.table import SCHEMES, Policy, Scheme
+from cuhlm_theory.rejection import Line
+from cuhlm_theory.schemes import SCHEMES, Ledger, Scheme
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,9 +34,25 @@ class DecodedTable:
     """Tokens that hybrid decoding committed, from the runs of `calibration.runs`."""
 
     header: dict[str, Any]
-    """Pair, seed and system; ``runs`` is a list of {name, scheme, threshold, ...}."""
+    """Pair, seed and system; ``runs`` is a list of {name, scheme, numbers, ...}."""
     columns: dict[str, NDArray[Any]]
     """One entry a committed token; ``run`` and ``prompt`` say whose."""
+
+    @property
+    def timed(self) -> bool:
+        """Whether the wall clock of the passes was charged."""
+        return bool(self.header.get("measured_compute"))
+
+    def part(self, run: int) -> dict[str, NDArray[Any]]:
+        """Columns of a run; a timed one goes without first rounds, which also read the prompt."""
+        chosen = self.columns["run"] == run
+        if self.timed:
+            chosen &= self.columns["round"] > 0
+        return {name: values[chosen] for name, values in self.columns.items()}
+
+    def ledger(self, run: int, system: System, line: Line | None = None) -> Ledger:
+        """Return the rounds of a run, measured in the columns of `Scheme.ledger`."""
+        return records.ledger(self.part(run), scheme_of(self.header["runs"][run], line), system)
 
 
 _DECODED = (
@@ -56,8 +70,13 @@ _DECODED = (
     "k",
     "uplink_bit",
     "llm_calls",
-    "latency_s",
     "round",
+    "drafted",
+    "downlink_bit",
+    "slm_s",
+    "uplink_s",
+    "llm_s",
+    "other_s",
 )
 
 
@@ -116,11 +135,10 @@ def compare_decoded(
     """Set theory beside decoding that was really run, run by run.
 
     Two predictions are tried. Given the contexts that decoding met, theory claims skip rate, risk, bias,
-    resampling and, where every transmission has the same size, bits, latency and throughput. Given only a
-    trace, cut at the length of the run's answers, it claims them where the run's text has the law of the
-    trace's: the small model's own text for the small model alone, the large model's for every exact scheme
-    (`derivations.verification.kept_given_token`). Elsewhere such rows are of kind ``model``. Their interval
-    resamples trace and run independently.
+    resampling and, where the size of a message does not depend on what was not recorded, bits, latency and
+    throughput. Given only a trace, cut at the length of the run's answers, it claims the whole ledger where
+    the run's text has the law of the trace's (`Scheme.writes`, `derivations.verification.kept_given_token`).
+    Elsewhere such rows are of kind ``model``. Their interval resamples trace and run independently.
 
     Parameters
     ----------
@@ -144,31 +162,36 @@ def compare_decoded(
     list of Row
         All runs; ``table`` names the run.
     """
-    runs, timed = decoded.header["runs"], bool(decoded.header.get("measured_compute"))
-    lengths = [int(run.get("max_new_tokens") or recorded.header.max_new_tokens) for run in runs]
+    line = calibration.line
     traces = {trace.header.writer: trace for trace in (verified, recorded) if trace is not None}
-    beginnings = {(w, n): _beginnings(trace, n) for w, trace in traces.items() for n in set(lengths)}
+    beginnings: dict[tuple[str, int], Tokens] = {}
     rows: list[Row] = []
-    for number, (run, length) in enumerate(zip(runs, lengths, strict=True)):
-        chosen = decoded.columns["run"] == number
-        if timed:
-            chosen &= decoded.columns["round"] > 0  # the first round also reads the prompt
-        if not chosen.any() or run.get("scheme") not in SCHEMES:
+    for number, told in enumerate(decoded.header["runs"]):
+        part = decoded.part(number)
+        if told.get("scheme") not in SCHEMES or not len(part["round"]):
             continue
-        part = {name: values[chosen] for name, values in decoded.columns.items()}
-        name = str(run.get("name", run["scheme"])) + (", timed" if timed else "")
-        policy = _policy_of(run, calibration)
-        writer = "llm" if "llm" in traces and _is_exact(SCHEMES[run["scheme"]]) else recorded.header.writer
-        shared = (policy, beginnings[writer, length], system)
-        options = {"timed": timed, "seed": seed, "num_resamples": num_resamples}
-        rows += _run_rows(part, run, name, *shared, **options)
-        rows += _law_rows(part, run, name, *shared, writer, **options)
+        scheme, length = (
+            scheme_of(told, line),
+            int(told.get("max_new_tokens") or recorded.header.max_new_tokens),
+        )
+        writer = scheme.writes if scheme.writes in traces else recorded.header.writer
+        if (writer, length) not in beginnings:
+            beginnings[writer, length] = _beginnings(traces[writer], length)
+        run = _Run(
+            name=str(told.get("name", scheme.name)) + (", timed" if decoded.timed else ""),
+            scheme=scheme,
+            part=part,
+            measured=records.ledger(part, scheme, system),
+            tokens=beginnings[writer, length],
+            writer=writer,
+            timed=decoded.timed,
+        )
+        table = Ratios(part["prompt"], run.name)
+        if scheme.draft.present and np.isfinite(part["tv"]).all():
+            (_add_several if scheme.draft.several else _add_single)(table, run)
+        rows += table.rows(seed=seed, num_resamples=num_resamples)
+        rows += _law_rows(run, seed=seed, num_resamples=num_resamples)
     return rows
-
-
-def _is_exact(scheme: Scheme) -> bool:
-    """Whether its text has the law of the large model's."""
-    return scheme.drafts_several or scheme.skip == "never"
 
 
 def _beginnings(recorded: Trace, length: int) -> Tokens:
@@ -177,354 +200,207 @@ def _beginnings(recorded: Trace, length: int) -> Tokens:
     return Trace(recorded.header, {name: values[early] for name, values in recorded.columns.items()}).tokens()
 
 
-def _run_rows(
-    part: Mapping[str, NDArray[Any]],
-    run: Mapping[str, Any],
-    name: str,
-    policy: Policy,
-    tokens: Tokens,
-    system: System,
-    *,
-    timed: bool,
-    seed: int,
-    num_resamples: int,
-) -> list[Row]:
-    """Predict from the contexts that decoding met."""
-    scheme = SCHEMES[run["scheme"]]
-    table = Ratios(part["prompt"], name)
-    value = {key: np.asarray(column, dtype=np.float64) for key, column in part.items()}
-    skipped = (part["action"] == 0).astype(np.float64)
-    resampled = (part["action"] == 2).astype(np.float64)
-    has_draft = part["draft"] >= 0
-    rejection = np.where(has_draft, np.nan_to_num(value["rejection"]), 0.0)
-    tv = value["tv"]
-    if scheme.draft == "one" and np.isfinite(tv).all():
-        met = "given the contexts that decoding met"
-        mass, risk = np.nan_to_num(value["skip_mass"]), np.nan_to_num(value["risk"])
-        if 0.0 < mass.mean() < 1.0:
-            table.add(
-                f"{name}: skip rate",
-                mass,
-                skipped,
-                basis=f"sum_d x_d s(d), {met}",
-                variance=largest_variance(mass),
-            )
-            table.add(
-                f"{name}: risk",
-                risk,
-                rejection * skipped,
-                basis=f"sum_d x_d s(d) beta_d, {met}",
-                variance=largest_variance(risk),
-            )
-            table.add(
-                f"{name}: true skip rate",
-                mass - risk,
-                skipped * (1.0 - rejection),
-                over=mass,
-                measured_over=skipped,
-                basis=f"share of skips that verification would have kept, {met}",
-                variance=kept_variance(mass, risk),
-            )
-        if scheme.verification == "received-law":
-            bound = risk + np.nan_to_num(value["truncation_tv"])
-            if scheme.payload == "full":
-                table.add(f"{name}: output bias", risk, tv, basis="bias is the rejection risk (THEORY 7.1)")
-                table.add(
-                    f"{name}: resampled drafts",
-                    rejection * (1.0 - skipped),
-                    resampled,
-                    basis="a transmitted draft is rejected with beta_d [SD]",
-                    variance=largest_variance(rejection * (1.0 - skipped)),
-                )
-            else:
-                dependent = scheme.payload == "online"
-                table.add(
-                    f"{name}: output bias",
-                    bound,
-                    tv,
-                    kind="model bound" if dependent else "bound",
-                    basis="at most risk + TV_k (THEORY 8.2)"
-                    + (", which does not cover a k that depends on the draft" if dependent else ""),
-                )
-                table.add(
-                    f"{name}: share of tokens with a bias above risk + TV_k",
-                    0.0,
-                    tv > bound + ROUNDING,
-                    kind="model bound" if dependent else "bound",
-                    basis="data processing, context by context (THEORY 8.2)",
-                    failing="the printed k depends on the draft, so the bound does not apply (THEORY 8.1)",
-                )
-        elif scheme.verification == "none":
-            table.add(f"{name}: output bias", risk, tv, basis="all drafts are kept: TV(x, y)")
-        transmit = np.zeros_like(mass) if scheme.verification == "none" else 1.0 - mass
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Run:
+    """A run and what predicts it."""
+
+    name: str
+    scheme: Scheme
+    part: Mapping[str, NDArray[Any]]
+    measured: Ledger
+    tokens: Tokens
+    """Trace of ``writer``, as far as the run's answers go."""
+    writer: str
+    timed: bool
+
+    def column(self, name: str) -> NDArray[np.float64]:
+        """Return a column, 0 where nothing was measured."""
+        return np.nan_to_num(np.asarray(self.part[name], dtype=np.float64))
+
+    def did(self, *actions: int) -> NDArray[np.float64]:
+        """Whether each token has one of the actions."""
+        return np.isin(self.part["action"], actions).astype(np.float64)
+
+
+_MET = "given the contexts that decoding met"
+_BASES = {
+    "uplink [bit/token]": "P_tx times the size of a message",
+    "downlink [bit/token]": "P_tx times the size of an answer",
+    "latency [s/token]": "P_tx times the cost of a transmission (throughput.round_latency)",
+    "throughput [token/s]": "E[N]/E[D] (throughput.renewal_throughput)",
+}
+
+
+def _add_single(table: Ratios, run: _Run) -> None:
+    """Predict single drafts from the contexts that decoding met."""
+    name, asks = run.name, run.scheme.verification.asks
+    mass, risk, skipped = run.column("skip_mass"), run.column("risk"), run.did(records.SKIPPED)
+    if 0.0 < mass.mean() < 1.0:
+        _add_skips(table, run, mass, risk)
+    _add_bias(table, run, risk)
+    transmit = 1.0 - mass if asks else np.zeros_like(mass)
+    table.add(
+        f"{name}: transmission rate = LLM calls [1/token]",
+        transmit,
+        run.column("llm_calls"),
+        basis="one a transmission",
+        variance=largest_variance(mass),
+    )
+    if asks and not np.any(run.measured.tokens > 1.0):
+        try:
+            predicted = run.scheme.ledger(_met(run, mass, risk, skipped), run.measured.system)
+        except MissingInputError:  # the size of a message that was not sent is not recorded
+            return
+        clock = {"kind": "model", "failing": _TIMED} if run.timed else {}
+
+        def claims(what: str) -> dict[str, Any]:
+            return {"basis": f"{_BASES[what]}, {_MET}", **(clock if what in _CLOCK else {})}
+
+        _ledgers.add_pairs(table, name, predicted, run.measured, claims=claims)
+
+
+def _add_skips(table: Ratios, run: _Run, mass: NDArray[np.float64], risk: NDArray[np.float64]) -> None:
+    skipped, rejection = run.did(records.SKIPPED), run.column("rejection")
+    table.add(
+        f"{run.name}: skip rate",
+        mass,
+        skipped,
+        basis=f"sum_d x_d s(d), {_MET}",
+        variance=largest_variance(mass),
+    )
+    table.add(
+        f"{run.name}: risk",
+        risk,
+        rejection * skipped,
+        basis=f"sum_d x_d s(d) beta_d, {_MET}",
+        variance=largest_variance(risk),
+    )
+    table.add(
+        f"{run.name}: true skip rate",
+        mass - risk,
+        skipped * (1.0 - rejection),
+        over=mass,
+        measured_over=skipped,
+        basis=f"share of skips that verification would have kept, {_MET}",
+        variance=kept_variance(mass, risk),
+    )
+
+
+def _add_bias(table: Ratios, run: _Run, risk: NDArray[np.float64]) -> None:
+    """Compare the exact bias of every context with its risk, or with the bound that truncation adds."""
+    name, rule, payload = f"{run.name}: output bias", run.scheme.verification, run.scheme.payload
+    tv, lost = run.column("tv"), risk + run.column("truncation_tv")
+    if not rule.asks:
+        table.add(name, risk, tv, basis="all drafts are kept: TV(x, y)")
+    elif rule.looks_at_draft and not payload.truncates:
+        table.add(name, risk, tv, basis="bias is the rejection risk (verification.risk_is_bias)")
+        asked = run.column("rejection") * (1.0 - run.did(records.SKIPPED))
         table.add(
-            f"{name}: transmission rate = LLM calls [1/token]",
-            transmit,
-            value["llm_calls"],
-            basis="one a transmission",
-            variance=largest_variance(mass),
+            f"{run.name}: resampled drafts",
+            asked,
+            run.did(records.RESAMPLED),
+            basis="a transmitted draft is rejected with beta_d [SD]",
+            variance=largest_variance(asked),
         )
-        if scheme.payload in ("full", "offline") and scheme.verification != "none":
-            bit = PAYLOAD_RULES[scheme.payload](tokens, system, policy).bit[0]
-            _cost_rows(table, name, transmit, value, float(bit), system, timed)
-    elif scheme.drafts_several and np.isfinite(tv).all():
-        table.add(f"{name}: output bias", 0.0, tv, basis="prefix verification is exact [SD]")
-        if scheme.payload in ("full", "index-and-probability"):
-            examined = (has_draft & np.isin(part["action"], (1, 2))).astype(np.float64)
-            table.add(
-                f"{name}: rejected share of examined drafts",
-                rejection * examined,
-                resampled * examined,
-                over=examined,
-                basis="a draft that the server reaches is rejected with beta_d [SD]",
-                variance=largest_variance(rejection * examined),
-            )
-    return table.rows(seed=seed, num_resamples=num_resamples)
+    elif rule.looks_at_draft:
+        kind = "model bound" if payload.depends_on_draft else "bound"
+        apart = ", which does not cover a k that depends on the draft" if payload.depends_on_draft else ""
+        bound = "at most risk + TV_k (verification.bias_bound)"
+        table.add(name, lost, tv, kind=kind, basis=bound + apart)
+        table.add(
+            f"{run.name}: share of tokens with a bias above risk + TV_k",
+            0.0,
+            tv > lost + ROUNDING,
+            kind=kind,
+            basis="context by context (verification.data_processing)",
+            failing="the printed k depends on the draft, so the bound does not apply "
+            "(truncation.resampling_counterexample)",
+        )
 
 
-def _cost_rows(
-    table: Ratios,
-    name: str,
-    transmit: Floats,
-    value: Mapping[str, Floats],
-    bit: float,
-    system: System,
-    timed: bool,
-) -> None:
-    """Predict bits and time from the chance of a transmission, all of which have one size."""
-    each = float(packet_latency_s(system.link, bit)) + system.latency.llm_s + system.latency.round_trip_s
-    latency = system.latency.slm_s + transmit * each
-    coin = largest_variance(transmit)
-    basis = "P_tx times the cost of a transmission, given the contexts that decoding met"
-    table.add(
-        f"{name}: uplink [bit/token]",
-        transmit * bit,
-        value["uplink_bit"],
-        basis=basis,
-        variance=coin * bit**2,
-    )
-    clock: Any = {"kind": "model", "failing": _TIMED} if timed else {}
-    table.add(
-        f"{name}: latency [s/token]",
-        latency,
-        value["latency_s"],
-        basis=basis,
-        variance=coin * each**2,
-        **clock,
-    )
-    table.add(
-        f"{name}: throughput [token/s]",
-        1.0,
-        1.0,
-        over=latency,
-        measured_over=value["latency_s"],
-        basis="E[N]/E[D] (THEORY 11), given the contexts that decoding met",
-        variance=coin * (each / latency.mean()) ** 2,
-        **clock,
+def _met(
+    run: _Run, mass: NDArray[np.float64], risk: NDArray[np.float64], skipped: NDArray[np.float64]
+) -> Tokens:
+    """Contexts that decoding met as recorded tokens, their skip profile at the rule's own thresholds."""
+    numbers = run.scheme.numbers
+    used = {numbers.get(name) for name in ("threshold", "upper_threshold")}
+    grid = np.array(sorted(value for value in used if value is not None and value >= 0.0))
+    profiles = {}
+    if len(grid):
+        profiles = {
+            "threshold_grid": grid,
+            "skip_mass": np.tile(mass[:, None], len(grid)),
+            "skip_risk": np.tile(risk[:, None], len(grid)),
+        }
+    return Tokens(
+        uncertainty=run.column("uncertainty"),
+        rejection=np.clip(run.column("rejection"), 0.0, 1.0),
+        prompt=np.asarray(run.part["prompt"], dtype=np.int64),
+        **profiles,
     )
 
 
-def _law_rows(
-    part: Mapping[str, NDArray[Any]],
-    run: Mapping[str, Any],
-    name: str,
-    policy: Policy,
-    tokens: Tokens,
-    system: System,
-    writer: str,
-    *,
-    timed: bool,
-    seed: int,
-    num_resamples: int,
-) -> list[Row]:
+def _add_several(table: Ratios, run: _Run) -> None:
+    """Predict several drafts from the contexts that decoding met."""
+    table.add(f"{run.name}: output bias", 0.0, run.column("tv"), basis="prefix verification is exact [SD]")
+    examined = (run.part["draft"] >= 0) * run.did(records.ACCEPTED, records.RESAMPLED)
+    rejection = run.column("rejection") * examined
+    table.add(
+        f"{run.name}: rejected share of examined drafts",
+        rejection,
+        run.did(records.RESAMPLED) * examined,
+        over=examined,
+        basis="a draft that the server reaches is rejected with beta_d [SD]",
+        variance=largest_variance(rejection),
+    )
+
+
+def _law_rows(run: _Run, *, seed: int, num_resamples: int) -> list[Row]:
     """Predict from a trace: what `cuhlm optimize` does before anything is decoded."""
-    scheme = SCHEMES[run["scheme"]]
-    if scheme.draft == "none":
+    if not run.scheme.draft.present:
         return []
-    sides = _single_sides if scheme.draft == "one" else _several_sides
-    pairs = sides(part, scheme, run, policy, tokens, system)
-    both = _two_samples(
-        [(a, b) for _, a, b, _, _ in pairs],
-        needed(tokens, "prompt"),
-        [(c, d) for _, _, _, c, d in pairs],
-        part["prompt"],
-        seed=seed,
-        num_resamples=num_resamples,
-    )
+    predicted = run.scheme.ledger(run.tokens, run.measured.system)
+    pairs = _ledgers.sides(predicted, run.measured)
+    if not run.scheme.draft.several:
+        told = run.part["prompt"]
+        ones = np.ones(len(told))
+        place = needed(run.tokens, "prompt")
+        pairs.append(
+            (
+                "rejection of a draft",
+                (_ledgers.per_text(place, run.tokens.rejection), _ledgers.per_text(place, 0.0 * place + 1.0)),
+                (_ledgers.per_text(told, run.column("rejection")), _ledgers.per_text(told, ones)),
+            )
+        )
     rows = []
-    for (what, *_), (predicted, measured, gap, error) in zip(pairs, both, strict=True):
-        told = _model_reason(scheme, writer, what)
-        if timed and what.startswith(("latency", "throughput")):
-            told = told or _TIMED
-        entry: Entry = (
-            f"{name}: {what}, from the trace",
-            "model" if told else "equal",
-            f"contexts of the {_WRITERS[writer]} model's own text, as far as the run's answers go",
+    both = _ledgers.two_samples(pairs, seed=seed, num_resamples=num_resamples)
+    for (what, *_), (expected, found, gap, error) in zip(pairs, both, strict=True):
+        told = _model_reason(run, what)
+        entry = (
+            f"{run.name}: {what}, from the trace",
+            _ledgers.kind_of(what, predicted, told),
+            f"contexts of the {_WRITERS[run.writer]} model's own text, as far as the run's answers go",
             told,
         )
-        rows.append(judge(entry, predicted, measured, gap, error, name))
+        rows.append(judge(entry, expected, found, gap, error, run.name))
     return rows
 
 
 _WRITERS = {"slm": "small", "llm": "large"}
+_CLOCK = ("latency [s/token]", "throughput [token/s]")
 _TIMED = (
     "a pass over several tokens, or beside the decoder's own work, takes more than the one that was timed"
 )
 
 
-def _model_reason(scheme: Scheme, writer: str, what: str) -> str:
+def _model_reason(run: _Run, what: str) -> str:
     """Why a trace only models what a run does; empty where the run's text has the law of the trace's."""
-    alike = _is_exact(scheme) if writer == "llm" else scheme.verification == "none"
-    if not alike:
+    if run.scheme.writes != run.writer:
         return "hybrid text has other contexts than the trace: the LLM corrects it as it runs"
-    if scheme.payload == "conformal-lattice":
-        return "its threshold starts anew with each answer; the lattice is charged a bound on what it rejects"
-    if scheme.payload == "lattice":
-        return "the lattice is charged a bound on what it rejects"
-    if scheme.payload not in ("nothing", "full", "index-and-probability"):
-        return "whether a draft of the truncated law is kept is taken to say nothing of the contexts after it"
-    if scheme.draft in ("trigger", "confidence") and what not in ("tokens per round", "LLM calls [1/token]"):
+    if run.scheme.payload.modelled:
+        return run.scheme.payload.modelled
+    if run.scheme.draft.follows_text and what not in ("tokens per round", "LLM calls [1/token]"):
         return (
             "where a run ends after a draft that will be rejected is taken from text that goes on otherwise"
         )
-    return ""
-
-
-def _policy_of(run: Mapping[str, Any], calibration: Calibration) -> Policy:
-    """Return the free numbers of a run: its whole policy, or what its row tells."""
-    if isinstance(run.get("policy"), Mapping):
-        return Policy(**run["policy"])
-    told = {
-        "threshold": run.get("threshold"),
-        "offline_k": run.get("k") or None,
-        "truncation_budget": run.get("truncation_budget"),
-        "skip_rate": run.get("skip_probability"),
-        "num_drafts": run.get("num_drafts"),
-    }
-    return Policy(
-        slope=calibration.line.slope,
-        intercept=calibration.line.intercept,
-        **{key: item for key, item in told.items() if item is not None},
-    )
-
-
-Side = tuple[str, Floats, Floats, Floats, Floats]  # name, trace: sum over sum, run: sum over sum
-
-
-def _single_sides(
-    part: Mapping[str, NDArray[Any]],
-    scheme: Scheme,
-    run: Mapping[str, Any],
-    policy: Policy,
-    tokens: Tokens,
-    system: System,
-) -> list[Side]:
-    carried = PAYLOAD_RULES[scheme.payload](tokens, system, policy)
-    trigger = SKIP_RULES[scheme.skip](tokens, policy, carried.draft_dependent)
-    air = packet_latency_s(system.link, carried.bit)
-    each = system.latency.llm_s + system.latency.round_trip_s
-    alone = scheme.verification == "none"
-    transmit = np.zeros(len(tokens)) if alone else trigger.transmit
-    latency = system.latency.slm_s + transmit * np.where(transmit > 0.0, air + each, 0.0)
-    one = np.ones(len(tokens))
-    value = {key: np.asarray(column, dtype=np.float64) for key, column in part.items()}
-    skipped, ones = (part["action"] == 0).astype(np.float64), np.ones(len(part["action"]))
-    sent = (value["k"] > 0).astype(np.float64)
-    pairs: list[Side] = [
-        ("rejection of a draft", tokens.rejection, one, np.nan_to_num(value["rejection"]), ones),
-        ("uplink [bit/token]", transmit * carried.bit, one, value["uplink_bit"], ones),
-        ("latency [s/token]", latency, one, value["latency_s"], ones),
-        ("throughput [token/s]", one, latency, ones, value["latency_s"]),
-    ]
-    if scheme.skip == "threshold":
-        pairs = [
-            ("skip rate", 1.0 - transmit, one, skipped, ones),
-            ("risk", trigger.risk, one, np.nan_to_num(value["risk"]), ones),
-            *pairs,
-        ]
-    if carried.size is not None and sent.any():
-        pairs.append(("entries a transmission", transmit * carried.size, transmit, value["k"], sent))
-    return pairs
-
-
-def _several_sides(
-    part: Mapping[str, NDArray[Any]],
-    scheme: Scheme,
-    run: Mapping[str, Any],
-    policy: Policy,
-    tokens: Tokens,
-    system: System,
-) -> list[Side]:
-    carried = PAYLOAD_RULES[scheme.payload](tokens, system, policy)
-    keep = tokens.acceptance if carried.acceptance is None else carried.acceptance
-    ends, most, bonus = np.zeros(len(tokens)), policy.num_drafts or run.get("num_drafts"), True
-    if scheme.draft == "trigger":
-        ends, most, bonus = (tokens.uncertainty > policy.threshold).astype(np.float64), None, policy.bonus
-    elif scheme.draft == "confidence":
-        ends, most = (needed(tokens, "max_prob") < policy.confidence).astype(np.float64), policy.max_drafts
-    told = (run.get("convention") or {}).get("bonus")
-    rounds = recorded_rounds(
-        keep,
-        ends,
-        needed(tokens, "prompt"),
-        carried.bit,
-        max_drafts=most,
-        bonus=bonus if told is None else bool(told),
-    )
-    air = packet_latency_s(system.link, rounds.draft_bit)
-    seconds = rounds.num_drafts * system.latency.slm_s + air
-    seconds = seconds + system.latency.llm_s + system.latency.round_trip_s
-    weight, gained = rounds.weight, rounds.weight * rounds.num_tokens
-    value = {key: np.asarray(column, dtype=np.float64) for key, column in part.items()}
-    ones = np.ones(len(part["round"]))
-    prompt, number = np.asarray(part["prompt"]), np.asarray(part["round"])
-    opens = np.concatenate([[True], (number[1:] != number[:-1]) | (prompt[1:] != prompt[:-1])])
-    pairs: list[Side] = [
-        ("tokens per round", gained, weight, ones, opens.astype(np.float64)),
-        ("LLM calls [1/token]", weight, gained, value["llm_calls"], ones),
-        ("uplink [bit/token]", weight * rounds.draft_bit, gained, value["uplink_bit"], ones),
-        ("latency [s/token]", weight * seconds, gained, value["latency_s"], ones),
-        ("throughput [token/s]", gained, weight * seconds, ones, value["latency_s"]),
-    ]
-    if "drafted" in value:
-        pairs.insert(1, ("drafts per token", weight * rounds.num_drafts, gained, value["drafted"], ones))
-    return pairs
-
-
-def _two_samples(
-    first: Sequence[tuple[Floats, Floats]],
-    first_prompt: ArrayLike,
-    second: Sequence[tuple[Floats, Floats]],
-    second_prompt: ArrayLike,
-    *,
-    seed: int,
-    num_resamples: int,
-) -> list[tuple[float, float, tuple[float, float] | None, float]]:
-    """Ratio of sums in two independent samples: (first, second, interval of second - first, its error)."""
-
-    def ratios(num: int) -> Callable[[Floats], Floats]:
-        return lambda sums: sums[..., :num] / sums[..., num:]
-
-    results = []
-    for stream, (pairs, prompt) in enumerate(((first, first_prompt), (second, second_prompt))):
-        columns = np.column_stack([*(a for a, _ in pairs), *(b for _, b in pairs)])
-        results.append(
-            bootstrap.of_sums(
-                ratios(len(pairs)),
-                columns,
-                prompt,
-                num_resamples=num_resamples,
-                rng=np.random.default_rng([seed, stream]),
-                method="percentile",
-            )
-        )
-    predicted, measured = results
-    gaps = measured.replicates - predicted.replicates  # [B, pairs]
-    low, high = bootstrap.percentile_interval(gaps)
-    out = []
-    for i in range(len(first)):
-        known = predicted.interval(i) is not None and measured.interval(i) is not None
-        gap = (float(low[i]), float(high[i])) if known else None
-        error = float(np.std(gaps[:, i])) if known else 0.0
-        out.append((float(predicted.estimate[i]), float(measured.estimate[i]), gap, error))
-    return out
+    return _TIMED if run.timed and what in _CLOCK else ""

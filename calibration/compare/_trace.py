@@ -1,7 +1,6 @@
 """Theory beside the recorded tokens."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,6 +8,7 @@ from numpy.typing import NDArray
 
 from calibration import estimators, promises
 from calibration.calibration import Calibration
+from calibration.compare import _ledgers
 from calibration.compare._rows import (
     ROUNDING,
     Entry,
@@ -22,14 +22,12 @@ from calibration.compare._rows import (
 )
 from calibration.trace import Trace
 from cuhlm_theory import bootstrap
-from cuhlm_theory.capacity import packet_latency_s
 from cuhlm_theory.contexts import Tokens
 from cuhlm_theory.errors import MissingInputError
 from cuhlm_theory.law import Beta, Recorded
 from cuhlm_theory.parameters import System
-from cuhlm_theory.schemes.rounds import independent_rounds, recorded_rounds
-from cuhlm_theory.schemes.rules import PAYLOAD_RULES, SKIP_RULES, threshold_index
-from cuhlm_theory.schemes.table import SCHEMES, Policy
+from cuhlm_theory.schemes import SCHEMES, Ledger, Scheme, charged, independent_rounds, recorded_rounds
+from cuhlm_theory.schemes.ledger import resync_bit_per_transmission
 
 _SKIP_RATES = (0.05, 0.2, 0.4)  # where the skip rule is tried
 
@@ -39,7 +37,7 @@ def compare_trace(
     calibration: Calibration,
     system: System,
     *,
-    policy: Policy | None = None,
+    numbers: Mapping[str, Any] | None = None,
     budgets: Sequence[float] = (0.02, 0.05, 0.1),
     seed: int = 0,
     num_resamples: int = 2000,
@@ -54,7 +52,7 @@ def compare_trace(
         Line and latencies that the predictions use.
     system : System
         Simulated link, codec and latencies.
-    policy : Policy, optional
+    numbers : mapping of str, optional
         Truncation budget and offline k of the schemes.
     budgets : sequence of float
         Risk budgets whose thresholds are tried on unseen prompts [-].
@@ -74,7 +72,6 @@ def compare_trace(
         If the trace lacks a profile.
     """
     tokens = recorded.tokens()
-    policy = Policy() if policy is None else policy
     if tokens.prompt is None:
         raise MissingInputError("the trace must say which prompt each token belongs to")
     table = Ratios(tokens.prompt, "trace")
@@ -83,7 +80,9 @@ def compare_trace(
     grid = _grid_thresholds(tokens, calibration)
     _skip_rows(table, tokens, grid)
     _truncation_rows(table, tokens, recorded)
-    _scheme_rows(table, tokens, recorded, calibration, system, policy, grid)
+    told = {"truncation_budget": 0.02, "line": calibration.line}
+    told |= {"threshold": grid[len(grid) // 2], **(numbers or {})}
+    _scheme_rows(table, tokens, recorded, system, told)
     rows = table.rows(seed=seed, num_resamples=num_resamples)
     rows += _attenuation_rows(recorded.columns, seed=seed, num_resamples=num_resamples)
     rows += _promise_rows(tokens, budgets, seed=seed, num_resamples=num_resamples)
@@ -108,7 +107,7 @@ def _grid_thresholds(tokens: Tokens, calibration: Calibration) -> list[float]:
 
 
 def _at(tokens: Tokens, name: str, threshold: float) -> Floats:
-    place = threshold_index(tokens, threshold)
+    place = tokens.threshold_place(threshold)
     if place is None or place < 0:
         raise MissingInputError(f"the trace must hold {name} at the threshold {threshold:g}")
     return np.asarray(needed(tokens, name)[:, place], dtype=np.float64)
@@ -134,7 +133,7 @@ def _noise_rows(table: Ratios, columns: Mapping[str, NDArray[Any]]) -> None:
             f"mean u at M = {num_samples}",
             mean,
             u,
-            basis="E[u | context, draft] = u-bar (THEORY 4.2)",
+            basis="E[u | context, draft] = u-bar (uncertainty.mean_uncertainty)",
             variance=coin / num_samples,
         )
         fourth = (coin * (1.0 - 6.0 * coin) + 3.0 * num_samples * coin**2) / num_samples**3
@@ -142,7 +141,7 @@ def _noise_rows(table: Ratios, columns: Mapping[str, NDArray[Any]]) -> None:
             f"variance of u around u-bar at M = {num_samples}",
             coin / num_samples,
             (u - mean) ** 2,
-            basis="M u is binomial (THEORY 4.2)",
+            basis="M u is binomial (uncertainty.disagreement_count_pmf)",
             variance=fourth - (coin / num_samples) ** 2,
         )
 
@@ -164,7 +163,7 @@ def _skip_rows(table: Ratios, tokens: Tokens, grid: Sequence[float]) -> None:
             f"risk {at}",
             risk,
             loss,
-            basis="output bias of skipping (THEORY 7.1), over the vocabulary",
+            basis="output bias of skipping (verification.risk_is_bias), over the vocabulary",
             variance=largest_variance(risk),
         )
         table.add(
@@ -190,7 +189,7 @@ def _truncation_rows(table: Ratios, tokens: Tokens, recorded: Trace) -> None:
         0.0,
         over.any(axis=1),
         kind="bound",
-        basis="data processing (THEORY 8.2), at every recorded k",
+        basis="the bound of verification.data_processing, at every recorded k",
         failing="a context breaks the bound",
     )
     for size in (4, 30, 256):
@@ -201,20 +200,20 @@ def _truncation_rows(table: Ratios, tokens: Tokens, recorded: Trace) -> None:
                 profile[:, place[column]],
                 output[:, column],
                 kind="bound",
-                basis="at most TV_k (THEORY 8.2)",
+                basis="at most TV_k (verification.bias_bound)",
             )
             table.add(
                 f"rejection of drafts from the top {size}",
                 tv + tail[:, place[column]],
                 1.0 - accepted[:, column],
                 kind="bound",
-                basis="TV(x-tilde_k, y) is at most TV(x, y) + the dropped mass (THEORY 8.5)",
+                basis="TV(x-tilde_k, y) is at most TV(x, y) + the dropped mass (truncation.drop_tail)",
             )
     table.add(
         "rejection of drafts from the top V",
         tv,
         1.0 - accepted[:, -1],
-        basis="nothing is dropped, so TV(x, y) (THEORY 8.5)",
+        basis="nothing is dropped, so TV(x, y) (truncation.drop_tail)",
     )
     exact, printed = recorded.columns["k_exact"], recorded.columns["k_printed"]
     for i, budget in enumerate(recorded.header.budgets):
@@ -223,78 +222,79 @@ def _truncation_rows(table: Ratios, tokens: Tokens, recorded: Trace) -> None:
             0.0,
             printed[:, i] < exact[:, i],
             kind="bound",
-            basis="U(k) is at least 2.885 TV_k (THEORY 8.3)",
+            basis="U(k) is at least 2.885 TV_k (truncation.printed_bound)",
             failing="the printed rule kept fewer",
         )
 
 
 def _scheme_rows(
-    table: Ratios,
-    tokens: Tokens,
-    recorded: Trace,
-    calibration: Calibration,
-    system: System,
-    policy: Policy,
-    grid: Sequence[float],
+    table: Ratios, tokens: Tokens, recorded: Trace, system: System, numbers: Mapping[str, Any]
 ) -> None:
     """Compare mean cost over contexts with a replay of the recorded drafts and measured latencies."""
-    value = grid[len(grid) // 2]
-    line = calibration.line
-    settings = replace(policy, slope=line.slope, intercept=line.intercept, threshold=value)
-    slm, llm = (recorded.columns[f"{name}_latency_s"].astype(np.float64) for name in ("slm", "llm"))
-    other = system.latency.round_trip_s
     for name in ("hlm", "u-hlm", "cu-hlm-offline", "cu-hlm-exact", "cu-hlm-online"):
-        if name == "cu-hlm-online" and line.slope <= 0.0:
+        scheme = SCHEMES[name].given(dict(numbers))
+        line = scheme.numbers.get("line")
+        if line is not None and line.slope <= 0.0:
             continue  # its printed k rule is made for a line that rises
-        scheme = SCHEMES[name]
-        carried = PAYLOAD_RULES[scheme.payload](tokens, system, settings)
-        trigger = SKIP_RULES[scheme.skip](tokens, settings, carried.draft_dependent)
-        if scheme.skip == "threshold":
-            sent = (tokens.uncertainty > value).astype(np.float64)
-        else:
-            sent = np.ones(len(tokens))
-        bit = carried.bit
-        air = packet_latency_s(system.link, bit)
-        at = f"{name} at u_th = {value:g}" if scheme.skip == "threshold" else name
-        basis = "mean over contexts of P_tx times cost, against a replay of the recorded drafts"
-        coin = largest_variance(np.asarray(trigger.transmit))
-        table.add(
-            f"{at}: uplink [bit/token]",
-            trigger.transmit * bit,
-            sent * bit,
-            basis=basis,
-            variance=coin * bit**2,
-        )
+        predicted = scheme.ledger(tokens, system)
+        measured = _replayed(scheme, tokens, recorded, system)
+        at = name if scheme.threshold is None else f"{name} at u_th = {scheme.threshold:g}"
         if name == "u-hlm":
+            transmit = scheme.skip.skips(tokens).transmit
             table.add(
                 f"{at}: transmission rate = LLM calls [1/token]",
-                trigger.transmit,
-                sent,
-                basis=basis,
-                variance=coin,
+                transmit,
+                measured.llm_calls,
+                basis=_REPLAY,
+                variance=largest_variance(transmit),
             )
-        predicted = system.latency.slm_s + trigger.transmit * (air + system.latency.llm_s + other)
-        measured = slm + sent * (air + llm + other)
-        basis = "constant tau_SLM and tau_LLM, against the latencies recorded with each token"
-        noise = coin * (air + system.latency.llm_s + other) ** 2
-        table.add(f"{at}: latency [s/token]", predicted, measured, basis=basis, variance=noise)
-        table.add(
-            f"{at}: throughput [token/s]",
-            1.0,
-            1.0,
-            over=predicted,
-            measured_over=measured,
-            basis="E[N]/E[D] (THEORY 11)",
-            variance=noise / predicted.mean() ** 2,
-        )
-        if carried.truncation_tv is not None and not carried.draft_dependent and name == "cu-hlm-exact":
+        _ledgers.add_pairs(table, at, predicted, measured, claims=lambda what: {"basis": _BASES[what]})
+        if name == "cu-hlm-exact":
             table.add(
                 f"{at}: TV_k of the chosen k",
-                settings.truncation_budget,
-                carried.truncation_tv,
+                numbers["truncation_budget"],
+                scheme.payload.carried(tokens, system, scheme.skip).truncation_tv,
                 kind="bound",
-                basis="the exact rule's budget (THEORY 8.2)",
+                basis="the exact rule's budget (truncation.exact_rule)",
             )
+
+
+_REPLAY = "mean over contexts of P_tx times cost, against a replay of the recorded drafts"
+_BASES = {
+    "uplink [bit/token]": _REPLAY,
+    "downlink [bit/token]": _REPLAY,
+    "latency [s/token]": "constant tau_SLM and tau_LLM, against the latencies recorded with each token",
+    "throughput [token/s]": "E[N]/E[D] (throughput.renewal_throughput)",
+}
+
+
+def _replayed(scheme: Scheme, tokens: Tokens, recorded: Trace, system: System) -> Ledger:
+    """Return the rounds of the drafts that were recorded, with the seconds that the models took."""
+    num, ones = len(tokens), np.ones(len(tokens))
+    sent = scheme.skip.skips(tokens, drafts=True).transmit
+    carried = scheme.payload.carried(tokens, system, scheme.skip)
+    extra_bit = resync_bit_per_transmission(system, float(tokens.weight @ sent))
+    down_bit = scheme.verification.answer_bit(system.codec, bonus=False)[0]
+    counts = {"drafts": ones, "llm_calls": sent, "uplink_bit": sent * (carried.bit + extra_bit)}
+    counts["downlink_bit"] = sent * down_bit
+    seconds = charged(system, **counts, catch_up=1.0 - sent)
+    slm_s, llm_s = (recorded.columns[f"{side}_latency_s"].astype(np.float64) for side in ("slm", "llm"))
+    seconds |= {"slm_s": slm_s, "llm_s": seconds["llm_s"] + sent * (llm_s - system.latency.llm_s)}
+    unknown = np.full(num, np.nan)
+    return Ledger(
+        scheme=scheme.name,
+        system=system,
+        weight=ones,
+        prompt=tokens.prompt,
+        tokens=ones,
+        entries=unknown if carried.size is None else sent * carried.size,
+        llm_width=sent,
+        bias=unknown,
+        risk=(1.0 - sent) * tokens.rejection,
+        truncation=unknown,
+        **counts,
+        **seconds,
+    )
 
 
 def _attenuation_rows(columns: Mapping[str, NDArray[Any]], *, seed: int, num_resamples: int) -> list[Row]:
@@ -310,13 +310,13 @@ def _attenuation_rows(columns: Mapping[str, NDArray[Any]], *, seed: int, num_res
             num_resamples=num_resamples,
         )
         for key, theory in (
-            ("slope", "lambda a"),
-            ("intercept", "E beta - lambda a E u"),
-            ("correlation", "rho sqrt(lambda)"),
+            ("slope", "lambda a (uncertainty.attenuated_line)"),
+            ("intercept", "E beta - lambda a E u (uncertainty.attenuated_line)"),
+            ("correlation", "rho sqrt(lambda) (uncertainty.attenuated_correlation)"),
         ):
             gap = getattr(found, f"{key}_gap_ci95")
             error = (gap[1] - gap[0]) / 3.92 if gap else 0.0
-            entry: Entry = (f"{key} on u at M = {num_samples}", "equal", f"{theory} (THEORY 4.3)", "")
+            entry: Entry = (f"{key} on u at M = {num_samples}", "equal", theory, "")
             predicted, measured = (getattr(found, f"{key}_{side}") for side in ("predicted", "measured"))
             rows.append(judge(entry, predicted, measured, gap, error, "trace"))
     return rows
@@ -352,7 +352,7 @@ def _promise_rows(tokens: Tokens, budgets: Sequence[float], *, seed: int, num_re
         entry: Entry = (
             f"risk on unseen prompts, threshold chosen for {budget:g}",
             "equal",
-            "empirical risk budget (THEORY 6.3): chosen on a random half of the prompts, tried on the rest",
+            "empirical risk budget (threshold.risk_empirical): chosen on half of the prompts, tried on the rest",
             "",
         )
         error = float(np.std(result.replicates[:, i]))
@@ -364,7 +364,7 @@ def _promise_rows(tokens: Tokens, budgets: Sequence[float], *, seed: int, num_re
         entry = (
             f"risk on unseen prompts, threshold guaranteed for {budget:g}",
             "bound",
-            f"with probability 0.9 (THEORY 6.3 and betting bound), u_th = {promise.threshold:.4g}",
+            f"with probability 0.9 (betting bound on the empirical risk), u_th = {promise.threshold:.4g}",
             "the one failure in ten that the promise allows, or prompts of another law",
         )
         rows.append(judge(entry, budget, risk, None, 0.0, "trace"))
@@ -389,7 +389,7 @@ def _round_rows(table: Ratios, tokens: Tokens, grid: Sequence[float]) -> None:
         over=1.0,
         measured_over=rounds.weight,
         kind="model",
-        basis="i.i.d. drafts and geometric runs (THEORY 10.3), against recorded runs",
+        basis="i.i.d. drafts and geometric runs (drafting.sync_tokens_per_round), against recorded runs",
         failing="neither holds: uncertain tokens come in bursts, and a recorded answer ends",
     )
 
@@ -412,7 +412,7 @@ def _line_rows(
             0.0,
             beta * (u <= averse),
             kind="model",
-            basis="the line is 0 up to -b/a (THEORY 6.1)",
+            basis="the line is 0 up to -b/a (threshold.risk_averse)",
             failing="some tokens of little uncertainty are rejected all the same; the line's zero is a fit",
         )
     for value in grid:
@@ -421,7 +421,7 @@ def _line_rows(
             expected * (u <= value),
             beta * (u <= value),
             kind="model",
-            basis="clipped line (THEORY 5)",
+            basis="clipped line (rejection.line)",
             failing=bent,
         )
     mean, variance = float(u.mean()), float(u.var())
@@ -433,7 +433,7 @@ def _line_rows(
             budget,
             beta * (u <= by_line),
             kind="model",
-            basis="risk budget by the clipped line and the recorded u (THEORY 6.3)",
+            basis="risk budget by the clipped line and the recorded u (threshold.risk_empirical)",
             failing=bent,
         )
         if size > 0.0:
@@ -443,7 +443,7 @@ def _line_rows(
                 budget,
                 beta * (u <= at),
                 kind="model",
-                basis="closed form for u ~ Beta with the recorded mean and variance (THEORY 6.3)",
+                basis="closed form for u ~ Beta with the recorded mean and variance (threshold.risk_beta)",
                 failing="u is not beta distributed and the line is bent; use the empirical law",
             )
 
@@ -455,6 +455,6 @@ def _server_rows(table: Ratios, tokens: Tokens, grid: Sequence[float]) -> None:
             _at(tokens, "skip_risk", value),
             _at(tokens, "server_bias", value),
             kind="model",
-            basis="THEORY 9 as written: no bias beyond the skipping risk",
+            basis="no bias beyond the skipping risk, as if skipping ignored the draft",
             failing="holds only if skipping does not depend on the draft; kept drafts tilt the output",
         )

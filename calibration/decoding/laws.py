@@ -256,6 +256,10 @@ class Drafts:
         laws = [truncation.drop_tail(self.here.x, int(size)) for size in k]
         return np.array([1.0 - float(verification.total_variation(law, self.y)) for law in laws])
 
+    def kept_count(self, threshold: float, vocab_size: int) -> Ints:
+        """Tokens that a threshold may keep."""
+        return np.full(len(self), int(np.count_nonzero(self.here.draft_law * self.here.at_most(threshold))))
+
     def largest_prob(self) -> Law:
         """x_(1), the same for every draft."""
         return np.full(len(self), self.here.x.max())
@@ -300,11 +304,11 @@ def settle(here: Context, proposal: Proposal, y: Law | None, draws: Draws) -> tu
     for size in np.unique(proposal.k[~proposal.skipped]):
         assert y is not None
         rounds = np.flatnonzero(~proposal.skipped & (proposal.k == size))
+        acceptance, replacement = _answer(here, int(size), y)
         if not rule.looks_at_draft:
-            token[rounds] = draws.token(y, len(rounds))
+            token[rounds] = draws.token(replacement, len(rounds))
             action[rounds] = SAMPLED
             continue
-        acceptance, replacement = _answer(here, int(size), y)
         rejected = rounds[draws.event(1.0 - acceptance[proposal.draft[rounds]])]
         action[rounds] = ACCEPTED
         action[rejected] = RESAMPLED
@@ -315,7 +319,8 @@ def settle(here: Context, proposal: Proposal, y: Law | None, draws: Draws) -> tu
 
 def _answer(here: Context, size: int, y: Law) -> tuple[Law, Law]:
     """Chance to keep each draft when so many entries arrive, and the law of what replaces one, shape [V]."""
-    rule, sent = here.settings.scheme.verification, here.settings.scheme.payload.received_law(here.x, size)
+    rule = here.settings.scheme.verification
+    sent = here.settings.scheme.payload.received_law(here.x, size, here.skip)
     assumed = sent if here.settings.convention.accept_with == "sent" else here.x
     return rule.acceptance(assumed, y), rule.replacement(sent, y)
 

@@ -21,6 +21,7 @@ class _Draft:
     k: int
     uncertainty: float
     ends: bool
+    refused: bool
 
 
 class _Drafting:
@@ -39,7 +40,11 @@ class _Drafting:
         seen, keeps = laws.decide(here, token, draws)
         decided = Skips(transmit=1.0 - keeps, risk=np.zeros(1), truncates=np.ones(1))
         ends = scheme.draft.ends(here.drafts(token), decided)[0] > 0.0
-        return _Draft(int(token[0]), law, k, float(seen[0]), bool(ends))
+        if not scheme.payload.names_draft:  # the kept law is sent, not that of the draft
+            k = int(here.kept_entries(token)[0])
+        sent = scheme.payload.received_law(law, k, here.skip) if scheme.draft.triggered else law
+        refused = bool(scheme.draft.triggered and not keeps[0])
+        return _Draft(int(token[0]), sent, k, float(seen[0]), bool(ends), refused)
 
 
 def run(
@@ -79,7 +84,7 @@ def run(
             entries=sum(sizes),
             llm_calls=1,
             llm_width=len(drafts) + bonus,
-            uplink_bit=float(settings.scheme.payload.bit(sizes, codec).sum()),
+            uplink_bit=float(settings.scheme.payload.bit(sizes, codec, settings.scheme.skip).sum()),
             downlink_bit=answers[kept < len(drafts)],
         )
         rows[-1].update(records.charged(rows[-1], clock, slm_wall_s, server.seconds))
@@ -117,6 +122,8 @@ def _verify(
     draft_prob = np.array([draft.law[draft.token] for draft in drafts])
     llm_prob = np.array([y[draft.token] for draft, y in zip(drafts, ys, strict=False)])
     acceptance = rule.acceptance(draft_prob, llm_prob)
+    if not rule.verifies_trigger:
+        acceptance = np.where([draft.refused for draft in drafts], 0.0, acceptance)
     kept = int(laws.keep_runs(acceptance[None], draws)[0])
     rows = []
     for place, draft in enumerate(drafts[: kept + 1]):
@@ -134,7 +141,7 @@ def _verify(
             rejection=1.0 - acceptance[place],
         )
         if stage.measure:
-            law = verification.output_law(draft.law, ys[place])
+            law = rule.verified_law(draft.law, ys[place])
             row.update(tv=float(verification.total_variation(law, ys[place])), skip_mass=0.0, risk=0.0)
             row["truncation_tv"] = 0.0  # the draft was drawn from what is sent
         rows.append(row)

@@ -97,7 +97,7 @@ def _charge(row: records.Row, settings: Settings, clock: Clock, slm_wall_s: floa
     if row["llm_calls"]:
         row["downlink_bit"] = scheme.verification.answer_bit(codec, bonus=settings.bonus)[0]
         if row["drafted"]:
-            row["uplink_bit"] = float(scheme.payload.bit(row["k"], codec))
+            row["uplink_bit"] = float(scheme.payload.bit(row["k"], codec, scheme.skip))
             if clock.system.latency.charge_resync and row["catch_up"]:
                 row["uplink_bit"] += float(resync_bit(row["catch_up"], codec.vocab_size, codec.index_bits))
     row.update(records.charged(row, clock, slm_wall_s, llm_wall_s))

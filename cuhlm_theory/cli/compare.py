@@ -13,7 +13,6 @@ import click
 from cuhlm_theory.cli import options, output
 from cuhlm_theory.errors import MissingInputError
 from cuhlm_theory.parameters import Codec, Latency, Link, System
-from cuhlm_theory.schemes.table import Policy
 
 if TYPE_CHECKING:
     from calibration import Calibration
@@ -268,10 +267,10 @@ def command(
             round_trip_s=round_trip_s,
         ),
     )
-    policy = Policy(truncation_budget=truncation_budget, offline_k=offline_k)
+    numbers = {"truncation_budget": truncation_budget, "offline_k": offline_k}
     budgets = _RISK_BUDGETS if risk_budget is None else (risk_budget,)
     rows = compare.compare_trace(
-        recorded, fitted, system, policy=policy, budgets=budgets, seed=seed, num_resamples=resamples
+        recorded, fitted, system, numbers=numbers, budgets=budgets, seed=seed, num_resamples=resamples
     )
     files = _find_decoded(decoded, place.parent)
     beside = None if fitted.writer == "llm" else fitted.texts.get("llm")

@@ -186,7 +186,7 @@ def _by_candidates(scheme: Scheme, system: System, sent: Callable[[Scheme], floa
             f"{scheme.name} sends {sent(at(1)):.4g} bit a token even with one candidate; raise equal_bits"
         )
     counts = np.arange(1, system.codec.vocab_size + 1)
-    low, high = 1, 2 + int(np.argmax(scheme.payload.bit(counts, system.codec)))
+    low, high = 1, 2 + int(np.argmax(scheme.payload.bit(counts, system.codec, scheme.skip)))
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if sent(at(middle)) <= wanted else (low, middle)

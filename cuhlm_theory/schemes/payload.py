@@ -30,21 +30,12 @@ class Carried:
 
     bit: Floats
     """Payload [bit]."""
-    size: Ints | Floats | None = None
+    size: Ints | None = None
     """Entries of the distribution [token]; None where none is sent."""
     truncation_tv: Floats | None = None
     """TV between the law of the draft and the law the server receives [-]; None is 0."""
     acceptance: Floats | None = None
     """Chance that the server keeps the draft, where the draft is not drawn from x [-]."""
-
-    def mixed(self, other: "Carried", share: float) -> "Carried":
-        """Return the mean of two messages that are sent with chances 1 - share and share."""
-        assert self.size is not None
-        assert other.size is not None
-        return Carried(
-            bit=(1.0 - share) * self.bit + share * other.bit,
-            size=(1.0 - share) * self.size + share * other.size,
-        )
 
 
 class Payload:
@@ -82,7 +73,7 @@ class Payload:
         """Entries sent in each context, shape [N] [token]; None where no distribution is sent."""
         return None
 
-    def bit(self, size: ArrayLike, codec: Codec) -> Floats:
+    def bit(self, size: ArrayLike, codec: Codec, skip: Skip) -> Floats:
         """Bits of a message with so many entries [bit]."""
         return np.zeros(np.shape(size))
 
@@ -94,7 +85,7 @@ class Payload:
         """Law that a draft is drawn from and verified with, shape [V], entries sent, what is remembered."""
         return law, 0, memory
 
-    def received_law(self, law: Floats, size: int) -> Floats:
+    def received_law(self, law: Floats, size: int, keeps: Callable[[], Floats]) -> Floats:
         """Law that the server takes for the draft's when so many entries arrive, shape [V] [-]."""
         return law
 
@@ -106,10 +97,10 @@ class Payload:
         """Return what is carried in each context."""
         sizes = self.sizes(contexts, system, skip)
         if sizes is None:
-            bit = np.broadcast_to(self.bit(0, system.codec), len(contexts))
+            bit = np.broadcast_to(self.bit(0, system.codec, skip), len(contexts))
             return Carried(bit=np.asarray(bit, dtype=np.float64))
         return Carried(
-            bit=np.asarray(self.bit(sizes, system.codec), dtype=np.float64),
+            bit=np.asarray(self.bit(sizes, system.codec, skip), dtype=np.float64),
             size=sizes,
             truncation_tv=contexts.truncation_tv(sizes) if self.truncates else None,
             acceptance=self.acceptance(contexts, sizes),
@@ -125,19 +116,21 @@ class KeptSet(Payload):
 
     names_draft: ClassVar[bool] = False
 
-    def carried(self, contexts: Contexts, system: System, skip: Skip) -> Carried:
-        """Entries of the kept set; a randomised threshold sends that of the threshold it drew."""
-        vocab_size, codec = system.codec.vocab_size, system.codec
+    def sizes(self, contexts: Contexts, system: System, skip: Skip) -> Ints | None:
+        """Tokens that may be kept."""
+        return contexts.kept_count(skip.highest, system.codec.vocab_size)
 
-        def at(threshold: float) -> Carried:
-            count = contexts.kept_count(threshold, vocab_size)
-            most = max(int(most_kept_tokens(max(min(threshold, 1.0), 0.0), vocab_size)), int(count.max()))
-            bit = payload_bit(
-                count, vocab_size, codec.prob_bits, most, index_bits=codec.bits_per_index
-            ) + self.says_which * np.ceil(np.log2(np.maximum(count, 1)))
-            return Carried(bit=bit.astype(np.float64), size=count)
+    def bit(self, size: ArrayLike, codec: Codec, skip: Skip) -> Floats:
+        """Bits of the kept law, and of the place of the draft in it [bit]."""
+        count = np.asarray(size, dtype=np.int64)
+        known = most_kept_tokens(min(max(skip.highest, 0.0), 1.0), codec.vocab_size)
+        most = max(int(known), int(np.max(count)))
+        law_bit = payload_bit(count, codec.vocab_size, codec.prob_bits, most, index_bits=codec.bits_per_index)
+        return law_bit + self.says_which * np.ceil(np.log2(np.maximum(count, 1)))
 
-        return skip.mixture(at, Carried.mixed)
+    def received_law(self, law: Floats, size: int, keeps: Callable[[], Floats]) -> Floats:
+        """Return the kept law itself."""
+        return law * keeps()
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +142,7 @@ class Nothing(Payload):
 class Index(Payload):
     """Send the draft's index."""
 
-    def bit(self, size: ArrayLike, codec: Codec) -> Floats:
+    def bit(self, size: ArrayLike, codec: Codec, skip: Skip) -> Floats:
         """Bits of an index [bit]."""
         return np.full(np.shape(size), float(codec.bits_per_index))
 
@@ -158,7 +151,7 @@ class Index(Payload):
 class IndexAndProbability(Payload):
     """Send the draft's index and its probability."""
 
-    def bit(self, size: ArrayLike, codec: Codec) -> Floats:
+    def bit(self, size: ArrayLike, codec: Codec, skip: Skip) -> Floats:
         """Bits of an entry [bit]."""
         return np.full(np.shape(size), float(codec.bits_per_index + codec.prob_bits))
 
@@ -168,11 +161,11 @@ class _Distribution(Payload):
 
     __slots__ = ()
 
-    def bit(self, size: ArrayLike, codec: Codec) -> Floats:
+    def bit(self, size: ArrayLike, codec: Codec, skip: Skip) -> Floats:
         """Bits of the codec [bit]."""
         return np.asarray(distribution_bit(codec, np.asarray(size)), dtype=np.float64)
 
-    def received_law(self, law: Floats, size: int) -> Floats:
+    def received_law(self, law: Floats, size: int, keeps: Callable[[], Floats]) -> Floats:
         """Return the entries, and what is left spread evenly over the others."""
         return law if size >= len(law) else truncation.reconstruct(law, size)
 
@@ -231,7 +224,7 @@ class Exact(_Distribution):
         if self.truncation_price_s is None:
             return contexts.smallest_k(self.truncation_budget)
         grid, profile = contexts.size_profile()
-        air_s = packet_latency_s(system.link, self.bit(grid, system.codec))
+        air_s = packet_latency_s(system.link, self.bit(grid, system.codec, skip))
         chance = contexts.transmit_chance(skip)[:, None]
         return grid[np.argmin(chance * air_s + self.truncation_price_s * profile, axis=1)]
 
@@ -282,7 +275,7 @@ class Candidates(Payload):
         """K everywhere."""
         return np.full(len(contexts), min(self.num_candidates, system.codec.vocab_size))
 
-    def bit(self, size: ArrayLike, codec: Codec) -> Floats:
+    def bit(self, size: ArrayLike, codec: Codec, skip: Skip) -> Floats:
         """Bits of so many probabilities [bit]."""
         entry = self.candidate_bits + (codec.bits_per_index if self.with_indices else 0)
         return np.asarray(size, dtype=np.float64) * entry
@@ -322,7 +315,7 @@ class Lattice(Payload):
         """K everywhere."""
         return np.full(len(contexts), min(self.num_candidates, system.codec.vocab_size))
 
-    def bit(self, size: ArrayLike, codec: Codec) -> Floats:
+    def bit(self, size: ArrayLike, codec: Codec, skip: Skip) -> Floats:
         """Bits of the lattice point [bit]."""
         return _each(size, lambda k: lattice_bit(k, self.lattice_levels, codec.vocab_size))
 
@@ -377,7 +370,7 @@ class ConformalLattice(Payload):
         place = conformal_places(contexts, self)
         return contexts.need("k_grid")[place]
 
-    def bit(self, size: ArrayLike, codec: Codec) -> Floats:
+    def bit(self, size: ArrayLike, codec: Codec, skip: Skip) -> Floats:
         """Bits of the lattice point and of its size [bit]."""
         return _each(size, lambda k: lattice_bit(k, self.lattice_levels, codec.vocab_size, send_size=True))
 

@@ -24,6 +24,11 @@ class Skip(Protocol):
         """Whether the rule tosses a coin of its own."""
         ...
 
+    @property
+    def highest(self) -> float:
+        """Uncertainty above which nothing is kept [-]."""
+        ...
+
     def skips(self, contexts: Contexts, *, drafts: bool = False) -> Skips:
         """Chance to transmit and risk of each context; ``drafts`` looks at the recorded drafts alone."""
         ...
@@ -43,6 +48,7 @@ class Always:
 
     knob: ClassVar[str | None] = None
     randomised: ClassVar[bool] = False
+    highest: ClassVar[float] = 1.0
 
     def skips(self, contexts: Contexts, *, drafts: bool = False) -> Skips:
         """Transmit nothing, at the risk of every rejection."""
@@ -64,6 +70,7 @@ class Never:
 
     knob: ClassVar[str | None] = None
     randomised: ClassVar[bool] = False
+    highest: ClassVar[float] = NEVER_SKIP
 
     def skips(self, contexts: Contexts, *, drafts: bool = False) -> Skips:
         """Transmit everything, at no risk."""
@@ -88,6 +95,7 @@ class AtRandom:
 
     knob: ClassVar[str | None] = "skip_rate"
     randomised: ClassVar[bool] = True
+    highest: ClassVar[float] = 1.0
 
     def __post_init__(self) -> None:
         if self.skip_rate is not None:
@@ -140,6 +148,11 @@ class Below:
     def randomised(self) -> bool:
         """Whether some tokens use the upper threshold."""
         return self.upper_threshold is not None and self.mix > 0.0
+
+    @property
+    def highest(self) -> float:
+        """The larger threshold in use."""
+        return self.upper_threshold if self.upper_threshold is not None and self.mix > 0.0 else self.threshold
 
     def mixture(self, at: Callable[[float], Value], mixed: Callable[[Value, Value, float], Value]) -> Value:
         """Return what a quantity is under this rule, given what it is at one threshold and how two mix."""

@@ -39,6 +39,8 @@ class Verification:
     """Whether a server takes part."""
     looks_at_draft: ClassVar[bool] = True
     """Whether the server may keep the draft that it is asked about."""
+    verifies_trigger: ClassVar[bool] = True
+    """Whether the draft that ends a run by its trigger is verified like the others."""
 
     def account(
         self, contexts: Contexts, skip: Skip, skips: Skips, payload: Payload, carried: Carried
@@ -71,6 +73,10 @@ class Verification:
     def replacement(self, sent: Floats, llm_law: Floats) -> Floats:
         """Law of the token that replaces a draft that is not kept, shape [V] [-]."""
         return verification.residual(sent, llm_law)
+
+    def verified_law(self, sent: Floats, llm_law: Floats) -> Floats:
+        """Law of the token that follows when a draft of a run is verified, shape [V] [-]."""
+        return verification.output_law(sent, llm_law)
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +182,12 @@ class DrawsRest(Verification):
 @dataclass(frozen=True, slots=True)
 class PrefixDrawsRest(Prefix):
     """As `Prefix` with the kept law of every place: one token index comes down, and the law is the LLM's."""
+
+    verifies_trigger: ClassVar[bool] = False
+
+    def verified_law(self, sent: Floats, llm_law: Floats) -> Floats:
+        """Return the law of a kept draft that is verified, or of the rest."""
+        return kept_law.several_drafts_law(sent, llm_law)
 
     def replacement(self, sent: Floats, llm_law: Floats) -> Floats:
         """Return the rest of the LLM's law."""
