@@ -276,8 +276,8 @@ def _replayed(scheme: Scheme, tokens: Tokens, recorded: Trace, system: System) -
     extra_bit = resync_bit_per_transmission(system, float(tokens.weight @ sent))
     down_bit = scheme.verification.answer_bit(system.codec, bonus=False)[0]
     counts = {"drafts": ones, "llm_calls": sent, "uplink_bit": sent * (carried.bit + extra_bit)}
-    counts["downlink_bit"] = sent * down_bit
-    seconds = charged(system, **counts, catch_up=1.0 - sent)
+    counts |= {"downlink_bit": sent * down_bit, "catch_up": 1.0 - sent}
+    seconds = charged(system, **counts)
     slm_s, llm_s = (recorded.columns[f"{side}_latency_s"].astype(np.float64) for side in ("slm", "llm"))
     seconds |= {"slm_s": slm_s, "llm_s": seconds["llm_s"] + sent * (llm_s - system.latency.llm_s)}
     unknown = np.full(num, np.nan)
@@ -352,7 +352,7 @@ def _promise_rows(tokens: Tokens, budgets: Sequence[float], *, seed: int, num_re
         entry: Entry = (
             f"risk on unseen prompts, threshold chosen for {budget:g}",
             "equal",
-            "empirical risk budget (threshold.risk_empirical): chosen on half of the prompts, tried on the rest",
+            "threshold.risk_empirical: chosen on a random half of the prompts, tried on the rest",
             "",
         )
         error = float(np.std(result.replicates[:, i]))

@@ -51,7 +51,7 @@ _FLOATS = (
     "llm_measured_s",
 )
 _CHARGED = ("llm_calls", "catch_up", "uplink_bit", "downlink_bit")
-_SUMMED = ("uplink_bit", "downlink_bit", "slm_s", "uplink_s", "llm_s", "other_s")
+_SUMMED = ("catch_up", "uplink_bit", "downlink_bit", "slm_s", "uplink_s", "llm_s", "other_s")
 _COSTS = {"uplink_bit", "downlink_bit", *(name for name in _FLOATS if name.endswith("_s"))}
 
 Row = dict[str, Any]
