@@ -1,6 +1,6 @@
 r"""Thresholds chosen from recorded tokens, how sure they are, and which of them keep a promise.
 
-`threshold_intervals` gives every threshold of THEORY section 6 its interval, `guaranteed_threshold` keeps
+`threshold_intervals` gives every threshold its interval, `guaranteed_threshold` keeps
 to a risk budget with a stated probability over the prompts, `transfer` uses thresholds elsewhere.
 """
 
@@ -87,7 +87,7 @@ def threshold_intervals(
     num_resamples: int = 2000,
     seed: int = 0,
 ) -> list[ThresholdRow]:
-    r"""Every threshold of THEORY section 6 with its interval over prompts.
+    r"""Every threshold with its interval over prompts.
 
     Parameters
     ----------

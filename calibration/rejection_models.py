@@ -246,7 +246,7 @@ def fit_corrected_line(sampled: ArrayLike, num_samples: int, rejection: ArrayLik
 
     References
     ----------
-    THEORY section 4.3 (new), `cuhlm_theory.uncertainty.restored_line`, `calibration.estimators.reliability`.
+    New here: `cuhlm_theory.uncertainty.restored_line`, `calibration.estimators.reliability`.
 
     Examples
     --------
@@ -642,7 +642,7 @@ def monotonicity(
 
     References
     ----------
-    THEORY section 7.2: the best u-measurable policy thresholds E[beta | u] (Neyman-Pearson).
+    Neyman and Pearson: the best policy that knows u alone thresholds E[beta | u].
 
     Examples
     --------

@@ -50,43 +50,72 @@ class Threshold:
     skip_rate: float
     """E[s(u)], share of the tokens that are skipped [-]."""
 
-    def skip_probability(self, uncertainty: ArrayLike) -> Floats:
-        r"""Probability of skipping a token: 1 below the threshold, 0 above it, the tie probability at it.
-
-        Derivation: ``derivations.threshold.risk_empirical``.
-
-        Parameters
-        ----------
-        uncertainty : array_like, shape [...]
-            :math:`u` [-].
-
-        Returns
-        -------
-        ndarray of float64, shape [...]
-            :math:`s(u)` [-].
-
-        Examples
-        --------
-        >>> Threshold(0.2, 0.5, 0.0, 0.0).skip_probability([0.1, 0.2, 0.3])
-        array([1. , 0.5, 0. ])
-        """
-        u = as_probability("uncertainty", uncertainty)
-        return np.where(u < self.threshold, 1.0, np.where(u == self.threshold, self.tie_probability, 0.0))
-
 
 class Law(Protocol):
     """A law of the uncertainty u of a draft, with the risk of skipping by a threshold on it."""
 
     def risk(self, threshold: ArrayLike, line: Line | None = None) -> Floats:
-        """R(t) = E[beta 1{u <= t}] [-], shape of the thresholds; no line is needed where beta is known."""
+        r"""Risk of a threshold, :math:`R(t) = E[\beta\,1\{u \le t\}]`.
+
+        Parameters
+        ----------
+        threshold : array_like, shape [...]
+            :math:`t` [-].
+        line : Line, optional
+            :math:`\beta(u)`; it may be left out where the law has recorded rejections.
+
+        Returns
+        -------
+        ndarray of float64, shape [...]
+            :math:`R(t)` [-].
+
+        Raises
+        ------
+        ValueError
+            If a threshold is not finite, the line is needed and missing, or a continuous law's line does not
+            rise.
+        """
         ...
 
     def skip_rate(self, threshold: ArrayLike) -> Floats:
-        """P(u <= t) [-], shape of the thresholds."""
+        r"""Share of the tokens at or below a threshold, :math:`P(u \le t)`.
+
+        Parameters
+        ----------
+        threshold : array_like, shape [...]
+            :math:`t` [-].
+
+        Returns
+        -------
+        ndarray of float64, shape [...]
+            :math:`P(u \le t)` [-].
+        """
         ...
 
     def within(self, budget: float, line: Line | None = None, *, split_ties: bool = True) -> Threshold:
-        """Largest threshold whose risk is within the budget; tokens of equal u may be split at random."""
+        r"""Largest threshold within a risk budget, :math:`u^* = \sup\{t : R(t) \le \varepsilon\}`.
+
+        Parameters
+        ----------
+        budget : float
+            :math:`\varepsilon` [-].
+        line : Line, optional
+            :math:`\beta(u)`; it may be left out where the law has recorded rejections.
+        split_ties : bool, default True
+            Whether tokens of equal u that do not fit as a whole are skipped at random, so that the budget is
+            met exactly; else the threshold is the last that fits whole, or `NEVER_SKIP`.
+
+        Returns
+        -------
+        Threshold
+            Threshold, tie probability, risk and skip rate; where everything fits the threshold is 1.
+
+        Raises
+        ------
+        ValueError
+            If the budget is outside [0, 1], the line is needed and missing, or a continuous law's line does
+            not rise.
+        """
         ...
 
     def nodes(self, num_nodes: int = 10_000) -> "Recorded":
@@ -105,23 +134,6 @@ class Uniform:
                   m = \min(t, u_1), \quad v_0 = \max(b, 0)
 
         New here, clip and positive intercept included. Derivation: ``derivations.threshold.risk_uniform``.
-
-        Parameters
-        ----------
-        threshold : array_like, shape [...]
-            :math:`t` [-].
-        line : Line, optional
-            :math:`\beta(u)`; always needed, for this law records no rejections.
-
-        Returns
-        -------
-        ndarray of float64, shape [...]
-            :math:`R(t)` [-].
-
-        Raises
-        ------
-        ValueError
-            If the slope is not positive or a threshold is not finite.
 
         Examples
         --------
@@ -144,25 +156,6 @@ class Uniform:
         .. math:: u^*(\varepsilon) = u_0 + \sqrt{2 \varepsilon / a} \quad \text{where } b \le 0
 
         New here. Derivation: ``derivations.threshold.risk_uniform``.
-
-        Parameters
-        ----------
-        budget : float
-            :math:`\varepsilon` [-].
-        line : Line, optional
-            :math:`\beta(u)`; always needed.
-        split_ties : bool, default True
-            Of no effect: equal values have no mass here.
-
-        Returns
-        -------
-        Threshold
-            Threshold, risk and skip rate; the tie probability is 1.
-
-        Raises
-        ------
-        ValueError
-            If the slope is not positive or the budget is outside [0, 1].
 
         Notes
         -----
@@ -219,23 +212,6 @@ class Beta:
         with :math:`m = \min(t, u_1)` and :math:`\mu = \alpha / (\alpha + \beta')`. New here; the last bracket
         is the clip at 1. Derivation: ``derivations.threshold.risk_beta``.
 
-        Parameters
-        ----------
-        threshold : array_like, shape [...]
-            :math:`t` [-].
-        line : Line, optional
-            :math:`\beta(u)`; always needed, for this law records no rejections.
-
-        Returns
-        -------
-        ndarray of float64, shape [...]
-            :math:`R(t)` [-].
-
-        Raises
-        ------
-        ValueError
-            If the slope is not positive or a threshold is not finite.
-
         Examples
         --------
         >>> Beta(2.0, 2.0).risk(1.0, Line(0.5, 0.1)).round(12)
@@ -260,25 +236,6 @@ class Beta:
         r"""Largest threshold within a risk budget when the uncertainty follows a beta law.
 
         New here: `risk` inverted by bisection. Derivation: ``derivations.threshold.risk_beta``.
-
-        Parameters
-        ----------
-        budget : float
-            :math:`\varepsilon` [-].
-        line : Line, optional
-            :math:`\beta(u)`; always needed.
-        split_ties : bool, default True
-            Of no effect: equal values have no mass here.
-
-        Returns
-        -------
-        Threshold
-            Threshold, risk and skip rate; the tie probability is 1.
-
-        Raises
-        ------
-        ValueError
-            If the slope is not positive or the budget is outside [0, 1].
 
         Examples
         --------
@@ -378,17 +335,12 @@ class Recorded:
             else self._recorded_risk
         )
 
+    def _place(self, threshold: ArrayLike) -> NDArray[np.int64]:
+        return np.searchsorted(self._atoms, as_floats("threshold", threshold), side="right")
+
     def rejections(self, line: Line | None = None) -> Floats:
         """Rejection probability of every token, as recorded, else the line's, shape [N] [-]."""
         return _needed(line)(self.uncertainty) if self.rejection is None else self.rejection
-
-    def _at(self, totals: Floats, threshold: ArrayLike) -> Floats:
-        place = np.searchsorted(self._atoms, as_floats("threshold", threshold), side="right")
-        if totals.ndim == 1:
-            return totals[place]
-        return np.take_along_axis(totals, np.broadcast_to(place, totals.shape[:-1])[..., None], axis=-1)[
-            ..., 0
-        ]
 
     def risk(self, threshold: ArrayLike, line: Line | None = None) -> Floats:
         r"""Risk of a threshold on recorded tokens.
@@ -397,33 +349,16 @@ class Recorded:
 
         New here. Derivation: ``derivations.threshold.risk_empirical``.
 
-        Parameters
-        ----------
-        threshold : array_like, shape [...]
-            :math:`t` [-].
-        line : Line, optional
-            :math:`\beta(u)`, where the law has no rejections of its own.
-
-        Returns
-        -------
-        ndarray of float64, shape [...]
-            :math:`R(t)` [-].
-
-        Raises
-        ------
-        ValueError
-            If a threshold is not finite or neither line nor rejections are known.
-
         Examples
         --------
         >>> Recorded([0.0, 0.4, 0.4, 0.9], [0.0, 0.2, 0.4, 1.0]).risk([0.1, 0.4, 1.0])
         array([0.  , 0.15, 0.4 ])
         """
-        return self._at(self._risk(line), threshold)
+        return _take(self._risk(line), self._place(threshold))
 
     def skip_rate(self, threshold: ArrayLike) -> Floats:
         """Share of the tokens at or below a threshold [-]."""
-        return self._at(self._skipped, threshold)
+        return _take(self._skipped, self._place(threshold))
 
     def within(self, budget: float, line: Line | None = None, *, split_ties: bool = True) -> Threshold:
         r"""Largest threshold within a risk budget on recorded tokens.
@@ -432,26 +367,6 @@ class Recorded:
 
         New here: sort and accumulate; the first atom that does not fit is split by randomising, so the budget
         is met exactly. Derivation: ``derivations.threshold.risk_empirical``.
-
-        Parameters
-        ----------
-        budget : float
-            :math:`\varepsilon` [-].
-        line : Line, optional
-            :math:`\beta(u)`, where the law has no rejections of its own.
-        split_ties : bool, default True
-            Whether to split the atom that does not fit. Whole, the threshold is the last atom that fits, or
-            `NEVER_SKIP`.
-
-        Returns
-        -------
-        Threshold
-            Threshold, tie probability, risk and skip rate.
-
-        Raises
-        ------
-        ValueError
-            If the budget is outside [0, 1] or neither line nor rejections are known.
 
         Notes
         -----
@@ -467,32 +382,21 @@ class Recorded:
         >>> law.within(0.05, split_ties=False)
         Threshold(threshold=0.0, tie_probability=1.0, risk=0.0, skip_rate=0.25)
         """
-        allowed = float(as_probability("budget", budget))
+        allowed, last = float(as_probability("budget", budget)), self._atoms.size
         spent, skipped = self._risk(line), self._skipped
         whole = np.sum(spent[..., 1:] <= allowed * (1.0 + _ROUNDING), axis=-1)  # atoms that fit, [...]
-        everything = whole == self._atoms.size
-        before, after = (self._take(spent, whole + step) for step in (0, 1))
-        kept, more = (self._take(skipped, whole + step) for step in (0, 1))
+        everything = whole == last
+        risk, rate = _take(spent, whole), _take(skipped, whole)
         if split_ties:
-            step = after - before
-            share = np.divide(allowed - before, step, out=np.zeros_like(step), where=step > 0.0).clip(
-                0.0, 1.0
-            )
-            threshold = self._atoms[np.minimum(whole, self._atoms.size - 1)]
+            after = np.minimum(whole + 1, last)
+            step = _take(spent, after) - risk
+            share = np.divide(allowed - risk, step, out=np.zeros_like(step), where=step > 0.0).clip(0.0, 1.0)
+            threshold = self._atoms[np.minimum(whole, last - 1)]
+            risk, rate = risk + share * step, rate + share * (_take(skipped, after) - rate)
         else:
-            share = np.zeros_like(before)
-            threshold = np.concatenate([[NEVER_SKIP], self._atoms])[whole]
-        found = (
-            np.where(everything, 1.0, threshold),
-            np.where(everything, 1.0, share) if split_ties else np.ones_like(share),
-            before + share * (after - before),
-            np.where(everything, 1.0, kept + share * (more - kept)),
-        )
-        return Threshold(*(float(value) if value.ndim == 0 else value for value in found))  # type: ignore[arg-type]
-
-    def _take(self, totals: Floats, place: NDArray[np.int64]) -> Floats:
-        place = np.minimum(place, self._atoms.size)
-        return np.take_along_axis(totals, np.asarray(place)[..., None], axis=-1)[..., 0]
+            share, threshold = np.ones_like(risk), np.append(NEVER_SKIP, self._atoms)[whole]
+        threshold, share, rate = (np.where(everything, 1.0, value) for value in (threshold, share, rate))
+        return Threshold(*(value if value.ndim else float(value) for value in (threshold, share, risk, rate)))
 
     def nodes(self, num_nodes: int = 10_000) -> "Recorded":
         """Return the tokens themselves, as many as were recorded."""
@@ -503,6 +407,13 @@ def _needed(line: Line | None) -> Line:
     if line is None:
         raise ValueError("line must be given for a law without recorded rejections; got None")
     return line
+
+
+def _take(totals: Floats, place: NDArray[np.int64]) -> Floats:
+    """Totals at a place, one for each law where there are many."""
+    if totals.ndim == 1:
+        return totals[place]
+    return np.take_along_axis(totals, np.broadcast_to(place, totals.shape[:-1])[..., None], axis=-1)[..., 0]
 
 
 def tie_groups(values: Floats) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
