@@ -405,16 +405,14 @@ def transfer(
     u, beta = np.asarray(fitted_on.uncertainty), np.asarray(fitted_on.rejection)
     new_u, new_beta = np.asarray(used_on.uncertainty), np.asarray(used_on.rejection)
     line = fit_line(u, beta)
-    expected = line(u)
-    chosen: list[tuple[str, float | None, float, float]] = []
+    by_line = Recorded(u, line(u))
+    chosen: list[tuple[str, float | None, float, float]] = []  # rule, budget, threshold, risk promised
     if line.slope > 0.0:
-        averse = line.risk_averse
-        chosen.append(("risk_averse", None, averse, float(np.mean(expected * (u <= averse)))))
+        chosen.append(("risk_averse", None, line.risk_averse, float(by_line.risk(line.risk_averse))))
     for budget in budgets:
-        threshold = Recorded(u, expected).within(budget, split_ties=False).threshold
-        chosen.append(("line", budget, threshold, float(np.mean(expected * (u <= threshold)))))
-        threshold = fitted_on.law.within(budget, split_ties=False).threshold
-        chosen.append(("empirical", budget, threshold, float(np.mean(beta * (u <= threshold)))))
+        for rule, law in (("line", by_line), ("empirical", fitted_on.law)):
+            found = law.within(budget, split_ties=False)
+            chosen.append((rule, budget, found.threshold, found.risk))
         if fitted_on.prompt is not None:
             promise = guaranteed_threshold(fitted_on, budget, failure_probability=failure_probability)
             chosen.append(("guaranteed", budget, promise.threshold, budget))

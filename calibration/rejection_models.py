@@ -487,24 +487,15 @@ def cross_validate(
                 model = fitter(train)
                 predicted[name][test] += model.predict(u[test]) / num_repeats
                 promised[name] = model.predict(u[train])
+            held = Recorded(u[test], beta[test])
             for name, expected in promised.items():
+                law = Recorded(u[train], expected)
                 for budget in budgets:
-                    threshold = Recorded(u[train], expected).within(budget, split_ties=False).threshold
-                    skipped = u[test] <= threshold
-                    result = (threshold, float(np.mean(beta[test] * skipped)), float(np.mean(skipped)))
+                    at = law.within(budget, split_ties=False).threshold
+                    result = (at, float(held.risk(at)), float(held.skip_rate(at)))
                     outcome.setdefault((name, budget), []).append(result)
     names = list(fitters)
-    score = np.column_stack(
-        [beta * (1.0 - predicted[name]) ** 2 + (1.0 - beta) * predicted[name] ** 2 for name in names]
-    )
-    columns = np.column_stack([score, score - score[:, [0]], np.ones(u.size)])
-    brier = bootstrap.of_sums(
-        lambda sums: sums[..., :-1] / sums[..., -1:],
-        columns,
-        tokens.prompt,
-        num_resamples=num_resamples,
-        rng=np.random.default_rng(seed),
-    )
+    brier = _brier(list(predicted.values()), beta, tokens.prompt, num_resamples, seed)
     rows = []
     for place, name in enumerate([*names, "empirical"]):
         scored = name != "empirical"
@@ -525,6 +516,20 @@ def cross_validate(
                 )
             )
     return rows
+
+
+def _brier(
+    predicted: Sequence[Floats], beta: Floats, prompt: NDArray[np.int64], num_resamples: int, seed: int
+) -> bootstrap.Bootstrap:
+    """Brier score of every model, then each score minus the first model's."""
+    score = np.column_stack([beta * (1.0 - mean) ** 2 + (1.0 - beta) * mean**2 for mean in predicted])
+    return bootstrap.of_sums(
+        lambda sums: sums[..., :-1] / sums[..., -1:],
+        np.column_stack([score, score - score[:, [0]], np.ones(beta.size)]),
+        prompt,
+        num_resamples=num_resamples,
+        rng=np.random.default_rng(seed),
+    )
 
 
 def line_against_isotonic(
