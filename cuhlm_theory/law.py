@@ -396,7 +396,8 @@ class Recorded:
         else:
             share, threshold = np.ones_like(risk), np.append(NEVER_SKIP, self._atoms)[whole]
         threshold, share, rate = (np.where(everything, 1.0, value) for value in (threshold, share, rate))
-        return Threshold(*(value if value.ndim else float(value) for value in (threshold, share, risk, rate)))
+        answer = (value if value.ndim else float(value) for value in (threshold, share, risk, rate))
+        return Threshold(*answer)  # type: ignore[arg-type]
 
     def nodes(self, num_nodes: int = 10_000) -> "Recorded":
         """Return the tokens themselves, as many as were recorded."""
