@@ -264,7 +264,17 @@ def test_refuses_places_where_no_calibration_is(tmp_path):
 
 
 def test_loading_a_published_line_imports_nothing_heavy():
-    heavy = ("torch", "pandas", "sklearn", "transformers", "scipy.stats", "scipy.optimize", "sympy", "cvxpy")
+    heavy = (
+        "torch",
+        "pyarrow",
+        "pandas",
+        "sklearn",
+        "transformers",
+        "scipy.stats",
+        "scipy.optimize",
+        "sympy",
+        "cvxpy",
+    )
     code = (
         "import sys; import calibration; calibration.load('cu-hlm'); "
         f"print([name for name in {heavy!r} if name in sys.modules])"
