@@ -241,7 +241,7 @@ def test_the_law_is_the_theory_s_where_the_theory_speaks():
     for scheme in ("slm", "hlm", "rand-hlm", "u-hlm", "cu-hlm-offline", "cu-hlm-exact"):
         here = laws.Context(logits, setting(scheme), system(6))
         size = here.kept_entries(np.array([0]))[0]
-        sent = here.settings.scheme.payload.received_law(x, int(size)) if size else x
+        sent = here.settings.scheme.payload.received_law(x, int(size), here.skip) if size else x
         expected = verification.output_law(x, y, skip=here.skip(), verify_with=sent)
         np.testing.assert_allclose(laws.output(here, y), expected, atol=1e-12)
     here = laws.Context(logits, setting("floor"), system(6))
