@@ -185,11 +185,11 @@ class _Work:
         models, stop = (pair.slm, pair.llm), pair.stop_tokens
         if self.clock.measured:
             found = [
-                decode(*models, context, settings, self.clock, rng=rng, stop_tokens=stop)
+                decode(models, context, settings, self.clock, rng=rng, stop_tokens=stop)
                 for context, rng in zip(contexts, rngs, strict=True)
             ]
         else:
-            found = decode_together(*models, contexts, settings, self.clock, rngs=rngs, stop_tokens=stop)
+            found = decode_together(models, contexts, settings, self.clock, rngs=rngs, stop_tokens=stop)
         rows = [{name: column.tolist() for name, column in one.columns.items()} for one in found]
         _write_whole(self.parts[run], json.dumps(rows).encode())
 

@@ -29,6 +29,7 @@ from calibration.decoding.session import CachedModel, drive
 from calibration.decoding.stage import Stage
 from cuhlm_theory import truncation, verification
 from cuhlm_theory.capacity import packet_latency_s
+from cuhlm_theory.contexts import Tokens
 from cuhlm_theory.errors import MissingInputError
 from cuhlm_theory.parameters import Codec, Latency, Link, System
 from cuhlm_theory.rejection import Line
@@ -171,10 +172,10 @@ def test_decodings_in_step_say_what_each_says_alone(pair, scheme):
     prompts = [PROMPT, [4, 5], [6, 7, 8, 9, 10, 11]]
     clock, stop = Clock(system=system(12)), [2]
     rngs = [np.random.default_rng(row) for row in range(3)]
-    found = decode_together(*pair, prompts, setting(scheme), clock, rngs=rngs, stop_tokens=stop)
+    found = decode_together(pair, prompts, setting(scheme), clock, rngs=rngs, stop_tokens=stop)
     for row, prompt in enumerate(prompts):
         rng = np.random.default_rng(row)
-        alone = decode(*pair, prompt, setting(scheme), clock, rng=rng, stop_tokens=stop)
+        alone = decode(pair, prompt, setting(scheme), clock, rng=rng, stop_tokens=stop)
         assert found[row].tokens == alone.tokens
         np.testing.assert_allclose(found[row].columns["tv"], alone.columns["tv"], atol=1e-5)
 
@@ -470,7 +471,7 @@ def test_kept_runs_end_at_the_first_rejection():
 
 def decoded(pair: tuple[Any, Any], scheme: str, seed: int = 0, **changes: Any) -> Any:
     chosen = replace(setting(scheme), **changes)
-    return decode(*pair, PROMPT, chosen, Clock(system=system(12)), rng=np.random.default_rng(seed))
+    return decode(pair, PROMPT, chosen, Clock(system=system(12)), rng=np.random.default_rng(seed))
 
 
 @pytest.mark.parametrize("scheme", ["cu-hlm-online", "c-sqs", "verify-on-sync"])
@@ -507,7 +508,7 @@ def test_costs_of_a_single_draft_add_up(pair):
     base = system(12, round_trip_s=0.03, llm_prefill_s=0.002, downlink_bit_per_s=1e4)
     charged = replace(base, latency=replace(base.latency, charge_resync=True))
     chosen = setting("cu-hlm-offline")
-    table = decode(*pair, PROMPT, chosen, Clock(system=charged), rng=np.random.default_rng(3)).columns
+    table = decode(pair, PROMPT, chosen, Clock(system=charged), rng=np.random.default_rng(3)).columns
     skipped = table["action"] == records.SKIPPED
     assert 0 < skipped.sum() < 12
     assert np.all(table["latency_s"][skipped] == np.float32(0.01))
@@ -532,7 +533,7 @@ def test_costs_of_several_drafts_sit_on_the_last_token_of_the_round(pair):
 
 def test_measured_compute_replaces_the_nominal_one(pair):
     clock = Clock(system=system(12), measured=True)
-    table = decode(*pair, PROMPT, setting("hlm"), clock, rng=np.random.default_rng(0)).columns
+    table = decode(pair, PROMPT, setting("hlm"), clock, rng=np.random.default_rng(0)).columns
     np.testing.assert_array_equal(table["slm_s"], table["slm_measured_s"])
     assert np.all(table["llm_s"] > 0.0)
 
@@ -545,12 +546,80 @@ def test_rounds_of_verify_on_sync_end_where_cu_hlm_would_transmit(pair):
     assert np.all(table["tv"] < 1e-12)
 
 
+@pytest.mark.parametrize("scheme", ["slm", "llm", "u-hlm", "cu-hlm-exact", "c-sqs", "dssd", "verify-on-sync"])
+def test_a_decoded_text_has_a_ledger_of_its_rounds(pair, scheme):
+    found = decoded(pair, scheme)
+    table, rounds = found.columns, found.ledger()
+    assert len(rounds) == len(np.unique(table["round"]))
+    assert rounds.tokens.sum() == 12
+    for name in ("llm_calls", "uplink_bit", "downlink_bit", "slm_s", "uplink_s", "llm_s", "other_s"):
+        assert getattr(rounds, name).sum() == pytest.approx(table[name].sum(dtype=float)), name
+    assert rounds.drafts.sum() == table["drafted"].sum()
+    assert rounds.bias.sum() == pytest.approx(table["tv"].sum(), abs=1e-6)
+    assert rounds.seconds.sum() == pytest.approx(found.summary()["latency_s"])
+    asks = rounds.llm_calls > 0.0
+    assert np.all(rounds.llm_width[asks] >= np.maximum(rounds.drafts[asks], 1.0))
+    assert np.all(rounds.llm_width[~asks] == 0.0)
+    if scheme == "c-sqs":  # every draft of a round sends its entries, kept or not
+        assert np.all(rounds.entries >= rounds.drafts)
+        assert rounds.entries.sum() > table["k"].sum()
+        assert found.summary()["k_mean"] == pytest.approx(rounds.entries.sum() / rounds.drafts.sum())
+
+
+@pytest.mark.parametrize("scheme", ["hlm", "u-hlm", "rand-hlm", "cu-hlm-offline", "cu-hlm-exact", "floor"])
+def test_the_rules_say_of_a_live_context_what_they_say_of_its_record(scheme):
+    logits, y = example_laws(12)
+    here = laws.Context(logits, setting(scheme), system(6))
+    every = here.drafts(y=y)
+    sizes = np.arange(1, 7)
+    tokens = Tokens(
+        uncertainty=here.disagreement[0],
+        rejection=every.mean_rejection(),
+        weight=here.draft_law / here.draft_law.sum(),
+        k_grid=sizes,
+        tv_profile=np.tile(truncation.tv_profile(here.x, sizes), (6, 1)),
+    )
+    rules = here.settings.scheme
+    for name in ("transmit", "risk"):
+        live, recorded = (getattr(rules.skip.skips(place, drafts=True), name) for place in (every, tokens))
+        np.testing.assert_allclose(live, recorded, atol=1e-12)
+    live, recorded = (rules.payload.carried(place, system(6)) for place in (every, tokens))
+    np.testing.assert_allclose(live.bit, recorded.bit)
+    if recorded.size is not None:
+        np.testing.assert_array_equal(live.size, recorded.size)
+    if recorded.truncation_tv is not None:
+        np.testing.assert_allclose(live.truncation_tv, recorded.truncation_tv, atol=1e-12)
+
+
+def test_a_live_context_answers_the_questions_that_need_both_laws():
+    logits, y = example_laws(12)
+    here = laws.Context(logits, setting("floor"), system(6))
+    every = here.drafts(y=y)
+    k = np.array([1, 3, 6])
+    expected = [1.0 - verification.total_variation(truncation.drop_tail(here.x, int(n)), y) for n in k]
+    np.testing.assert_allclose(here.drafts(np.arange(3), y).acceptance_within(k), expected)
+    server = verification.total_variation(laws.output(here, y), y)
+    np.testing.assert_allclose(every.server_bias_at(0.6), server)
+    assert np.all(every.largest_prob() == here.x.max())
+    assert every.weight.sum() == pytest.approx(1.0)
+
+
+def test_a_price_chooses_among_the_sizes_that_it_was_found_on():
+    logits = example_laws(12)[0]
+    price = {"truncation_price_s": 0.05}
+    chosen = setting("cu-hlm-exact", **price)
+    free = laws.Context(logits, chosen, system(6)).kept_entries(np.array([0]))[0]
+    held = laws.Context(logits, replace(chosen, k_grid=(1, 6)), system(6)).kept_entries(np.array([0]))[0]
+    assert free not in (1, 6)
+    assert held in (1, 6)
+
+
 def test_a_stop_token_ends_the_text_inside_a_run(pair):
     free = decoded(pair, "dsd")
     stop = free.tokens[4]
     chosen = setting("dsd")
     clock = Clock(system=system(12))
-    short = decode(*pair, PROMPT, chosen, clock, rng=np.random.default_rng(0), stop_tokens=[stop])
+    short = decode(pair, PROMPT, chosen, clock, rng=np.random.default_rng(0), stop_tokens=[stop])
     assert short.tokens[-1] == stop
     assert stop not in short.tokens[:-1]
 
@@ -572,7 +641,7 @@ def test_the_summary_has_the_contract_s_keys(pair):
 def test_a_model_with_a_padded_head_decodes_over_the_shared_vocabulary(pair):
     wide = tiny(1, 16, 1)
     table = decode(
-        wide, pair[1], PROMPT, setting("slm"), Clock(system=system(12)), rng=np.random.default_rng(0)
+        (wide, pair[1]), PROMPT, setting("slm"), Clock(system=system(12)), rng=np.random.default_rng(0)
     ).columns
     assert table["token"].max() < 12
 
@@ -590,7 +659,7 @@ def test_a_model_with_a_padded_head_decodes_over_the_shared_vocabulary(pair):
 )
 def test_refuses_what_cannot_be_decoded(pair, prompt, vocab, message):
     with pytest.raises(ValueError, match=message):
-        decode(*pair, prompt, setting("hlm"), Clock(system=system(vocab)), rng=np.random.default_rng(0))
+        decode(pair, prompt, setting("hlm"), Clock(system=system(vocab)), rng=np.random.default_rng(0))
 
 
 @pytest.mark.parametrize(
@@ -633,7 +702,7 @@ def test_refuses_a_scheme_whose_numbers_are_not_known(scheme, message):
 def test_refuses_more_entries_than_tokens(pair, scheme, message):
     chosen, clock = Settings(scheme=scheme, max_new_tokens=4), Clock(system=system(12))
     with pytest.raises(ValueError, match=message):
-        decode(*pair, PROMPT, chosen, clock, rng=np.random.default_rng(0))
+        decode(pair, PROMPT, chosen, clock, rng=np.random.default_rng(0))
 
 
 def test_refuses_a_cache_that_cannot_roll_back(pair):

@@ -279,8 +279,7 @@ def _add_skips(table: Ratios, run: _Run, mass: NDArray[np.float64], risk: NDArra
         f"{run.name}: true skip rate",
         mass - risk,
         skipped * (1.0 - rejection),
-        over=mass,
-        measured_over=skipped,
+        over=(mass, skipped),
         basis=f"share of skips that verification would have kept, {_MET}",
         variance=kept_variance(mass, risk),
     )

@@ -106,8 +106,7 @@ def add_pairs(
             f"{name}: {quantity.name}",
             _expected(predicted, top),
             quantity.top(measured),
-            over=over,
-            measured_over=quantity.under(measured),
+            over=(over, quantity.under(measured)),
             variance=np.clip(variance, 0.0, None),
             **claims(quantity.name),
         )

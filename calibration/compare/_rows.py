@@ -96,20 +96,19 @@ class Ratios:
         predicted: ArrayLike,
         measured: ArrayLike,
         *,
-        over: ArrayLike = 1.0,
-        measured_over: ArrayLike | None = None,
+        over: ArrayLike | tuple[ArrayLike, ArrayLike] = 1.0,
         kind: Kind = "equal",
         basis: str = "",
         failing: str = "",
         variance: ArrayLike = 0.0,
     ) -> None:
-        """Compare sum(predicted)/sum(over) with sum(measured)/sum(measured_over).
+        """Compare sum(predicted)/sum(over) with sum(measured)/sum(over), or over a pair the second of it.
 
         ``variance`` is that of a token's measured part given its context; the deviations of successive tokens
         are uncorrelated (martingale differences), so the variances add.
         """
-        last = over if measured_over is None else measured_over
-        for values in (predicted, over, measured, last):
+        first, last = over if isinstance(over, tuple) else (over, over)
+        for values in (predicted, first, measured, last):
             column = np.asarray(values, dtype=np.float64)
             self.columns.append(np.broadcast_to(column, self.prompt.shape))
         self.noise.append(np.broadcast_to(np.asarray(variance, dtype=np.float64), self.prompt.shape))

@@ -29,8 +29,7 @@ from calibration.pairs import context_length
 
 
 def decode(
-    slm: Any,
-    llm: Any,
+    models: tuple[Any, Any],
     prompt: Sequence[int],
     settings: Settings,
     clock: Clock,
@@ -44,7 +43,7 @@ def decode(
 
     Parameters
     ----------
-    slm, llm : transformers.PreTrainedModel
+    models : tuple of transformers.PreTrainedModel
         Model of the device and of the server; causal, over one vocabulary.
     prompt : sequence of int
         Tokens to continue.
@@ -71,17 +70,16 @@ def decode(
     ValueError
         If the prompt is empty, it and the answer exceed a context, V exceeds a vocabulary, or a size V.
     """
-    check(slm, llm, len(prompt), settings, clock)
+    check(*models, len(prompt), settings, clock)
     stage = _stage(prompt, settings, clock, stop_tokens, measure=measure, on_rows=on_rows)
     size = clock.system.codec.vocab_size
-    sessions = CachedModel(slm, size), CachedModel(llm, size)
+    sessions = CachedModel(models[0], size), CachedModel(models[1], size)
     drive(loop(sessions, settings, clock, Draws(rng), stage))
     return stage.decoded()
 
 
 def decode_together(
-    slm: Any,
-    llm: Any,
+    models: tuple[Any, Any],
     prompts: Sequence[Sequence[int]],
     settings: Settings,
     clock: Clock,
@@ -97,13 +95,13 @@ def decode_together(
     common pass.
     """
     for prompt in prompts:
-        check(slm, llm, len(prompt), settings, clock)
+        check(*models, len(prompt), settings, clock)
     room, size = max(map(len, prompts)) + settings.max_new_tokens, clock.system.codec.vocab_size
-    models = [RowModel(model, len(prompts), room, size) for model in (slm, llm)]
+    shared = [RowModel(model, len(prompts), room, size) for model in models]
     stages = [_stage(prompt, settings, clock, stop_tokens, measure=measure) for prompt in prompts]
     drive_in_step(
         [
-            loop((RowSession(models[0], row), RowSession(models[1], row)), settings, clock, Draws(rng), stage)
+            loop((RowSession(shared[0], row), RowSession(shared[1], row)), settings, clock, Draws(rng), stage)
             for row, (stage, rng) in enumerate(zip(stages, rngs, strict=True))
         ]
     )

@@ -222,8 +222,7 @@ def _run(
     if painter is not None:
         painter.legend()
     decoded = decode(
-        pair.slm,
-        pair.llm,
+        (pair.slm, pair.llm),
         context,
         settings,
         Clock(system=system, measured=measured_compute),
