@@ -61,7 +61,8 @@ Sums = tuple[Floats, Floats]  # of each text, over and under the line, shape [P]
 
 def per_text(prompt: Any, values: Floats) -> Floats:
     """Sum of values over the tokens or rounds of each text, shape [P]."""
-    return np.bincount(np.unique(prompt, return_inverse=True)[1].reshape(-1), values)
+    place = np.unique(prompt, return_inverse=True)[1].reshape(-1)
+    return np.asarray(np.bincount(place, values), dtype=np.float64)
 
 
 def sides(predicted: Ledger, measured: Ledger) -> list[tuple[str, Sums, Sums]]:

@@ -252,7 +252,7 @@ def _scheme_rows(
             table.add(
                 f"{at}: TV_k of the chosen k",
                 numbers["truncation_budget"],
-                scheme.payload.carried(tokens, system, scheme.skip).truncation_tv,
+                np.asarray(scheme.payload.carried(tokens, system, scheme.skip).truncation_tv),
                 kind="bound",
                 basis="the exact rule's budget (truncation.exact_rule)",
             )
@@ -274,9 +274,13 @@ def _replayed(scheme: Scheme, tokens: Tokens, recorded: Trace, system: System) -
     carried = scheme.payload.carried(tokens, system, scheme.skip)
     extra_bit = resync_bit_per_transmission(system, float(tokens.weight @ sent))
     down_bit = scheme.verification.answer_bit(system.codec, bonus=False)[0]
-    counts = {"drafts": ones, "llm_calls": sent, "uplink_bit": sent * (carried.bit + extra_bit)}
+    counts: dict[str, Any] = {
+        "drafts": ones,
+        "llm_calls": sent,
+        "uplink_bit": sent * (carried.bit + extra_bit),
+    }
     counts |= {"downlink_bit": sent * down_bit, "catch_up": 1.0 - sent}
-    seconds = charged(system, **counts)
+    seconds: dict[str, Any] = charged(system, **counts)
     slm_s, llm_s = (recorded.columns[f"{side}_latency_s"].astype(np.float64) for side in ("slm", "llm"))
     seconds |= {"slm_s": slm_s, "llm_s": seconds["llm_s"] + sent * (llm_s - system.latency.llm_s)}
     unknown = np.full(num, np.nan)

@@ -6,6 +6,7 @@ ask. Distributions are float64 of shape [V].
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -119,6 +120,12 @@ def _observe(disagreement: Law, drafts: Ints, convention: Convention, draws: Dra
 # ---------------------------------------------------------------------------------------------- one draft law
 
 
+_DRAFT_LAWS: dict[str, Callable[[Law, Law], Law]] = {
+    "sampled": lambda logits, x: x,
+    "argmax": lambda logits, x: _point(int(np.argmax(logits)), len(x)),
+}
+
+
 class Context:
     """Device side of one context."""
 
@@ -127,8 +134,7 @@ class Context:
         self.system = system
         self.x = next_law(logits, settings.temperature)
         """Small model's law at the sampling temperature, shape [V]."""
-        argmax = settings.convention.draft == "argmax"
-        self.draft_law = _point(int(np.argmax(logits)), len(self.x)) if argmax else self.x
+        self.draft_law = _DRAFT_LAWS[settings.convention.draft](logits, self.x)
         """Law that the draft is drawn from, shape [V]."""
         self._logits = logits
         self._disagreement: Law | None = None

@@ -1,6 +1,7 @@
 """The loop of every scheme whose server verifies several drafts in one pass."""
 
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from calibration.decoding.single import bonus_row
 from calibration.decoding.stage import Stage
 from cuhlm_theory import verification
 from cuhlm_theory.contexts import Skips
+from cuhlm_theory.schemes.draft import Run
 
 
 @dataclass(slots=True)
@@ -31,6 +33,8 @@ class _Drafting:
         self.settings = settings
         self.clock = clock
         self.memory = settings.scheme.payload.start
+        self.rule = cast("Run", settings.scheme.draft)
+        """What ends a run."""
 
     def draft(self, logits: laws.Law, draws: laws.Draws) -> _Draft:
         scheme = self.settings.scheme
@@ -38,8 +42,8 @@ class _Drafting:
         law, k, self.memory = scheme.payload.draft_law(here.draft_law, self.memory)
         token = draws.token(law)
         seen, keeps = laws.decide(here, token, draws)
-        decided = Skips(transmit=1.0 - keeps, risk=np.zeros(1), truncates=np.ones(1))
-        ends = scheme.draft.ends(here.drafts(token), decided)[0] > 0.0
+        decided = Skips(transmit=(~keeps).astype(np.float64), risk=np.zeros(1), truncates=np.ones(1))
+        ends = self.rule.ends(here.drafts(token), decided)[0] > 0.0
         if not scheme.payload.names_draft:  # the kept law is sent, not that of the draft
             k = int(here.kept_entries(token)[0])
         sent = scheme.payload.received_law(law, k, here.skip) if scheme.draft.triggered else law
@@ -96,7 +100,7 @@ def _draft_run(
     device: Session, settings: Settings, draws: laws.Draws, stage: Stage, drafting: _Drafting
 ) -> Asking[tuple[list[_Draft], float]]:
     """Draft until the run ends, the text is full, or the text would stop."""
-    longest = min(settings.scheme.draft.longest or stage.room, stage.room)
+    longest = min(drafting.rule.longest or stage.room, stage.room)
     drafts: list[_Draft] = []
     text, wall_s = list(stage.text), 0.0
     while len(drafts) < longest:

@@ -106,7 +106,8 @@ def ledger(table: Mapping[str, NDArray[Any]], scheme: Scheme, system: System) ->
     number = number.reshape(-1)
 
     def total(values: NDArray[Any]) -> Floats:
-        return np.bincount(number, np.asarray(values, dtype=np.float64), minlength=rounds.shape[1])
+        sums = np.bincount(number, np.asarray(values, dtype=np.float64), minlength=rounds.shape[1])
+        return np.asarray(sums, dtype=np.float64)
 
     tokens, drafts, calls = total(np.ones(len(number))), total(table["drafted"]), total(table["llm_calls"])
     sends = "k" in table and bool(np.any(table["k"] > 0))
@@ -115,6 +116,7 @@ def ledger(table: Mapping[str, NDArray[Any]], scheme: Scheme, system: System) ->
     else:
         sent = total(table["k"] > 0)
         entries = drafts * np.divide(total(table["k"]), sent, out=np.zeros(len(sent)), where=sent > 0.0)
+    summed: dict[str, Any] = {name: total(table[name]) for name in _SUMMED}
     return Ledger(
         scheme=scheme.name,
         system=system,
@@ -131,7 +133,7 @@ def ledger(table: Mapping[str, NDArray[Any]], scheme: Scheme, system: System) ->
         threshold=scheme.threshold,
         skip_rate=float(np.mean(table["action"] == SKIPPED)),
         has_floor=scheme.draft.present and not scheme.draft.several,
-        **{name: total(table[name]) for name in _SUMMED},
+        **summed,
     )
 
 
