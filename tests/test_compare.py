@@ -544,6 +544,19 @@ def test_rounds_are_told_apart_by_text_wherever_their_rows_stand(recorded, calib
     assert told(mixed) == pytest.approx(told(played))
 
 
+def test_rows_of_single_drafts_may_stand_in_any_order(recorded, calibration, fixed):
+    columns = run_u_hlm(5, 0.4)
+    order = np.random.default_rng(48).permutation(len(columns["round"]))
+    first, again = (
+        compare.compare_decoded(_decoded((table, U_HLM)), recorded, calibration, fixed, num_resamples=100)
+        for table in (columns, {name: values[order] for name, values in columns.items()})
+    )
+    assert [row.quantity for row in again] == [row.quantity for row in first]
+    for row, other in zip(first, again, strict=True):
+        assert (other.predicted, other.measured) == pytest.approx((row.predicted, row.measured))
+        assert other.ci95 is None or other.ci95 == pytest.approx(row.ci95, abs=1e-9)
+
+
 def test_a_ledger_of_a_run_has_a_row_a_round(fixed):
     columns = run_u_hlm(5, 0.4, num_prompts=3)
     found = _decoded((columns, U_HLM)).ledger(0, fixed)

@@ -44,11 +44,13 @@ class DecodedTable:
         return bool(self.header.get("measured_compute"))
 
     def part(self, run: int) -> dict[str, NDArray[Any]]:
-        """Columns of a run; a timed one goes without first rounds, which also read the prompt."""
+        """Return the columns of a run by text and round; a timed one goes without first rounds."""
         chosen = self.columns["run"] == run
         if self.timed:
             chosen &= self.columns["round"] > 0
-        return {name: values[chosen] for name, values in self.columns.items()}
+        rows = np.flatnonzero(chosen)
+        rows = rows[np.lexsort((self.columns["round"][rows], self.columns["prompt"][rows]))]
+        return {name: values[rows] for name, values in self.columns.items()}
 
     def ledger(self, run: int, system: System, line: Line | None = None) -> Ledger:
         """Return the rounds of a run, measured in the columns of `Scheme.ledger`."""
