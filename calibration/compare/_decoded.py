@@ -15,8 +15,8 @@ from calibration.compare._rows import (
     ROUNDING,
     Ratios,
     Row,
+    add_skips,
     judge,
-    kept_variance,
     largest_variance,
     needed,
 )
@@ -142,27 +142,8 @@ def compare_decoded(
     the run's text has the law of the trace's (`Scheme.writes`, `derivations.verification.kept_given_token`).
     Elsewhere such rows are of kind ``model``. Their interval resamples trace and run independently.
 
-    Parameters
-    ----------
-    decoded : DecodedTable
-        What `read_decoded` returns.
-    recorded : Trace
-        The trace that the calibration was fitted on.
-    calibration : Calibration
-        Line and latencies.
-    system : System
-        Link, codec and latencies that the runs simulated.
-    verified : Trace, optional
-        Trace of the large model's own text; predicts the exact schemes.
-    seed : int
-        Seed of the bootstrap.
-    num_resamples : int
-        Resamples.
-
-    Returns
-    -------
-    list of Row
-        All runs; ``table`` names the run.
+    ``recorded`` is the trace that the calibration was fitted on; ``verified``, of the large model's own
+    text, predicts the exact schemes. ``system`` is what the runs simulated.
     """
     line = calibration.line
     traces = {trace.header.writer: trace for trace in (verified, recorded) if trace is not None}
@@ -238,7 +219,8 @@ def _add_single(table: Ratios, run: _Run) -> None:
     name, asks = run.name, run.scheme.verification.asks
     mass, risk, skipped = run.column("skip_mass"), run.column("risk"), run.did(records.SKIPPED)
     if 0.0 < mass.mean() < 1.0:
-        _add_skips(table, run, mass, risk)
+        loss = run.column("rejection") * skipped
+        add_skips(table, f"{name}: {{}}", (mass, risk), skipped, loss, f", {_MET}")
     _add_bias(table, run, risk)
     transmit = 1.0 - mass if asks else np.zeros_like(mass)
     table.add(
@@ -259,32 +241,6 @@ def _add_single(table: Ratios, run: _Run) -> None:
             return {"basis": f"{_BASES[what]}, {_MET}", **(clock if what in _CLOCK else {})}
 
         _ledgers.add_pairs(table, name, predicted, run.measured, claims=claims)
-
-
-def _add_skips(table: Ratios, run: _Run, mass: NDArray[np.float64], risk: NDArray[np.float64]) -> None:
-    skipped, rejection = run.did(records.SKIPPED), run.column("rejection")
-    table.add(
-        f"{run.name}: skip rate",
-        mass,
-        skipped,
-        basis=f"sum_d x_d s(d), {_MET}",
-        variance=largest_variance(mass),
-    )
-    table.add(
-        f"{run.name}: risk",
-        risk,
-        rejection * skipped,
-        basis=f"sum_d x_d s(d) beta_d, {_MET}",
-        variance=largest_variance(risk),
-    )
-    table.add(
-        f"{run.name}: true skip rate",
-        mass - risk,
-        skipped * (1.0 - rejection),
-        over=(mass, skipped),
-        basis=f"share of skips that verification would have kept, {_MET}",
-        variance=kept_variance(mass, risk),
-    )
 
 
 def _add_bias(table: Ratios, run: _Run, risk: NDArray[np.float64]) -> None:

@@ -198,6 +198,28 @@ def kept_variance(mass: Floats, risk: Floats) -> Floats:
     return mass * (largest_variance(kept) + (kept - share) ** 2)
 
 
+def add_skips(
+    table: Ratios, where: str, profile: tuple[Floats, Floats], skipped: Floats, loss: Floats, met: str
+) -> None:
+    """Compare what a skip rule keeps and loses with its mass and risk over the vocabulary, ``profile``.
+
+    ``where`` takes the name of a row; ``loss`` is the rejection probability of the skipped drafts, else 0.
+    """
+    mass, risk = profile
+    coin, kept = largest_variance(mass), kept_variance(mass, risk)
+    said = {
+        "skip rate": f"sum_d x_d s(d){met}",
+        "risk": f"sum_d x_d s(d) beta_d{met} (verification.risk_is_bias)",
+        "true skip rate": f"share of skips that verification would have kept{met}",
+    }
+    for what, top, found, over, variance in (
+        ("skip rate", mass, skipped, 1.0, coin),
+        ("risk", risk, loss, 1.0, largest_variance(risk)),
+        ("true skip rate", mass - risk, skipped - loss, (mass, skipped), kept),
+    ):
+        table.add(where.format(what), top, found, over=over, basis=said[what], variance=variance)
+
+
 def needed(tokens: Tokens, name: str) -> NDArray[Any]:
     value = getattr(tokens, name)
     if value is None:

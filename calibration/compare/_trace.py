@@ -15,8 +15,8 @@ from calibration.compare._rows import (
     Floats,
     Ratios,
     Row,
+    add_skips,
     judge,
-    kept_variance,
     largest_variance,
     needed,
 )
@@ -44,32 +44,9 @@ def compare_trace(
 ) -> list[Row]:
     """Set theory beside the recorded tokens.
 
-    Parameters
-    ----------
-    recorded : Trace
-        Recorded tokens.
-    calibration : Calibration
-        Line and latencies that the predictions use.
-    system : System
-        Simulated link, codec and latencies.
-    numbers : mapping of str, optional
-        Truncation budget and offline k of the schemes.
-    budgets : sequence of float
-        Risk budgets whose thresholds are tried on unseen prompts [-].
-    seed : int
-        Seed of the bootstrap.
-    num_resamples : int
-        Resamples.
-
-    Returns
-    -------
-    list of Row
-        Verification, sampling noise, skip rule, truncation, schemes, rounds, promises, then fitted models.
-
-    Raises
-    ------
-    MissingInputError
-        If the trace lacks a profile.
+    Verification, sampling noise, skip rule, truncation, schemes, rounds, promises, then fitted models.
+    ``numbers`` are the truncation budget and the offline k of the schemes; ``budgets`` are risks whose
+    thresholds are tried on unseen prompts. A trace without a profile raises `MissingInputError`.
     """
     tokens = recorded.tokens()
     if tokens.prompt is None:
@@ -151,29 +128,7 @@ def _skip_rows(table: Ratios, tokens: Tokens, grid: Sequence[float]) -> None:
         mass, risk = _at(tokens, "skip_mass", value), _at(tokens, "skip_risk", value)
         skipped = (tokens.uncertainty <= value).astype(np.float64)
         loss = tokens.rejection * skipped
-        at = f"at u_th = {value:g}"
-        table.add(
-            f"skip rate {at}",
-            mass,
-            skipped,
-            basis="sum_d x_d 1[u_d <= t] over the vocabulary; 1 - TR",
-            variance=largest_variance(mass),
-        )
-        table.add(
-            f"risk {at}",
-            risk,
-            loss,
-            basis="output bias of skipping (verification.risk_is_bias), over the vocabulary",
-            variance=largest_variance(risk),
-        )
-        table.add(
-            f"true skip rate {at}",
-            mass - risk,
-            skipped - loss,
-            over=(mass, skipped),
-            basis="share of skipped tokens that verification would have kept (TSR)",
-            variance=kept_variance(mass, risk),
-        )
+        add_skips(table, f"{{}} at u_th = {value:g}", (mass, risk), skipped, loss, ", over the vocabulary")
 
 
 def _truncation_rows(table: Ratios, tokens: Tokens, recorded: Trace) -> None:

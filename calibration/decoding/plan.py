@@ -15,28 +15,10 @@ from cuhlm_theory.schemes import SCHEMES
 def recommended(tokens: Tokens | None, system: System, budget: Budget) -> dict[str, Any]:
     """Return the numbers of the recommended operating point, for every scheme (`Scheme.given`).
 
-    Parameters
-    ----------
-    tokens : Tokens or None
-        Recorded tokens; None (a published line) has no law of the uncertainty to optimise over.
-    system : System
-        Device, server and link.
-    budget : Budget
-        Bias that may be spent.
-
-    Returns
-    -------
-    dict of str
-        Threshold and price of the operating point. The rules with a budget get the part of the bias that the
-        point spends on truncation, the fixed size is the smallest whose mean TV stays within it, and random
-        skipping gets the skip rate of the threshold.
-
-    Raises
-    ------
-    MissingInputError
-        If there are no recorded tokens.
-    InfeasibleError
-        If no point meets the budget.
+    Threshold and price are those of the operating point. The rules with a budget get the part of the bias
+    that the point spends on truncation, the fixed size is the smallest whose mean TV stays within it, and
+    random skipping gets the skip rate of the threshold. A published line has no tokens, which raises
+    `MissingInputError`.
     """
     if tokens is None:
         raise MissingInputError(

@@ -86,20 +86,8 @@ def charged(row: Row, clock: Clock, slm_wall_s: float, llm_wall_s: float) -> dic
 def ledger(table: Mapping[str, NDArray[Any]], scheme: Scheme, system: System) -> Ledger:
     """Return the rounds that were run, one row each.
 
-    Parameters
-    ----------
-    table : mapping of str to ndarray
-        Columns of decoded tokens; those of several texts also say which ``prompt`` each belongs to.
-    scheme : Scheme
-        What they were decoded with.
-    system : System
-        Device, server and link that they were charged to.
-
-    Returns
-    -------
-    Ledger
-        Rounds by text and number; ``bias`` is measured, NaN where it was not. Entries of drafts that were
-        discarded are those of the kept ones where the columns do not tell.
+    Columns of several texts also say which ``prompt`` each token belongs to. ``bias`` is measured, NaN where
+    it was not. Entries of drafts that were discarded are those of the kept ones where columns do not tell.
     """
     prompt = np.asarray(table.get("prompt", np.zeros(len(table["round"]), dtype=np.int64)), dtype=np.int64)
     rounds, number = np.unique(np.stack((prompt, table["round"])), axis=1, return_inverse=True)

@@ -117,18 +117,8 @@ _NAMES = {"k": "offline_k", "skip_probability": "skip_rate"}  # a run's numbers 
 def scheme_of(run: Mapping[str, Any], line: Line | None = None) -> Scheme:
     """Return the scheme of a run from what its file says: ``numbers``, or what older files hold instead.
 
-    Parameters
-    ----------
-    run : mapping
-        `Settings.described`, or a mapping with ``scheme`` and numbers beside it or in ``policy``.
-    line : Line, optional
-        Rejection line where the run tells none.
-
-    Returns
-    -------
-    Scheme
-        The row with its numbers; whether a bonus token follows a kept run is the convention's where that
-        says so.
+    ``line`` stands where the run tells none; whether a bonus token follows a kept run is the convention's
+    where that says so.
     """
     found = find_scheme(run["scheme"])
     told = {_NAMES.get(key, key): value for key, value in run.items() if value is not None}

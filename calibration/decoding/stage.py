@@ -8,25 +8,7 @@ from cuhlm_theory.schemes import Scheme
 
 
 class Stage:
-    """Committed text of one decoding.
-
-    Parameters
-    ----------
-    prompt : sequence of int
-        Tokens to continue.
-    max_new_tokens : int
-        Tokens to commit at most.
-    stop_tokens : collection of int
-        Tokens that end the text; they are committed.
-    measure : bool
-        Whether to compute each context's exact bias.
-    scheme : Scheme
-        What is decoded with.
-    system : System
-        Device, server and link that the rounds are charged to.
-    on_rows : callable, optional
-        Called with the rows of each round when they are committed.
-    """
+    """Committed text of one decoding; ``on_rows`` is told of each round, a stop token is committed too."""
 
     def __init__(
         self,
