@@ -101,11 +101,6 @@ class AtRandom:
         if self.skip_rate is not None:
             as_probability("skip_rate", self.skip_rate)
 
-    @property
-    def randomised(self) -> bool:
-        """Everything is."""
-        return True
-
     def skips(self, contexts: Contexts, *, drafts: bool = False) -> Skips:
         """Transmit with one chance everywhere."""
         if self.skip_rate is None:
