@@ -343,8 +343,9 @@ def arq_success_probability() -> Statement:
     """
     density = sp.exp(-time / mean_snr) / mean_snr
     needed = sp.Symbol("gamma_R", positive=True)
-    asked = eq(sp.log(1 + needed, 2), rate)
     root = eq(needed, 2**rate - 1)
+    asked = eq(sp.log(1 + needed, 2), rate)
+    rises = lt(0, sp.Derivative(sp.log(1 + needed, 2), needed))
     passes = eq(sp.Integral(density, (time, needed, sp.oo)), sp.exp(-needed / mean_snr))
     chance = sp.Symbol("p", positive=True)
     definition = eq(chance, sp.Integral(density, (time, needed, sp.oo)))
@@ -365,10 +366,11 @@ def arq_success_probability() -> Statement:
             "bit/s/Hz it gets "
             "through if log2(1 + gamma) >= R, that is from gamma_R on.",
         ),
-        assumed=(asked, definition),
+        assumed=(root, definition),
         claims=(claim,),
         steps=(
-            Step(text="The SNR that carries R.", claim=root, rule=Solve(needed), uses=(asked,)),
+            Step(text="The SNR gamma_R carries R,", claim=asked, rule=Evaluate(), uses=(root,)),
+            Step(text="and what is carried rises with it.", claim=rises, rule=Evaluate()),
             Step(text="Probability of at least that SNR.", claim=passes, rule=Evaluate()),
             Step(text="Insert.", claim=claim, rule=Evaluate(), uses=(definition, passes, root)),
         ),
@@ -475,18 +477,18 @@ def arq_spectral_efficiency() -> Statement:
         claims=(solved, claim),
         steps=(
             Step(text="Differentiate ln(R p).", claim=slope, rule=Evaluate()),
-            Step(
-                text="Set the slope to 0 and solve; W is Lambert's function.",
-                claim=solved,
-                rule=Solve(x),
-                uses=(condition,),
-            ),
             Step(text="Differentiate again.", claim=curved, rule=Evaluate()),
             Step(
                 text="Both terms are negative: strictly concave.",
                 claim=concave,
                 rule=Combine((-1,), label="the two terms are negative"),
                 uses=(curved,),
+            ),
+            Step(
+                text="So the slope falls and vanishes once: W is Lambert's function.",
+                claim=solved,
+                rule=OnlyRoot(x),
+                uses=(condition, concave),
             ),
             Step(text="The slope vanishes at the root.", claim=stationary, rule=Evaluate()),
             Step(

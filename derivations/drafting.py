@@ -40,6 +40,7 @@ def expected_tokens() -> Statement:
     mean = sp.Symbol("E_N", positive=True)
     definition = eq(mean, tail)
     scaled = eq(mean * (1 - acceptance), 1 - acceptance ** (drafts + 1))
+    below = lt(acceptance, 1)
     claim = eq(mean, EXPECTED)
     certain = eq(sp.Sum(sp.Integer(1) ** index, (index, 0, drafts)), drafts + 1)
     limit = eq(sp.Limit((1 - acceptance ** (length + 1)) / (1 - acceptance), acceptance, 1, "-"), length + 1)
@@ -58,14 +59,15 @@ def expected_tokens() -> Statement:
             "gamma drafts, each kept with chance alpha, independently, up to the first that is not; the LLM "
             "adds one token. "
             "More than i tokens come if the first i drafts were kept: chance alpha^i for i <= gamma.",
-            "E_N is the sum of these chances; g is gamma taken as a real number.",
+            "E_N is the sum of these chances; g is gamma taken as a real number. alpha < 1 is needed by the "
+            "printed form alone.",
         ),
-        assumed=(definition,),
+        assumed=(definition, below),
         claims=(times, claim, certain, limit),
         steps=(
             step("Sum the chances; times 1 - alpha the sum telescopes.", times, Evaluate()),
             step("That is E_N (1 - alpha).", scaled, Combine((1 - acceptance, 1)), definition, times),
-            step("Divide, for alpha < 1: the printed form.", claim, Solve(mean), scaled),
+            step("Divide, for alpha < 1: the printed form.", claim, Solve(mean), scaled, below),
             step("At alpha = 1, which the printed form leaves out, the sum is", certain, Evaluate()),
             step("and that is also its limit.", limit, Evaluate()),
         ),

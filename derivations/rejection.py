@@ -7,7 +7,7 @@
 import sympy as sp
 
 from derivations.rules import Evaluate, Orderings, Solve
-from derivations.statement import Builder, Statement, eq, le, step
+from derivations.statement import Builder, Statement, eq, le, lt, step
 
 slope = sp.Symbol("a", positive=True)
 intercept = sp.Symbol("b", real=True)
@@ -69,6 +69,7 @@ def least_squares() -> Statement:
     flat_a = eq(2 * (a * m_uu + b * m_u - m_ub), 0)
     through = eq(b, m_b - a * m_u)
     claim = eq(a, (m_ub - m_u * m_b) / (m_uu - m_u**2))
+    varies = lt(m_u**2, m_uu)
     spread = sp.Symbol("d", real=True)
     curvature = eq(
         sp.Derivative(loss, a, a) * spread**2
@@ -88,15 +89,22 @@ def least_squares() -> Statement:
             "test_the_fit_agrees_with_scipy_on_noisy_tokens",
         ),
         assumptions=(
-            "Moments of (u, beta) over tokens: m_u, m_beta, m_uu, m_ubeta, m_bb; u varies, so m_uu > m_u^2.",
+            "Moments of (u, beta) over tokens: m_u, m_beta, m_uu, m_ubeta, m_bb; u varies over the tokens.",
         ),
-        assumed=(flat_a, flat_b),
+        assumed=(flat_a, flat_b, varies),
         claims=(through, claim, curvature),
         steps=(
             step("Mean squared error, slope in b,", in_b, Evaluate()),
             step("and in a.", in_a, Evaluate()),
             step("Set the first to 0: the line passes through the means.", through, Solve(b), flat_b),
-            step("Set the second to 0: slope is covariance over variance.", claim, Solve(a), flat_a, through),
+            step(
+                "Set the second to 0: slope is covariance over variance.",
+                claim,
+                Solve(a),
+                flat_a,
+                through,
+                varies,
+            ),
             step(
                 "In every direction (d, 1) the curvature is a positive multiple of d^2 plus a square: a "
                 "minimum.",

@@ -7,7 +7,8 @@
 Exact throughout: what is numeric here (`Numeric`) compares closed numbers, with sympy's certified precision.
 Nonnegativity is decided by coefficients: a quotient of polynomials in nonnegative symbols whose coefficients
 are all nonnegative is nonnegative. Hypotheses such as a <= b enter by writing b = a + t with a new t >= 0,
-and s <= 1 by s = t / (1 + t); the missing end point follows by continuity.
+and s <= 1 by s = t / (1 + t). The end point that is missing there, and ties between quantities that are put
+in order, follow by continuity for equations and weak inequalities; for strict ones they are decided too.
 """
 
 import functools
@@ -80,6 +81,11 @@ def is_nonnegative(expression: Any, *, strict: bool = False) -> bool:
         True only if the sign is certain.
     """
     expression = sp.sympify(expression)
+    if expression.has(sp.LambertW):  # its principal branch is positive where its argument is
+        expression = expression.replace(
+            lambda e: isinstance(e, sp.LambertW) and len(e.args) == 1 and e.args[0].is_positive,
+            lambda e: sp.Dummy(positive=True),
+        )
     known = expression.is_positive if strict else expression.is_nonnegative
     if known:
         return True
@@ -204,12 +210,26 @@ def _decide(
         gap = gap.xreplace(dict(totals))
     if isinstance(claim, sp.Eq):
         return all(is_zero(case) for case in branches(gap))
-    strict = isinstance(claim, sp.StrictLessThan | sp.StrictGreaterThan)
+    strict = _strict(claim)
     return all(is_nonnegative(case, strict=strict) for case in branches(gap))
 
 
 def _ordered(claim: Relational) -> bool:
     return isinstance(claim, sp.Le | sp.Lt | sp.Ge | sp.Gt)
+
+
+def _strict(claim: Relational) -> bool:
+    return isinstance(claim, sp.StrictLessThan | sp.StrictGreaterThan)
+
+
+def _never_zero(expression: Any) -> bool:
+    """Decide whether an expression vanishes nowhere."""
+    expression = sp.sympify(expression)
+    return bool(
+        expression.is_nonzero
+        or is_nonnegative(expression, strict=True)
+        or is_nonnegative(-expression, strict=True)
+    )
 
 
 def hypotheses(given: Given) -> dict[sp.Basic, sp.Expr]:
@@ -226,26 +246,45 @@ def hypotheses(given: Given) -> dict[sp.Basic, sp.Expr]:
     dict
         What to substitute, in terms of new nonnegative symbols.
     """
+    return _written(given, frozenset())[0]
+
+
+def _ways(given: Given, claim: Relational) -> Iterator[dict[sp.Basic, sp.Expr]]:
+    """Yield substitutions that reach every point of the hypotheses, up to continuity where that suffices.
+
+    A weak upper bound is written as a half-open interval; for a strict claim its end point is a case.
+    """
+    ends = _written(given, frozenset())[1] if _strict(claim) else []
+    for chosen in itertools.product((False, True), repeat=len(ends)):
+        reached = frozenset(place for place, end in zip(ends, chosen, strict=True) if end)
+        yield _written(given, reached)[0]
+
+
+def _written(given: Given, reached: frozenset[int]) -> tuple[dict[sp.Basic, sp.Expr], list[int]]:
+    """Write hypotheses as a substitution, and return the places of those that miss their end point.
+
+    The smaller side of a hypothesis in ``reached`` is put equal to the larger one.
+    """
     change: dict[sp.Basic, sp.Expr] = {}
+    without_end: list[int] = []
     for number, relation in enumerate(given):
         if isinstance(relation, sp.Eq):
             change[relation.lhs] = relation.rhs.subs(change)
             continue
         small, large = relation.lts, relation.gts
-        strict = isinstance(relation, sp.StrictLessThan | sp.StrictGreaterThan)
-        slack = sp.Symbol(f"t_{number}", nonnegative=True, positive=True if strict else None)
-        if large == 1 and small.is_Symbol and small.is_nonnegative and small not in change:
-            # s = t/(1+t) covers [0, 1); a positive s needs t > 0
-            slack = sp.Symbol(f"t_{number}", nonnegative=True, positive=small.is_positive)
-            change[small] = slack / (1 + slack)
-        elif large.is_Symbol and large not in change and not small.has(large):
+        free = small.is_Symbol and small.is_nonnegative and small not in change and not large.has(small)
+        if large.is_Symbol and large not in change and not small.has(large):
+            slack = sp.Symbol(f"t_{number}", nonnegative=True, positive=True if _strict(relation) else None)
             change[large] = small.subs(change) + slack
-        elif small.is_Symbol and small.is_nonnegative and small not in change and not large.has(small):
+        elif free:
+            # large t/(1+t) covers [0, large); a positive symbol needs t > 0
             slack = sp.Symbol(f"t_{number}", nonnegative=True, positive=small.is_positive)
-            change[small] = large.subs(change) * slack / (1 + slack)
+            part = sp.S.One if number in reached else slack / (1 + slack)
+            change[small] = large.subs(change) * part
+            without_end += [] if _strict(relation) else [number]
         else:
             raise ValueError(f"cannot use the hypothesis {relation}")
-    return change
+    return change, without_end
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,7 +301,7 @@ class Evaluate:
         if isinstance(claim, sp.Eq):
             return is_zero(left - right)
         gap = right - left if claim.gts == claim.rhs else left - right
-        return is_nonnegative(gap, strict=isinstance(claim, sp.StrictLessThan | sp.StrictGreaterThan))
+        return is_nonnegative(gap, strict=_strict(claim))
 
 
 def _with(expression: sp.Expr, given: Given) -> sp.Expr:
@@ -281,7 +320,7 @@ class Coefficients:
 
     def proves(self, claim: Relational, given: Given) -> bool:
         """Decide the claim under the given inequalities."""
-        return _decide(claim, hypotheses(given))
+        return all(_decide(claim, way) for way in _ways(given, claim))
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,19 +332,40 @@ class Orderings:
 
     def proves(self, claim: Relational, given: Given) -> bool:
         """Decide the claim in each ordering, under the given inequalities on other symbols."""
-        ranks = [(r.lts, r.gts) for r in given if _ordered(r) and {r.lts, r.gts} <= set(self.symbols)]
-        base = hypotheses(tuple(r for r in given if not _ordered(r) or (r.lts, r.gts) not in ranks))
-        if any(symbol in base for symbol in self.symbols) or not all(s.is_nonnegative for s in self.symbols):
-            raise ValueError("an ordered symbol must be nonnegative and bare")
+        ranks = [r for r in given if _ordered(r) and {r.lts, r.gts} <= set(self.symbols)]
+        others = tuple(relation for relation in given if relation not in ranks)
+        if any(symbol in hypotheses(others) for symbol in self.symbols):
+            raise ValueError("an ordered symbol must be bare")
+        if not all(symbol.is_nonnegative for symbol in self.symbols):
+            raise ValueError("an ordered symbol must be nonnegative")
         for order in itertools.permutations(self.symbols):
-            if any(order.index(small) > order.index(large) for small, large in ranks):
+            if any(order.index(r.lts) > order.index(r.gts) for r in ranks):
                 continue
-            steps = sp.symbols(f"g_:{len(order)}", positive=True)
-            change = {symbol: sp.Add(*steps[: place + 1]) for place, symbol in enumerate(order)}
-            inner = {key: value.subs(change, simultaneous=True) for key, value in base.items()}
-            if not _decide(claim, {**inner, **change}):
-                return False
+            for steps in self._gaps(order, ranks, strict=_strict(claim)):
+                change = {symbol: sp.Add(*steps[: place + 1]) for place, symbol in enumerate(order)}
+                for base in _ways(others, claim):
+                    inner = {key: value.subs(change, simultaneous=True) for key, value in base.items()}
+                    if not _decide(claim, {**inner, **change}):
+                        return False
         return True
+
+    @staticmethod
+    def _gaps(
+        order: tuple[sp.Symbol, ...], ranks: list[Relational], *, strict: bool
+    ) -> Iterator[tuple[sp.Symbol, ...]]:
+        """Yield symbols for the steps from 0 up; for a strict claim one may be 0 unless something forbids."""
+        names = [f"g_{place}" for place in range(len(order))]
+        if not strict:
+            yield tuple(sp.Symbol(name, positive=True) for name in names)
+            return
+        # one of the steps up to a positive quantity, and one of those between strict neighbours, is positive
+        spans = [range(place + 1) for place, symbol in enumerate(order) if symbol.is_positive]
+        spans += [range(order.index(r.lts) + 1, order.index(r.gts) + 1) for r in ranks if _strict(r)]
+        for chosen in {frozenset(choice) for choice in itertools.product(*spans)}:
+            yield tuple(
+                sp.Symbol(name, nonnegative=True, positive=True if place in chosen else None)
+                for place, name in enumerate(names)
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,7 +378,12 @@ class SignPatterns:
     label: str = "every sign pattern of the two distributions"
 
     def proves(self, claim: Relational, given: Given) -> bool:
-        """Decide the claim in each feasible pattern; both distributions sum to 1."""
+        """Decide the claim in each feasible pattern; both distributions sum to 1.
+
+        Ties follow by continuity, so nothing strict is decided: the distributions may be the same.
+        """
+        if _strict(claim):
+            return False
         base = hypotheses((*given, *(sp.Le(symbol, 1, evaluate=False) for symbol in self.unit)))
         size = len(self.first)
         lows = sp.symbols(f"m_:{size}", positive=True)
@@ -451,6 +516,8 @@ class Combine:
         factors = self.factors or (1,) * len(given)
         if len(factors) != len(given):
             raise ValueError("one factor a relation")
+        if not all(_is_finite(factor) for factor in factors):
+            return False  # a relation times 1/0 says nothing
         start = sp.sympify((claim.gts - claim.lts) if _ordered(claim) else (claim.lhs - claim.rhs))
         strict = False
         equations = []
@@ -460,7 +527,7 @@ class Combine:
                 continue
             if not _ordered(claim) or not is_nonnegative(factor):
                 return False
-            if isinstance(relation, sp.StrictLessThan | sp.StrictGreaterThan):
+            if _strict(relation):
                 strict = strict or is_nonnegative(factor, strict=True)
             start -= factor * (relation.gts - relation.lts)
         # an equation may be used in either direction
@@ -469,12 +536,17 @@ class Combine:
             for signs in itertools.product((1, -1), repeat=len(equations))
         ]
         gaps = [linear_sums(gap, {}) for gap in gaps] if self.sums else gaps
-        wants_strict = isinstance(claim, sp.StrictLessThan | sp.StrictGreaterThan)
+        wants_strict = _strict(claim)
         if any(sp.expand(gap) == 0 for gap in gaps) or any(is_zero(gap) for gap in gaps):
             return strict or not wants_strict
         return _ordered(claim) and any(
             is_nonnegative(gap, strict=wants_strict and not strict) for gap in gaps
         )
+
+
+def _is_finite(factor: Any) -> bool:
+    """Decide whether no denominator of a factor can vanish."""
+    return _never_zero(sp.fraction(sp.together(sp.sympify(factor)))[1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -509,12 +581,39 @@ class Solve:
     label: str = "solve"
 
     def proves(self, claim: Relational, given: Given) -> bool:
-        """Decide ``variable = root`` from the first given equation, after substituting the others."""
+        """Decide ``variable = root`` from the first given equation, after substituting the others.
+
+        Given strict inequalities say what does not vanish.
+        """
         equation, *known = given
         if not isinstance(claim, sp.Eq) or claim.lhs != self.variable or not isinstance(equation, sp.Eq):
             return False
-        roots = sp.solve(_with(equation.lhs - equation.rhs, tuple(known)), self.variable)
+        conditions = tuple(relation for relation in known if _strict(relation))
+        equations = tuple(relation for relation in known if relation not in conditions)
+        function = _with(equation.lhs - equation.rhs, equations)
+        numerator = sp.fraction(sp.together(function))[0]
+        if not numerator.is_polynomial(self.variable):
+            return False
+        polynomial = sp.Poly(numerator, self.variable)
+        rest = polynomial.eval(0) if polynomial.degree() == 1 else sp.S.Zero
+        # where the leading coefficient vanishes any value would do, or none, as 0 v = 1 has
+        if not (_never_zero(rest) or _nonzero_where(polynomial.LC(), conditions)):
+            return False
+        roots = sp.solve(function, self.variable)
         return len(roots) == 1 and is_zero(roots[0] - claim.rhs)
+
+
+def _nonzero_where(expression: sp.Expr, conditions: Given) -> bool:
+    """Decide whether an expression vanishes nowhere that strict inequalities hold."""
+    if _never_zero(expression):
+        return True
+    if any(_never_zero(sp.cancel(expression / (r.gts - r.lts))) for r in conditions):
+        return True
+    try:
+        change = hypotheses(conditions)
+    except ValueError:
+        return False
+    return bool(conditions) and _never_zero(resolve(expression, change))
 
 
 @dataclass(frozen=True, slots=True)
@@ -536,7 +635,7 @@ class OnlyRoot:
         (derivative,) = sign
         if not is_zero(derivative.doit() - sp.diff(function, self.variable)):
             return False
-        if self.variable.is_positive and not claim.rhs.is_positive:
+        if self.variable.is_positive and not is_nonnegative(claim.rhs, strict=True):
             return False
         return is_zero(function.subs(self.variable, claim.rhs))
 
@@ -713,8 +812,8 @@ class Monotone:
             return False
         if not _starts_at(self.variable, point):
             return False
-        strict = isinstance(slope, sp.StrictLessThan | sp.StrictGreaterThan)
-        if isinstance(claim, sp.StrictLessThan | sp.StrictGreaterThan) and not strict:
+        strict = _strict(slope)
+        if _strict(claim) and not strict:
             return False
         derivative = sp.diff(function, variable)
         rise = slope.gts - slope.lts
@@ -753,6 +852,8 @@ class Concave:
         root = first.point[0]
         if first.variables != (x,) or not is_zero(first.expr.doit() - sp.diff(function, x)):
             return False
+        if x.is_positive and not is_nonnegative(root, strict=True):
+            return False  # the curvature is known only where the variable's own sign holds
         return is_zero(claim.lhs - function) and is_zero(claim.rhs - function.subs(x, root))
 
 
