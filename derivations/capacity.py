@@ -62,7 +62,6 @@ def awgn_capacity() -> Statement:
     return Statement(
         name="capacity.awgn_capacity",
         title="Capacity of the Gaussian channel",
-        section="§1.1",
         source=SOURCE_CU,
         status="printed",
         functions=("capacity.awgn_capacity_bit_per_s",),
@@ -121,7 +120,6 @@ def rayleigh_ergodic_capacity() -> Statement:
     return Statement(
         name="capacity.rayleigh_ergodic_capacity",
         title="Ergodic capacity over Rayleigh fading",
-        section="§1.2",
         source="textbook",
         status="printed",
         functions=("capacity.rayleigh_ergodic_capacity_bit_per_s",),
@@ -192,7 +190,6 @@ def rayleigh_outage_capacity() -> Statement:
     return Statement(
         name="capacity.rayleigh_outage_capacity",
         title="Outage capacity over Rayleigh fading",
-        section="§1.2",
         source="textbook",
         status="printed",
         functions=("capacity.rayleigh_outage_capacity_bit_per_s",),
@@ -259,7 +256,6 @@ def rate_adaptive_divergence() -> Statement:
     return Statement(
         name="capacity.rate_adaptive_divergence",
         title="The mean latency of a rate-adaptive Rayleigh link is infinite",
-        section="§1.3",
         source="here",
         status="new",
         functions=("capacity.rate_adaptive_mean_latency_s",),
@@ -269,8 +265,8 @@ def rate_adaptive_divergence() -> Statement:
             "test_refuses_a_mean_that_diverges_and_names_the_knobs",
         ),
         assumptions=(
-            "The SNR gamma is exponential with mean gammabar; a packet of B > 0 bits takes "
-            "B ln 2 / (W ln(1 + gamma)).",
+            "The SNR gamma is exponential with mean gammabar; a packet of B > 0 bits takes B ln 2 / (W ln(1 "
+            "+ gamma)).",
             "0 < delta < 1.",
         ),
         assumed=(inside,),
@@ -286,8 +282,8 @@ def rate_adaptive_divergence() -> Statement:
                 uses=(rises, start),
             ),
             Step(
-                text="So a packet takes longer than a multiple of 1/gamma "
-                "(multiply the line before by B ln 2 / (W gamma ln(1 + gamma)) > 0).",
+                text="So a packet takes longer than a multiple of 1/gamma (multiply the line before by B ln "
+                "2 / (W gamma ln(1 + gamma)) > 0).",
                 claim=slower,
                 rule=Combine((floor / (snr * sp.log(1 + snr)),)),
                 uses=(below,),
@@ -353,7 +349,6 @@ def arq_success_probability() -> Statement:
     return Statement(
         name="capacity.arq_success_probability",
         title="Chance that a packet gets through at a fixed rate",
-        section="§1.4",
         source="textbook",
         status="printed",
         functions=("capacity.arq_success_probability",),
@@ -362,9 +357,8 @@ def arq_success_probability() -> Statement:
             "test_success_probability_is_the_tail_of_the_snr",
         ),
         assumptions=(
-            "The SNR gamma is exponential with mean gammabar and drawn afresh for each packet. At R "
-            "bit/s/Hz it gets "
-            "through if log2(1 + gamma) >= R, that is from gamma_R on.",
+            "The SNR gamma is exponential with mean gammabar and drawn afresh for each packet. At R bit/s/Hz "
+            "it gets through if log2(1 + gamma) >= R, that is from gamma_R on.",
         ),
         assumed=(root, definition),
         claims=(claim,),
@@ -400,7 +394,6 @@ def arq_mean_latency() -> Statement:
     return Statement(
         name="capacity.arq_mean_latency",
         title="Mean latency with retransmission",
-        section="§1.4",
         source="here",
         status="new",
         functions=("capacity.arq_mean_latency_s", "capacity.packet_latency_s"),
@@ -460,7 +453,6 @@ def arq_spectral_efficiency() -> Statement:
     return Statement(
         name="capacity.arq_spectral_efficiency",
         title="Best rate with retransmission",
-        section="§1.4",
         source="here",
         status="new",
         functions=("capacity.arq_spectral_efficiency",),
@@ -469,9 +461,8 @@ def arq_spectral_efficiency() -> Statement:
             "test_the_best_rate_beats_a_brute_force_search",
         ),
         assumptions=(
-            "As for the mean latency at mean SNR gammabar; minimising B / (W R p) is maximising ln(R p), "
-            "the logarithm of the "
-            "goodput.",
+            "As for the mean latency at mean SNR gammabar; minimising B / (W R p) is maximising ln(R p), the "
+            "logarithm of the goodput.",
         ),
         assumed=(condition,),
         claims=(solved, claim),
@@ -526,7 +517,6 @@ def short_packet_blocklength() -> Statement:
     return Statement(
         name="capacity.short_packet_blocklength",
         title="Channel uses of a short packet",
-        section="§1.5",
         source="PPV, IEEE Trans. IT 2010, normal approximation",
         status="printed",
         functions=("capacity.short_packet_blocklength", "capacity.short_packet_latency_s"),
@@ -537,8 +527,7 @@ def short_packet_blocklength() -> Statement:
         ),
         assumptions=(
             "B = n C - sqrt(n D) q with q = Q^-1(epsilon) > 0, that is epsilon < 1/2; C and D in bit and "
-            "bit² "
-            "a complex channel use; the term of order log n is dropped.",
+            "bit² a complex channel use; the term of order log n is dropped.",
             "y = sqrt(n).",
         ),
         assumed=(normal, definition),
@@ -590,7 +579,6 @@ def received_snr() -> Statement:
     return Statement(
         name="capacity.received_snr",
         title="Link budget",
-        section="§1.6",
         source="textbook",
         status="printed",
         functions=("capacity.received_snr", "capacity.snr_from_db", "capacity.db_from_snr"),
@@ -638,7 +626,6 @@ def log_distance_path_gain() -> Statement:
     return Statement(
         name="capacity.log_distance_path_gain",
         title="Log-distance path gain",
-        section="§1.6",
         source="textbook",
         status="printed",
         functions=("capacity.log_distance_path_gain",),
@@ -684,7 +671,6 @@ def mean_packet_latency() -> Statement:
     return Statement(
         name="capacity.mean_packet_latency",
         title="A mean rate gives a latency that is too short",
-        section="§1.3",
         source="here",
         status="new",
         functions=("capacity.mean_packet_latency_s", "capacity.rate_bit_per_s"),
@@ -695,19 +681,17 @@ def mean_packet_latency() -> Statement:
         ),
         assumptions=(
             "Rates c > 0 with mean m; a packet of B bits takes B / c. On a Gaussian channel of bandwidth W "
-            "and "
-            "SNR gamma it takes B ln 2 / (W ln(1 + gamma)).",
+            "and SNR gamma it takes B ln 2 / (W ln(1 + gamma)).",
             "Where attempts that take T are lost with chance epsilon < 1, independently, A of them are "
-            "needed "
-            "on average and take Tbar.",
+            "needed on average and take Tbar.",
         ),
         assumed=(attempts_are, series.below_one, time_is),
         claims=(tangent, falls, wider, repeated),
         steps=(
             Step(text="Difference of 1/c and its tangent at m.", claim=square, rule=Evaluate()),
             Step(
-                text="A square is not negative, so 1/c lies above the tangent, whose mean is 1/m: "
-                "E[B/c] >= B/E[c].",
+                text="A square is not negative, so 1/c lies above the tangent, whose mean is 1/m: E[B/c] >= "
+                "B/E[c].",
                 claim=tangent,
                 rule=Coefficients(label="a square over a positive number"),
             ),

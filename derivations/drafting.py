@@ -47,7 +47,6 @@ def expected_tokens() -> Statement:
     return Statement(
         name="drafting.expected_tokens",
         title="Tokens of a round",
-        section="§10.1",
         source=SOURCE_SD,
         status="printed",
         functions=("drafting.expected_tokens_per_round",),
@@ -57,8 +56,8 @@ def expected_tokens() -> Statement:
         ),
         assumptions=(
             "gamma drafts, each kept with chance alpha, independently, up to the first that is not; the LLM "
-            "adds one token. "
-            "More than i tokens come if the first i drafts were kept: chance alpha^i for i <= gamma.",
+            "adds one token. More than i tokens come if the first i drafts were kept: chance alpha^i for i "
+            "<= gamma.",
             "E_N is the sum of these chances; g is gamma taken as a real number. alpha < 1 is needed by the "
             "printed form alone.",
         ),
@@ -85,7 +84,6 @@ def draft_bound() -> Statement:
     return Statement(
         name="drafting.draft_bound",
         title="A round never makes more than 1/(1 - alpha) tokens",
-        section="§10.1",
         source="here",
         status="new",
         functions=("drafting.best_drafts_on_link",),
@@ -114,7 +112,6 @@ def latency_ratio() -> Statement:
     return Statement(
         name="drafting.latency_ratio",
         title="Latency ratio",
-        section="§10.1",
         source=SOURCE_TK,
         status="printed",
         functions=("drafting.latency_ratio",),
@@ -123,8 +120,8 @@ def latency_ratio() -> Statement:
             "test_the_latency_ratio_of_tk_slt_is_linear_in_k",
         ),
         assumptions=(
-            "Every draft takes tau_SLM and a packet of tau_up, and B bits take B/C at C bit/s; one LLM "
-            "pass a round.",
+            "Every draft takes tau_SLM and a packet of tau_up, and B bits take B/C at C bit/s; one LLM pass "
+            "a round.",
         ),
         claims=(claim, slope),
         steps=(
@@ -153,7 +150,6 @@ def speculation_speedup() -> Statement:
     return Statement(
         name="drafting.speculation_speedup",
         title="Speed-up of speculation",
-        section="§10.1",
         source="SD Theorem 3.8, arXiv:2211.17192v2; TK, arXiv:2509.04576",
         status="printed",
         functions=("drafting.speculation_speedup",),
@@ -163,8 +159,7 @@ def speculation_speedup() -> Statement:
         ),
         assumptions=(
             "A round takes D = D_LLM (1 + gamma L), D_LLM a pass of the LLM, and makes E_N tokens; the LLM "
-            "alone "
-            "makes one a pass.",
+            "alone makes one a pass.",
         ),
         claims=(claim, sd, tk),
         steps=(
@@ -196,7 +191,6 @@ def operations_ratio() -> Statement:
     return Statement(
         name="drafting.operations_ratio",
         title="Operations a token",
-        section="§10.1",
         source="SD Theorem 3.11, arXiv:2211.17192v2",
         status="printed",
         functions=("drafting.operations_ratio",),
@@ -206,9 +200,8 @@ def operations_ratio() -> Statement:
         ),
         assumptions=(
             "A draft costs chat LLM tokens; the LLM processes gamma + 1 positions; N = E_N tokens result "
-            "(the "
-            "statement on the tokens of a round). E_N is 1 plus the chances q_i = alpha^i <= 1, i from 1 to "
-            "gamma.",
+            "(the statement on the tokens of a round). E_N is 1 plus the chances q_i = alpha^i <= 1, i from "
+            "1 to gamma.",
         ),
         assumed=(unit, mean_is),
         claims=(claim, least, number),
@@ -242,7 +235,6 @@ def speculation_never_pays() -> Statement:
     return Statement(
         name="drafting.speculation_never_pays",
         title="Drafting does not pay where alpha is at most L",
-        section="§10.1",
         source="here",
         status="new",
         functions=("drafting.speculate",),
@@ -279,7 +271,6 @@ def speculate() -> Statement:
     return Statement(
         name="drafting.speculate",
         title="Drafting pays where alpha exceeds L",
-        section="§10.1",
         source="TK, arXiv:2509.04576 (asks for a speed-up above 1; the condition is made explicit here)",
         status="new",
         functions=("drafting.speculate",),
@@ -313,7 +304,6 @@ def best_num_drafts() -> Statement:
     return Statement(
         name="drafting.best_num_drafts",
         title="The speed-up has one peak",
-        section="§10.1",
         source="here",
         status="new",
         functions=("drafting.best_num_drafts",),
@@ -369,7 +359,6 @@ def continuous_num_drafts() -> Statement:
     return Statement(
         name="drafting.continuous_num_drafts",
         title="Best draft count in closed form",
-        section="§10.1",
         source=SOURCE_TK,
         status="printed",
         functions=("drafting.continuous_num_drafts", "drafting.printed_num_drafts"),
@@ -381,8 +370,7 @@ def continuous_num_drafts() -> Statement:
             "kappa = -ln alpha > 0, 0 < L < 1, g real. w = 1 + kappa (g + 1/L) > 1, so g = (w - 1)/kappa - "
             "1/L.",
             "At the best g the slope of the speed-up, so the bracket in w, vanishes; W = -w. Lambert's W "
-            "solves "
-            "W exp(W) = z; the branch W_(-1) is the solution below -1.",
+            "solves W exp(W) = z; the branch W_(-1) is the solution below -1.",
         ),
         assumed=(less, vanishes, lambert_is),
         claims=(slope, curve, equation, back, number),
@@ -400,8 +388,7 @@ def continuous_num_drafts() -> Statement:
             step("Write it in w,", scaled, Evaluate()),
             step(
                 "so that it vanishes where -w exp(-w) has this value (times exp(-w), divided by the "
-                "exponential "
-                "that is free of w):",
+                "exponential that is free of w):",
                 as_w,
                 Combine((sp.exp(-shifted) * sp.exp(-1 - exponent),)),
                 vanishes,
@@ -453,7 +440,6 @@ def sync_tokens_per_round() -> Statement:
     return Statement(
         name="drafting.sync_tokens_per_round",
         title="Verify on sync: tokens a round",
-        section="§10.3",
         source="here",
         status="new",
         functions=("drafting.sync_tokens_per_round",),
@@ -463,14 +449,11 @@ def sync_tokens_per_round() -> Statement:
         ),
         assumptions=(
             "Drafts are alike and independent: each triggers a transmission with chance p; skipped ones "
-            "survive verification "
-            "with chance a_s, the triggering one with a_t. R = (1 - p)(1 - a_s) is CU-HLM's risk at this "
-            "trigger.",
+            "survive verification with chance a_s, the triggering one with a_t. R = (1 - p)(1 - a_s) is "
+            "CU-HLM's risk at this trigger.",
             "Draft n is reached by the verification, alive, with chance r^(n-1), r = (1 - p) a_s; A is the "
-            "sum "
-            "of these chances. K: kept drafts; F: chance that the whole run is kept, the sum of r^(n-1) p "
-            "a_t. "
-            "E_N: tokens of a round; E_bonus: the same with the bonus.",
+            "sum of these chances. K: kept drafts; F: chance that the whole run is kept, the sum of r^(n-1) "
+            "p a_t. E_N: tokens of a round; E_bonus: the same with the bonus.",
             "The first rejected draft is replaced by one token; the bonus is the LLM's own token after a run "
             "kept whole.",
         ),
@@ -561,7 +544,6 @@ def sync_latency() -> Statement:
     return Statement(
         name="drafting.sync_latency",
         title="Verify on sync: latency of a token",
-        section="§10.3",
         source="here",
         status="new",
         functions=("drafting.sync_latency_s",),
@@ -571,10 +553,9 @@ def sync_latency() -> Statement:
         ),
         assumptions=(
             "A draft triggers a transmission with chance p; q = 1 - p. A round makes N_d drafts on average, "
-            "sends a packet of tau_b for each and runs the LLM once; R is CU-HLM's risk, E_N the tokens of a "
-            "round and F the chance that its run is kept whole (lemma), a_t as there. The answer takes "
-            "tau_ok then and "
-            "tau_y, a law, otherwise. D: mean duration of a round; T: time a token.",
+            "sends a packet of tau_b for each and runs the LLM once; R is CU-HLM's risk, E_N the tokens of "
+            "a round and F the chance that its run is kept whole (lemma), a_t as there. The answer takes "
+            "tau_ok then and tau_y, a law, otherwise. D: mean duration of a round; T: time a token.",
         ),
         assumed=(waits_is, series.below_one, run_is, duration_is, mean_is),
         lemmas=(lemma,),
@@ -629,7 +610,6 @@ def sync_break_even_risk() -> Statement:
     return Statement(
         name="drafting.sync_break_even_risk",
         title="Verify on sync against CU-HLM",
-        section="§10.3",
         source="here",
         status="new",
         functions=("drafting.sync_break_even_risk",),
@@ -639,11 +619,9 @@ def sync_break_even_risk() -> Statement:
         ),
         assumptions=(
             "Both at the same trigger of chance p, without the bonus token; R is CU-HLM's risk and a_t the "
-            "chance that a transmitted draft is kept. "
-            "Verify-on-sync "
-            "sends tau_b a draft and waits tau_ok or tau_y, as before; CU-HLM sends tau_k a transmission, "
-            "waits "
-            "tau_d for the answer and tau_s where it skips.",
+            "chance that a transmitted draft is kept. Verify-on-sync sends tau_b a draft and waits tau_ok "
+            "or tau_y, as before; CU-HLM sends tau_k a transmission, waits tau_d for the answer and tau_s "
+            "where it skips.",
         ),
         assumed=(equal,),
         claims=(rises, claim, free),

@@ -45,7 +45,6 @@ def weak_duality() -> Statement:
     return Statement(
         name="optimise.weak_duality",
         title="Every multiplier is a certificate",
-        section="§12",
         source="here (Lagrange)",
         status="new",
         functions=("optimise.solve_lp", "optimise.solve"),
@@ -54,11 +53,9 @@ def weak_duality() -> Statement:
             "test_the_solver_certifies_the_closed_form",
         ),
         assumptions=(
-            "In context n of N action i costs latency tau and bias beta and is taken with probability pi; "
-            "m is "
-            "the least "
-            "tau + lambda beta of that context, lambda > 0; weights w >= 0. The policy is any one of mean "
-            "bias at most epsilon.",
+            "In context n of N action i costs latency tau and bias beta and is taken with probability pi; m "
+            "is the least tau + lambda beta of that context, lambda > 0; weights w >= 0. The policy is any "
+            "one of mean bias at most epsilon.",
         ),
         assumed=(best, unit, lat_is, bias_is, within),
         claims=(claim,),
@@ -124,7 +121,6 @@ def lagrangian() -> Statement:
     return Statement(
         name="optimise.lagrangian",
         title="The optimum mixes two policies of one multiplier",
-        section="§12",
         source="here (Lagrange)",
         status="new",
         functions=("optimise.solve",),
@@ -134,9 +130,8 @@ def lagrangian() -> Statement:
         ),
         assumptions=(
             "Policies 1 and 2 both take a cheapest tau + lambda beta in every context; 1 has latency t_1 and "
-            "bias b_1 <= epsilon, "
-            "2 has t_2 and b_2 = b_1 + d >= epsilon, d > 0. T is the latency of the mixture that takes 2 "
-            "with probability pi.",
+            "bias b_1 <= epsilon, 2 has t_2 and b_2 = b_1 + d >= epsilon, d > 0. T is the latency of the "
+            "mixture that takes 2 with probability pi.",
         ),
         assumed=(slope, spends, latency_is, left, right),
         claims=(found, mixed, slack, low, high, no_gap, worth),
@@ -184,7 +179,6 @@ def kkt() -> Statement:
     return Statement(
         name="optimise.kkt",
         title="Conditions of the joint optimum, token by token",
-        section="§12",
         source="here",
         status="new",
         functions=("optimise.solve", "optimise.separable_actions"),
@@ -194,9 +188,8 @@ def kkt() -> Statement:
         ),
         assumptions=(
             "Given lambda, a token skips at a cost lambda (a u + b) or transmits k entries at c + lambda "
-            "TV_k, c = tau_up(k) + "
-            "tau_LLM (section 12 as written). Sizes k_1 < k_2 with uplinks tau_1 < tau_2 and truncation TV_1 "
-            "+ TV_2 and TV_2.",
+            "TV_k, c = tau_up(k) + tau_LLM (section 12 as written). Sizes k_1 < k_2 with uplinks tau_1 < "
+            "tau_2 and truncation TV_1 + TV_2 and TV_2.",
         ),
         assumed=(edge, equal),
         claims=(claim, below, above, turn),
@@ -232,7 +225,6 @@ def hull() -> Statement:
     return Statement(
         name="optimise.hull",
         title="Only vertices of the hull can win",
-        section="§12",
         source="here",
         status="new",
         functions=("optimise.lower_hull", "optimise.actions"),
@@ -241,9 +233,8 @@ def hull() -> Statement:
             "test_the_hull_keeps_the_best_action_for_every_multiplier",
         ),
         assumptions=(
-            "Actions 1, 2 and m have latencies t_1, t_2, t_m and biases b_1, b_2, b_m. Action m has the "
-            "bias of a "
-            "mixture of 1 and 2, with share pi of 2, and at least its latency (e >= 0). L_1, L_2, L_m: "
+            "Actions 1, 2 and m have latencies t_1, t_2, t_m and biases b_1, b_2, b_m. Action m has the bias "
+            "of a mixture of 1 and 2, with share pi of 2, and at least its latency (e >= 0). L_1, L_2, L_m: "
             "latency + lambda bias.",
         ),
         assumed=(unit, bias_is, latency_is, first_is, second_is, middle_is),
@@ -291,7 +282,6 @@ def separable_counterexample() -> Statement:
     return Statement(
         name="optimise.separable_counterexample",
         title="Truncation is due in every context that may transmit",
-        section="§12",
         source="here",
         status="departs",
         functions=("optimise.separable_actions",),
@@ -316,8 +306,8 @@ def separable_counterexample() -> Statement:
             step("which tends to a tenth.", limit, Evaluate()),
         ),
         departs="THEORY §12 charges lambda TV_k only to tokens that are transmitted. k is chosen from the "
-        "context before the "
-        "draft, and the bound of §8.2 charges TV_k in full: here the bias is 1/20 and §12 charges 1/200.",
+        "context before the draft, and the bound of §8.2 charges TV_k in full: here the bias is 1/20 and "
+        "§12 charges 1/200.",
     )
 
 
@@ -336,7 +326,6 @@ def sound_accounting() -> Statement:
     return Statement(
         name="optimise.sound_accounting",
         title="Bias that is charged to a context",
-        section="§12",
         source="here",
         status="departs",
         functions=("optimise.actions", "optimise.operating_point"),
@@ -348,8 +337,7 @@ def sound_accounting() -> Statement:
             "As in the lemma, with output law q; R is the risk of the skip rule in this context, TV_k = "
             "TV(x, xhat).",
             "A context that may transmit is charged R + TV_k, one that never does (s = 1 for every token) "
-            "its "
-            "risk R_1 alone.",
+            "its risk R_1 alone.",
         ),
         assumed=(risk_is, tv_is, kept_is),
         lemmas=(lemma,),
@@ -387,7 +375,6 @@ def operating_point() -> Statement:
     return Statement(
         name="optimise.operating_point",
         title="Sizes that a device can choose by itself",
-        section="§12",
         source="here",
         status="new",
         functions=("optimise.operating_point",),
@@ -397,11 +384,9 @@ def operating_point() -> Statement:
         ),
         assumptions=(
             "In one context, the smaller size takes tau_1 and loses TV_2 + d_TV, the larger tau_1 + d_tau "
-            "and TV_2; the device "
-            "takes the least tau + mu TV, and transmits with chance P.",
-            "d_tau2 and d_TV2 are saved and lost by the next smaller size; on the lower hull d_tau2/d_TV2 "
-            "is at "
-            "most d_tau/d_TV.",
+            "and TV_2; the device takes the least tau + mu TV, and transmits with chance P.",
+            "d_tau2 and d_TV2 are saved and lost by the next smaller size; on the lower hull d_tau2/d_TV2 is "
+            "at most d_tau/d_TV.",
         ),
         assumed=(equal, convex),
         claims=(turn, rate, stricter),
@@ -416,8 +401,7 @@ def operating_point() -> Statement:
             step("Two sizes at once,", cleared, Combine((1,)), convex),
             step(
                 "never save more per unit of bias than the first alone: taking the highest first is the "
-                "greedy "
-                "rule.",
+                "greedy rule.",
                 stricter,
                 Combine((1 / (more * (more + next_more)),)),
                 cleared,
@@ -437,7 +421,6 @@ def transmit_cost() -> Statement:
     return Statement(
         name="optimise.transmit_cost",
         title="A transmission at its best size is cheaper on a better link",
-        section="§6.4, §12",
         source="here",
         status="new",
         functions=("summary.transmit_s",),
@@ -481,7 +464,6 @@ def joint() -> Statement:
     return Statement(
         name="optimise.joint",
         title="Bits a probability: what they cost and what they buy",
-        section="§12, §8.7",
         source="here",
         status="new",
         functions=("optimise.joint_optimum", "optimise.quantisation_profile"),

@@ -47,7 +47,6 @@ def printed() -> Statement:
     return Statement(
         name="payload.printed",
         title="Printed payload",
-        section="§2.1",
         source=SOURCE_CU,
         status="printed",
         functions=("payload.printed_bit",),
@@ -58,8 +57,7 @@ def printed() -> Statement:
         ),
         assumptions=(
             "Each of the k kept entries carries its probability, b_prob bits, and its index, ceil(log2 V) "
-            "bits "
-            "(enough for V tokens: j = ceil(log2 V) is the least j with 2^j >= V).",
+            "bits (enough for V tokens: j = ceil(log2 V) is the least j with 2^j >= V).",
         ),
         assumed=(sent,),
         claims=(summed, full, byte, short, short_byte, share),
@@ -93,7 +91,6 @@ def dense() -> Statement:
     return Statement(
         name="payload.dense",
         title="Dense payload",
-        section="§2.2",
         source="here",
         status="new",
         functions=("payload.dense_bit",),
@@ -102,9 +99,8 @@ def dense() -> Statement:
             "test_the_dense_codec_needs_no_index",
         ),
         assumptions=(
-            "All V probabilities in order need no index: V b_prob bits. The printed codec adds b_index "
-            "bits to "
-            "each of k entries.",
+            "All V probabilities in order need no index: V b_prob bits. The printed codec adds b_index bits "
+            "to each of k entries.",
         ),
         claims=(turn, slope, published),
         steps=(
@@ -139,7 +135,6 @@ def enumerative() -> Statement:
     return Statement(
         name="payload.enumerative",
         title="Enumerative payload",
-        section="§2.2",
         source="here",
         status="new",
         functions=("payload.enumerative_bit",),
@@ -148,8 +143,8 @@ def enumerative() -> Statement:
             "test_the_enumerative_codec_numbers_every_set_of_indices",
         ),
         assumptions=(
-            "The kept set is one of C(V, k) sets, so ceil(log2 C(V, k)) bits name it. k = n + 1 and "
-            "V = n + 1 + m, with n, m >= 0.",
+            "The kept set is one of C(V, k) sets, so ceil(log2 C(V, k)) bits name it. k = n + 1 and V = n + "
+            "1 + m, with n, m >= 0.",
         ),
         claims=(small, rounded),
         steps=(
@@ -161,8 +156,7 @@ def enumerative() -> Statement:
             ),
             Step(
                 text="and log2 C(V, k) is the whole number u = k ceil(log2 V) less some c >= 0: rounding up "
-                "cannot pass u. "
-                "So the enumerative codec is never longer than the printed one.",
+                "cannot pass u. So the enumerative codec is never longer than the printed one.",
                 claim=rounded,
                 rule=Evaluate(),
             ),
@@ -185,7 +179,6 @@ def best() -> Statement:
     return Statement(
         name="payload.best",
         title="Shortest codec",
-        section="§2.2",
         source="here",
         status="new",
         functions=("payload.distribution_bit",),
@@ -224,7 +217,6 @@ def index_only() -> Statement:
     return Statement(
         name="payload.index_only",
         title="Index alone",
-        section="§2.3",
         source="textbook",
         status="printed",
         functions=("payload.index_only_bit",),
@@ -267,7 +259,6 @@ def resync() -> Statement:
     return Statement(
         name="payload.resync",
         title="Re-synchronisation",
-        section="§2.3",
         source="here",
         status="new",
         functions=("payload.resync_bit",),
@@ -316,7 +307,6 @@ def compression() -> Statement:
     return Statement(
         name="payload.compression",
         title="Compression",
-        section="§2.1",
         source="CU, arXiv:2505.11788v1, abstract",
         status="printed",
         functions=("payload.compression",),

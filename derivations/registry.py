@@ -16,8 +16,10 @@ MODULES: tuple[str, ...] = (
     "rejection",
     "threshold",
     "truncation",
+    "kept_law",
     "drafting",
     "throughput",
+    "passes",
     "schemes",
     "optimise",
 )

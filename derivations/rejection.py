@@ -32,7 +32,6 @@ def line() -> Statement:
     return Statement(
         name="rejection.line",
         title="The clipped line",
-        section="§5",
         source=SOURCE,
         status="printed",
         functions=("rejection.Line", "rejection.Line.zero", "rejection.Line.saturation"),
@@ -42,9 +41,8 @@ def line() -> Statement:
             "test_corners_are_where_the_clip_begins",
         ),
         assumptions=(
-            "beta(u) = min(1, max(0, a u + b)) with a > 0; v = max(0, a u + b), v + w its value at a "
-            "larger u, "
-            "m = 1 its largest value; it is 0 at u and 1 at u_1.",
+            "beta(u) = min(1, max(0, a u + b)) with a > 0; v = max(0, a u + b), v + w its value at a larger "
+            "u, m = 1 its largest value; it is 0 at u and 1 at u_1.",
         ),
         assumed=(zero_is, full_is),
         claims=(upper, rises, zero, full, width),
@@ -80,7 +78,6 @@ def least_squares() -> Statement:
     return Statement(
         name="rejection.least_squares",
         title="The least-squares line",
-        section="§5",
         source="textbook",
         status="printed",
         functions=(),

@@ -77,7 +77,7 @@ def _by(statement: Statement, number: int) -> str:
 
 def _head(statement: Statement) -> list[str]:
     meaning = STATUS_MEANING[statement.status]
-    lines = [f"{statement.section}; source: {statement.source}; {statement.status}: {meaning}."]
+    lines = [f"Source: {statement.source}; {statement.status}: {meaning}."]
     if statement.functions:
         lines.append("Computed by " + ", ".join(f"cuhlm_theory.{name}" for name in statement.functions) + ".")
     lines.append("Tested by " + ", ".join(statement.tests) + ".")
@@ -263,9 +263,8 @@ in words, are the assumptions and the sentences marked "not checked by machine".
     """\
 Each statement gives its assumptions, what it says, the steps that lead there, and, under each step, the
 rule that decided it and the lines it used. A statement whose status is *departs* ends with what was written
-before and the exact case in which that fails; the last section collects these. The section sign (§) counts
-the sections of THEORY, the list of formulas this toolkit was built from; where THEORY and a derivation
-disagree, the derivation holds. PEERS is a list of what other schemes were reported to print.""",
+before and the exact case in which that fails; the last section collects these. A name such as
+`truncation.exact_rule` is that of a statement; `cuhlm derive` prints it alone.""",
     """\
 How a line is decided. Equalities: derivatives, integrals, sums and limits are carried out and the
 difference of the sides is reduced to 0. Inequalities: hypotheses are written into the expression with new

@@ -21,7 +21,6 @@ def rand_hlm() -> Statement:
     return Statement(
         name="schemes.rand_hlm",
         title="Skipping at random",
-        section="§7.1",
         source="U, arXiv:2412.12687 (the baseline); its bias here",
         status="new",
         functions=("schemes.evaluate",),
@@ -50,7 +49,6 @@ def downlink_resampling() -> Statement:
     return Statement(
         name="schemes.downlink_resampling",
         title="Index and one probability up, a distribution down",
-        section="§10.2",
         source="DSSD, arXiv:2507.12000",
         status="printed",
         functions=("schemes.evaluate",),
@@ -60,8 +58,7 @@ def downlink_resampling() -> Statement:
         ),
         assumptions=(
             "The server has d, x_d and its own y, enough for the test; after a rejection, of chance P_rej, "
-            "it "
-            "sends y, and the device, which has x, draws from the residual (y - x)_+ / T, T = TV(x, y).",
+            "it sends y, and the device, which has x, draws from the residual (y - x)_+ / T, T = TV(x, y).",
         ),
         lemmas=(exact,),
         claims=(claim,),
@@ -110,7 +107,6 @@ def recorded_rounds() -> Statement:
     return Statement(
         name="schemes.recorded_rounds",
         title="Tokens a round keeps",
-        section="§10.3",
         source="here",
         status="new",
         functions=("schemes.rounds.recorded_rounds",),
@@ -146,7 +142,6 @@ def lattice() -> Statement:
     return Statement(
         name="schemes.lattice",
         title="Bits of a lattice distribution",
-        section="§10.2",
         source="SQS, arXiv:2510.09942",
         status="printed",
         functions=("schemes.table.lattice_bit",),
@@ -162,8 +157,7 @@ def lattice() -> Statement:
             step("Two counts: ell + 1 ways.", pairs_of, Evaluate()),
             step(
                 "With K + 1 counts the last is 0, or take one off it: Pascal's rule, so the ways are C(ell + "
-                "K - 1, K - 1) by "
-                "induction.",
+                "K - 1, K - 1) by induction.",
                 pascal,
                 Evaluate(),
             ),
@@ -207,7 +201,6 @@ def conformal_dropped_mass() -> Statement:
     return Statement(
         name="schemes.conformal_dropped_mass",
         title="Mean mass that C-SQS drops",
-        section="§10.2",
         source="SQS, arXiv:2510.09942; the constant is derived here",
         status="new",
         functions=("schemes.rules.conformal_sizes",),
@@ -249,8 +242,8 @@ def conformal_dropped_mass() -> Statement:
                 low,
             ),
         ),
-        departs="PEERS.md prints (|b_1| + 1 + eta alpha)/(eta T) for the excess. The derivation gives "
-        "(b_1 + eta (1 - alpha))/(eta T), which is smaller whenever eta (1 - 2 alpha) <= 1.",
+        departs="PEERS.md prints (|b_1| + 1 + eta alpha)/(eta T) for the excess. The derivation gives (b_1 + "
+        "eta (1 - alpha))/(eta T), which is smaller whenever eta (1 - 2 alpha) <= 1.",
     )
 
 

@@ -9,6 +9,7 @@ and the earlier claims the step uses, nothing else. So every line that a reader 
 checked, and a wrong line is a line that no rule proves.
 """
 
+import importlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
@@ -146,6 +147,62 @@ def step(text: str, claim: Relational, rule: Rule, *uses: Relational) -> Step:
     return Step(text=text, claim=claim, rule=rule, uses=uses)
 
 
+class Proof:
+    """A derivation as it is written down: each line is defined where it is drawn, and read from the top."""
+
+    def __init__(self) -> None:
+        self._assumed: list[Relational] = []
+        self._steps: list[Step] = []
+
+    def assume(self, claim: Relational) -> Relational:
+        """Write down an assumption or a definition and return it.
+
+        Parameters
+        ----------
+        claim : sympy relation
+            What is taken as given.
+
+        Returns
+        -------
+        sympy relation
+            The claim, for the lines that use it.
+        """
+        self._assumed.append(claim)
+        return claim
+
+    def step(self, text: str, claim: Relational, rule: Rule, *uses: Relational) -> Relational:
+        """Write down an inference and return what it leaves.
+
+        Parameters
+        ----------
+        text : str
+            What is done and why.
+        claim : sympy relation
+            What is known afterwards.
+        rule : Rule
+            What decides the claim.
+        *uses : sympy relation
+            Earlier claims that the rule may use.
+
+        Returns
+        -------
+        sympy relation
+            The claim, for the lines that use it.
+        """
+        self._steps.append(step(text, claim, rule, *uses))
+        return claim
+
+    @property
+    def assumed(self) -> tuple[Relational, ...]:
+        """Assumptions and definitions, in their order."""
+        return tuple(self._assumed)
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """Inferences, in their order."""
+        return tuple(self._steps)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Statement:
     """A formula of the theory with everything needed to trust it."""
@@ -154,8 +211,6 @@ class Statement:
     """``module.function`` inside `derivations`."""
     title: str
     """What it says, in words."""
-    section: str
-    """Where the theory states it."""
     source: str
     """Who printed it, with equation and version, or ``here``."""
     status: Status
@@ -183,6 +238,12 @@ class Statement:
     def module(self) -> str:
         """Name of the module that holds the derivation."""
         return self.name.split(".")[0]
+
+    @property
+    def section(self) -> str:
+        """Title of the part of the theory that it belongs to: what its module's docstring begins with."""
+        module = importlib.import_module(f"derivations.{self.module}")
+        return (module.__doc__ or "").partition(":")[0]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

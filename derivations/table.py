@@ -1,16 +1,15 @@
-"""The table of the README: statement, function, derivation, tests, status; written from the objects."""
+"""The page of all statements: function, derivation, tests, status; written from the objects."""
 
 import re
 import sys
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
 from derivations.registry import statements
-from derivations.statement import Statement
+from derivations.statement import STATUS_MEANING, Statement
 
-BEGIN, END = "<!-- statements:begin -->", "<!-- statements:end -->"
-
-
+PAGE = Path(__file__).parent / "README.md"
 TESTS = Path(__file__).parent.parent / "tests"
 
 
@@ -30,71 +29,78 @@ def test_files() -> dict[str, tuple[str, ...]]:
     return found
 
 
+_INTRODUCTION = """\
+# Statements
+
+Every formula of the toolkit is a statement with its assumptions and the steps that lead to it.
+`cuhlm derive` decides each step again by computer algebra, `cuhlm derive verification.risk_is_bias`
+prints one statement, and `cuhlm derive --as markdown` prints all of them as a short paper. The
+tests join each statement to the function that computes it and to an independent route. This page is
+written by `python -m derivations.table`.
+"""
+
+
 def _row(statement: Statement) -> str:
     files = dict.fromkeys(file for name in statement.tests for file in test_files()[name])
     functions = "<br>".join(f"`{name}`" for name in statement.functions) or "none"
     return " | ".join(
         (
-            f"{statement.section} {statement.title}",
+            statement.title,
             functions,
             f"`{statement.name}`",
-            ", ".join(f"[{file}](tests/{file})" for file in files),
+            ", ".join(f"[{file}](../tests/{file})" for file in files),
             statement.status,
         )
     )
 
 
-def table() -> str:
-    """Return the table of all statements.
+def _sections(chosen: tuple[Statement, ...]) -> Iterator[str]:
+    """Yield the table of each part of the theory under its title."""
+    for section in dict.fromkeys(statement.section for statement in chosen):
+        rows = [f"| {_row(statement)} |" for statement in chosen if statement.section == section]
+        head = [
+            f"## {section}",
+            "",
+            "| statement | function | derivation | tests | status |",
+            "| --- | --- | --- | --- | --- |",
+        ]
+        yield "\n".join([*head, *rows]) + "\n"
+
+
+def page() -> str:
+    """Return the page of all statements.
 
     Returns
     -------
     str
-        Markdown between the two markers, markers included.
+        Markdown: a table a part of the theory, and what departs from the literature.
     """
-    lines = [
-        BEGIN,
-        "| statement | function | derivation | tests | status |",
-        "| --- | --- | --- | --- | --- |",
-    ]
-    lines += [f"| {_row(statement)} |" for statement in statements()]
-    return "\n".join([*lines, END])
+    statuses = "\n".join(f"- *{name}*: {meaning}" for name, meaning in STATUS_MEANING.items())
+    chosen = statements()
+    departures = "\n".join(
+        f"- **{statement.title}** (`{statement.name}`). {statement.departs}"
+        for statement in chosen
+        if statement.departs
+    )
+    return "\n".join(
+        (
+            _INTRODUCTION,
+            f"{statuses}\n",
+            *_sections(chosen),
+            f"## Where this departs from what was printed\n\n{departures}\n",
+        )
+    )
 
 
-def updated(readme: str) -> str:
-    """Return a text with the table between its markers.
+def main(path: str = str(PAGE)) -> None:
+    """Write the page into a file.
 
     Parameters
     ----------
-    readme : str
-        A text that has both markers once.
-
-    Returns
-    -------
-    str
-        The text with the table as it should be.
-
-    Raises
-    ------
-    ValueError
-        If a marker is missing.
+    path : str, optional
+        The file; by default the one beside the derivations.
     """
-    if BEGIN not in readme or END not in readme:
-        raise ValueError(f"the text must contain {BEGIN} and {END}")
-    before, rest = readme.split(BEGIN, 1)
-    return before + table() + rest.split(END, 1)[1]
-
-
-def main(path: str = "README.md") -> None:
-    """Write the table into a file.
-
-    Parameters
-    ----------
-    path : str, default "README.md"
-        The file.
-    """
-    file = Path(path)
-    file.write_text(updated(file.read_text(encoding="utf-8")), encoding="utf-8")
+    Path(path).write_text(page(), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -41,7 +41,6 @@ def risk_averse() -> Statement:
     return Statement(
         name="threshold.risk_averse",
         title="Risk-averse threshold",
-        section="§6.1",
         source="CU, arXiv:2505.11788v1, Theorem 1",
         status="printed",
         functions=("rejection.Line.risk_averse",),
@@ -74,7 +73,6 @@ def risk_prone() -> Statement:
     return Statement(
         name="threshold.risk_prone",
         title="Risk-prone threshold",
-        section="§6.2",
         source="CU, arXiv:2505.11788v1; U, arXiv:2412.12687; the two values of Delta are read off the "
         "thresholds",
         status="reconstructed",
@@ -137,7 +135,6 @@ def risk_uniform() -> Statement:
     return Statement(
         name="threshold.risk_uniform",
         title="Risk budget for a uniform uncertainty",
-        section="§6.3",
         source="here",
         status="departs",
         functions=("law.Uniform.risk", "law.Uniform.within"),
@@ -151,8 +148,7 @@ def risk_uniform() -> Statement:
             "First b <= 0: the line leaves 0 at u_0 = -b/a >= 0, and t = u_0 + y. Then b > 0, where it "
             "starts above 0.",
             "Last, a threshold w beyond u_0 + 1/a, where the line has reached 1. A result above 1 means: "
-            "skip "
-            "everything.",
+            "skip everything.",
         ),
         assumed=(meets, threshold_is, meets_up, meets_flat),
         claims=(claim, root_up_other, root_flat, right),
@@ -170,10 +166,8 @@ def risk_uniform() -> Statement:
             step("and not the root of the unclipped line.", case, Numeric()),
         ),
         departs="THEORY §6.3 gives u* = u_0 + sqrt(2 eps/a) for every budget. It holds while eps <= 1/(2a), "
-        "that is until "
-        "the line clips at 1. With a = 2, b = 0, eps = 1/2 it gives 0.7071 where the threshold is 3/4. Both "
-        "published "
-        "lines stay below 1 on [0, 1], so their thresholds are unaffected.",
+        "that is until the line clips at 1. With a = 2, b = 0, eps = 1/2 it gives 0.7071 where the "
+        "threshold is 3/4. Both published lines stay below 1 on [0, 1], so their thresholds are unaffected.",
     )
 
 
@@ -208,7 +202,6 @@ def risk_beta() -> Statement:
     return Statement(
         name="threshold.risk_beta",
         title="Risk budget for a beta-distributed uncertainty",
-        section="§6.3",
         source="here",
         status="departs",
         functions=("law.Beta.risk", "law.Beta.within"),
@@ -218,13 +211,11 @@ def risk_beta() -> Statement:
             "test_risk_of_a_simulated_decoder_within_four_standard_errors",
         ),
         assumptions=(
-            "u ~ Beta(alpha, betaprime) with density f; f_1 is the density of Beta(alpha + 1, betaprime); "
-            "mu = "
-            "alpha/(alpha + betaprime). The line a u + b leaves 0 at u_0 and is skipped up to the "
+            "u ~ Beta(alpha, betaprime) with density f; f_1 is the density of Beta(alpha + 1, betaprime); mu "
+            "= alpha/(alpha + betaprime). The line a u + b leaves 0 at u_0 and is skipped up to the "
             "threshold t.",
             "Integrals of the densities are differences of the regularised incomplete beta function; where "
-            "the line reaches 1 "
-            "before t, the integral stops there and the rest of the mass is added.",
+            "the line reaches 1 before t, the integral stops there and the rest of the mass is added.",
         ),
         assumed=(shift,),
         claims=(raised, claim, clipped),
@@ -239,8 +230,7 @@ def risk_beta() -> Statement:
         ),
         departs="THEORY §6.3 leaves out that the line clips at 1. For Beta(1, 1), a = 2, b = 0 and t = 1 its "
         "sum is 1 where the risk is 3/4; the functions stop the integrals where the line reaches 1 and add "
-        "the "
-        "rest of the mass.",
+        "the rest of the mass.",
     )
 
 
@@ -257,7 +247,6 @@ def risk_empirical() -> Statement:
     return Statement(
         name="threshold.risk_empirical",
         title="Risk budget for recorded uncertainties",
-        section="§6.3",
         source="here",
         status="new",
         functions=("law.Recorded.risk", "law.Recorded.within"),
@@ -267,8 +256,8 @@ def risk_empirical() -> Statement:
         ),
         assumptions=(
             "Tokens in order of u: those below the atom cost R_below <= epsilon; the atom has mass w and "
-            "rejection beta, and does "
-            "not fit: epsilon < R_below + w beta. It is skipped with probability pi.",
+            "rejection beta, and does not fit: epsilon < R_below + w beta. It is skipped with probability "
+            "pi.",
         ),
         assumed=(spends, left, over),
         claims=(claim, low, high),
@@ -293,7 +282,6 @@ def risk_is_monotone() -> Statement:
     return Statement(
         name="threshold.risk_is_monotone",
         title="Risk rises with the threshold",
-        section="§6.3",
         source="here",
         status="new",
         functions=("law.Recorded.risk",),
@@ -336,7 +324,6 @@ def neyman_pearson() -> Statement:
     return Statement(
         name="threshold.neyman_pearson",
         title="A threshold on the mean rejection is the best rule",
-        section="§7.2",
         source="here (Neyman and Pearson)",
         status="new",
         functions=(),
@@ -346,9 +333,8 @@ def neyman_pearson() -> Statement:
         ),
         assumptions=(
             "V values of u with masses w and mean rejections beta = E[beta | u]. The rule sstar skips where "
-            "beta < c, never "
-            "where beta > c, with some probability where beta = c, and spends the budget; s is any rule "
-            "within the budget.",
+            "beta < c, never where beta > c, with some probability where beta = c, and spends the budget; s "
+            "is any rule within the budget.",
             "In one line: sstar (c - beta) = max(0, c - beta).",
         ),
         assumed=(unit, takes, spends, within),
@@ -398,7 +384,6 @@ def cost_optimal() -> Statement:
     return Statement(
         name="threshold.cost_optimal",
         title="Channel-dependent threshold",
-        section="§6.4",
         source="here",
         status="departs",
         functions=("rejection.Line.cost_optimal", "law.budget_for_bias_price"),
@@ -408,8 +393,7 @@ def cost_optimal() -> Statement:
         ),
         assumptions=(
             "Minimise E[latency] + lambda bias over the threshold t, for a density f of u; a transmission "
-            "costs "
-            "c = tau_up(k) + tau_LLM, a skip lambda (a u + b).",
+            "costs c = tau_up(k) + tau_LLM, a skip lambda (a u + b).",
             "Between the two ends of [0, 1] and of the clipped line; outside, the threshold is clipped to "
             "[0, 1].",
         ),
@@ -431,9 +415,8 @@ def cost_optimal() -> Statement:
             ),
         ),
         departs="THEORY §6.4 clips the threshold to [0, 1] and leaves out that the line clips at 1: wherever "
-        "lambda <= c "
-        "everything is skipped. With a = 2, b = 0, lambda = c = 1 the formula says 1/2 where the threshold "
-        "is 1.",
+        "lambda <= c everything is skipped. With a = 2, b = 0, lambda = c = 1 the formula says 1/2 where "
+        "the threshold is 1.",
     )
 
 
@@ -453,7 +436,6 @@ def bias_price() -> Statement:
     return Statement(
         name="threshold.bias_price",
         title="Risk budget and price of bias",
-        section="§6.4",
         source="here",
         status="new",
         functions=("rejection.Line.bias_price_s", "law.bias_price_for_budget"),
@@ -463,8 +445,7 @@ def bias_price() -> Statement:
         ),
         assumptions=(
             "As before: a transmission costs c; the threshold lies inside (u_0, 1); u is uniform where a "
-            "closed form "
-            "is given.",
+            "closed form is given.",
         ),
         assumed=(edge, square),
         claims=(claim, uniform, envelope, back),

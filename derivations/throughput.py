@@ -27,7 +27,6 @@ def transmission_latency() -> Statement:
     return Statement(
         name="throughput.transmission_latency",
         title="What a transmission adds",
-        section="§11",
         source=SOURCE_CU,
         status="printed",
         functions=("throughput.transmission_latency_s",),
@@ -36,9 +35,8 @@ def transmission_latency() -> Statement:
             "test_a_transmission_costs_round_trip_uplink_llm_and_downlink",
         ),
         assumptions=(
-            "Round trip tau_rtt, uplink tau_k, LLM pass tau_LLM and downlink of B_down bits at R_down "
-            "bit/s follow "
-            "one another.",
+            "Round trip tau_rtt, uplink tau_k, LLM pass tau_LLM and downlink of B_down bits at R_down bit/s "
+            "follow one another.",
         ),
         claims=(printed,),
         steps=(
@@ -60,7 +58,6 @@ def round_latency() -> Statement:
     return Statement(
         name="throughput.round_latency",
         title="Latency of a token with one draft a round",
-        section="§11",
         source=SOURCE_CU,
         status="printed",
         functions=("throughput.round_latency_s",),
@@ -70,8 +67,7 @@ def round_latency() -> Statement:
         ),
         assumptions=(
             "A draft is transmitted with probability p; otherwise it is kept, and may cost the LLM "
-            "tau_prefill later. "
-            "Each round makes one token.",
+            "tau_prefill later. Each round makes one token.",
         ),
         claims=(claim, hlm, rises, longer),
         steps=(
@@ -100,7 +96,6 @@ def renewal_throughput() -> Statement:
     return Statement(
         name="throughput.renewal_throughput",
         title="Throughput is a ratio of means",
-        section="§11",
         source="textbook (renewal-reward)",
         status="printed",
         functions=("throughput.renewal_throughput_token_per_s",),
@@ -110,8 +105,7 @@ def renewal_throughput() -> Statement:
         ),
         assumptions=(
             "m rounds of N_i tokens and duration D_i have mean tokens Nbar and mean duration Dbar, over "
-            "those "
-            "rounds. In the example rounds take D_1 with share w, else D_2.",
+            "those rounds. In the example rounds take D_1 with share w, else D_2.",
         ),
         assumed=(tokens_are, time_is),
         claims=(claim,),
@@ -144,7 +138,6 @@ def mean_rate() -> Statement:
     return Statement(
         name="throughput.mean_rate",
         title="The mean of the rates is never below the rate",
-        section="§11",
         source="here (Jensen)",
         status="new",
         functions=("throughput.mean_rate_token_per_s",),
@@ -186,7 +179,6 @@ def mean_rate_speedup() -> Statement:
     return Statement(
         name="throughput.mean_rate_speedup",
         title="Speed-up of the mean rate",
-        section="§11",
         source="here",
         status="new",
         functions=("throughput.mean_rate_speedup", "throughput.mean_rate_latency_ratio"),
@@ -218,7 +210,6 @@ def speedup_over_hlm() -> Statement:
     return Statement(
         name="throughput.speedup_over_hlm",
         title="Speed-up over HLM",
-        section="§11",
         source=SOURCE_CU,
         status="printed",
         functions=("throughput.speedup_over_hlm",),
@@ -257,7 +248,6 @@ def speedup_ceiling() -> Statement:
     return Statement(
         name="throughput.speedup_ceiling",
         title="The three headline figures do not fit one operating point",
-        section="§11",
         source=SOURCE_CU,
         status="new",
         functions=("throughput.speedup_ceiling",),
@@ -267,17 +257,15 @@ def speedup_ceiling() -> Statement:
             "test_no_latency_reaches_the_ceiling",
         ),
         assumptions=(
-            "tau_k <= tau_V, p < 1; on one link tau_V/tau_k = B_V/B_k. Throughput is 1/E[D]. s is the "
-            "share skipped, "
-            "c the compression.",
+            "tau_k <= tau_V, p < 1; on one link tau_V/tau_k = B_V/B_k. Throughput is 1/E[D]. s is the share "
+            "skipped, c the compression.",
         ),
         assumed=(more, strict_share),
         claims=(claim, number, below, uhlm, below_u),
         steps=(
             step(
                 "Compare the speed-up with (1/p) tau_V/tau_k; after clearing the denominators the difference "
-                "is "
-                "tau_SLM (tau_V - p tau_k) + p tau_LLM (tau_V - tau_k) > 0.",
+                "is tau_SLM (tau_V - p tau_k) + p tau_LLM (tau_V - tau_k) > 0.",
                 claim,
                 Coefficients(),
                 strict_share,
@@ -289,8 +277,7 @@ def speedup_ceiling() -> Statement:
             step("below the published 2.54.", below_u, Numeric()),
         ),
         departs="The abstract of CU-HLM prints 206 times, 74.8 % skipped and 97.4 % compressed. The latency "
-        "model of the "
-        "same paper caps the last two at 152.6 times.",
+        "model of the same paper caps the last two at 152.6 times.",
     )
 
 
@@ -305,7 +292,6 @@ def floor_latency() -> Statement:
     return Statement(
         name="throughput.floor_latency",
         title="The floor",
-        section="§9",
         source="here",
         status="departs",
         functions=("throughput.floor_latency_s",),
@@ -315,8 +301,7 @@ def floor_latency() -> Statement:
         ),
         assumptions=(
             "A single-draft scheme transmits with probability p, runs the LLM then, and tells the server its "
-            "draft: at least "
-            "an index of tau_i; d >= 0 is what else it sends.",
+            "draft: at least an index of tau_i; d >= 0 is what else it sends.",
         ),
         claims=(claim, ratio, alone),
         steps=(
@@ -325,10 +310,9 @@ def floor_latency() -> Statement:
             step("HLM with one draft is slower than the LLM alone, which is exact too.", alone, Combine(())),
         ),
         departs="THEORY §9 lets the server draw from y at bias 0. With a skip rule that looks at the draft "
-        "this is biased "
-        "(verification.server_sampling_law), so the floor is a bound on latency and not in general a scheme "
-        "of that bias; "
-        "and a server that draws for itself needs no index at all: the bits of the floor are a convention.",
+        "this is biased (verification.server_sampling_law), so the floor is a bound on latency and not in "
+        "general a scheme of that bias; and a server that draws for itself needs no index at all: the bits "
+        "of the floor are a convention.",
     )
 
 
@@ -340,7 +324,6 @@ def transmit_probability_for_speedup() -> Statement:
     return Statement(
         name="throughput.transmit_probability_for_speedup",
         title="Share transmitted at a given speed-up",
-        section="§11",
         source="here",
         status="new",
         functions=("throughput.transmit_probability_for_speedup",),
@@ -374,7 +357,6 @@ def rate_for_speedup() -> Statement:
     return Statement(
         name="throughput.rate_for_speedup",
         title="Link rates at which a speed-up is reached",
-        section="§11",
         source="here",
         status="new",
         functions=("throughput.rate_for_speedup_bit_per_s",),

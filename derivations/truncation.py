@@ -44,7 +44,6 @@ def reconstruct() -> Statement:
     return Statement(
         name="truncation.reconstruct",
         title="Reconstruction",
-        section="§8",
         source=SOURCE_CU,
         status="printed",
         functions=("truncation.reconstruct",),
@@ -90,7 +89,6 @@ def truncation_tv() -> Statement:
     return Statement(
         name="truncation.truncation_tv",
         title="What truncation costs, and that it falls with k",
-        section="§8.2",
         source="here",
         status="new",
         functions=("truncation.truncation_tv", "truncation.tv_profile", "truncation.exact_k"),
@@ -100,8 +98,7 @@ def truncation_tv() -> Statement:
         ),
         assumptions=(
             "The tail has n entries with mean mbar. For the step from k to k + 1 the tail has n + 1 entries, "
-            "the largest of "
-            "them is x_1, and the other n have mean mbarprime = mbar - (x_1 - mbar)/n.",
+            "the largest of them is x_1, and the other n have mean mbarprime = mbar - (x_1 - mbar)/n.",
         ),
         assumed=(mass, largest, rest_is),
         claims=(claim, negative, summed),
@@ -150,7 +147,6 @@ def exact_rule() -> Statement:
     return Statement(
         name="truncation.exact_rule",
         title="The exact rule: bias is at most TV_k",
-        section="§8.2",
         source="here",
         status="new",
         functions=("truncation.exact_k",),
@@ -164,8 +160,7 @@ def exact_rule() -> Statement:
             "Without skipping, the kernel turns xhat into y (verification is exact: verification.output_law) "
             "and x into q.",
             "With skipping, it turns xhat into qhat, whose total variation from y is the rejection risk "
-            "rhohat "
-            "of drafts from xhat (verification.risk_is_bias), and x into q_s.",
+            "rhohat of drafts from xhat (verification.risk_is_bias), and x into q_s.",
         ),
         assumed=(d_is, to_llm, to_output, to_risky, to_skipping, from_risk),
         lemmas=(processing,),
@@ -231,7 +226,6 @@ def printed_bound() -> Statement:
     return Statement(
         name="truncation.printed_bound",
         title="The printed rule never keeps fewer entries than the exact one",
-        section="§8.1, §8.3",
         source="CU eqs. (23)(24)(26), arXiv:2505.11788v1, reconstructed",
         status="departs",
         functions=("truncation.printed_bound", "truncation.printed_k", "truncation.printed_k_offline"),
@@ -242,8 +236,7 @@ def printed_bound() -> Statement:
         ),
         assumptions=(
             "U(k) = 2 TV_k / [x_o l(-1) + x_d l(-beta)] with l(v) = ln(1 + exp(v)), x_o = 1 - x_d, 0 <= beta "
-            "<= 1, "
-            "w = 1 - beta.",
+            "<= 1, w = 1 - beta.",
         ),
         assumed=(beta_is, one),
         claims=(lower, upper, *ends, more),
@@ -282,8 +275,8 @@ def printed_bound() -> Statement:
                 Numeric(),
             ),
         ),
-        departs="THEORY §8.3 prints the upper end as 6.385; 2/ln(1 + 1/e) = 6.38444. It is reached, at "
-        "beta = 1; the lower end is not: it needs x_d = 1, where nothing is truncated.",
+        departs="THEORY §8.3 prints the upper end as 6.385; 2/ln(1 + 1/e) = 6.38444. It is reached, at beta "
+        "= 1; the lower end is not: it needs x_d = 1, where nothing is truncated.",
     )
 
 
@@ -320,7 +313,6 @@ def resampling_counterexample() -> Statement:
     return Statement(
         name="truncation.resampling_counterexample",
         title="The printed figure of merit is not a bound on the resampling error",
-        section="§8.4",
         source="here",
         status="new",
         functions=("truncation.printed_bound",),
@@ -387,7 +379,6 @@ def resampling_tv_bound() -> Statement:
     return Statement(
         name="truncation.resampling_tv_bound",
         title="A bound on the resampling error that holds",
-        section="§8.4",
         source="here",
         status="new",
         functions=("truncation.resampling_tv_bound",),
@@ -454,7 +445,6 @@ def drop_tail() -> Statement:
     return Statement(
         name="truncation.drop_tail",
         title="Draft from what is left: no bias for any k",
-        section="§8.5",
         source="TK, arXiv:2509.04576; SQS, arXiv:2510.09942",
         status="printed",
         functions=("truncation.drop_tail",),
@@ -464,9 +454,8 @@ def drop_tail() -> Statement:
         ),
         assumptions=(
             "d ~ xtilde = x/s_k on the k largest entries, 0 elsewhere, with s_k their mass; the server "
-            "verifies "
-            "with xtilde; P_rej, the chance of a rejection, is T = TV(xtilde, y) (verification."
-            "rejection_probability).",
+            "verifies with xtilde; P_rej, the chance of a rejection, is T = TV(xtilde, y) "
+            "(verification.rejection_probability).",
         ),
         assumed=(refused_is,),
         lemmas=(exact,),
@@ -505,7 +494,6 @@ def quantisation_tv_bound() -> Statement:
     return Statement(
         name="truncation.quantisation_tv_bound",
         title="Quantisation to a lattice",
-        section="§8.7",
         source="here; the lattice is that of SQS, arXiv:2510.09942",
         status="new",
         functions=("truncation.quantisation_tv_bound", "truncation.quantise", "truncation.quantisation_tv"),
@@ -516,8 +504,7 @@ def quantisation_tv_bound() -> Statement:
         ),
         assumptions=(
             "n entries in units of 1/ell; the remainders sum to the whole number R, and the R largest are "
-            "rounded up. "
-            "h and l: sums of the remainders rounded up and down.",
+            "rounded up. h and l: sums of the remainders rounded up and down.",
             "A remainder r rounded up adds 1 - r, so ell TV = R - h (the positive part of the change).",
             "Every remainder rounded up is at least every one rounded down, so their means are ordered: h/R "
             ">= l/(n - R).",

@@ -47,7 +47,6 @@ def mean_uncertainty() -> Statement:
     return Statement(
         name="uncertainty.mean_uncertainty",
         title="Mean uncertainty without sampling",
-        section="§4.2",
         source="here; the sampled measure is CU eqs. (8)(9), arXiv:2505.11788v1",
         status="new",
         functions=("uncertainty.mean_uncertainty", "uncertainty.sampled_uncertainty"),
@@ -58,12 +57,10 @@ def mean_uncertainty() -> Statement:
         ),
         assumptions=(
             "theta is uniform on (0, theta_max]; given theta, a sample d_m has law softmax(z/theta), "
-            "independent of the "
-            "draft d; pi_d(theta) is that softmax at d.",
+            "independent of the draft d; pi_d(theta) is that softmax at d.",
             "ubar is the chance that a sample differs from d, given the logits z and d. z_1, z_2, z_3 are "
-            "logits "
-            "of three tokens of which the first is d, c a shift of all logits, g_1 and g_2 the gaps below a "
-            "largest logit, V the number of equal logits.",
+            "logits of three tokens of which the first is d, c a shift of all logits, g_1 and g_2 the gaps "
+            "below a largest logit, V the number of equal logits.",
         ),
         assumed=(definition,),
         claims=(claim,),
@@ -135,7 +132,6 @@ def disagreement_count_pmf() -> Statement:
     return Statement(
         name="uncertainty.disagreement_count_pmf",
         title="The sampled uncertainty is binomial",
-        section="§4.2",
         source="here",
         status="new",
         functions=("uncertainty.disagreement_count_pmf",),
@@ -145,12 +141,10 @@ def disagreement_count_pmf() -> Statement:
         ),
         assumptions=(
             "Given (z, d) the pairs (theta_m, d_m) are independent and alike, so the M indicators are "
-            "independent, each 1 "
-            "with chance ubar.",
+            "independent, each 1 with chance ubar.",
             "w marks a disagreement: the generating function of the count is the sum of its chances times "
-            "w^n, "
-            "for independent samples the product of theirs. E_u and E_u2 are the first two moments of u = "
-            "n/M.",
+            "w^n, for independent samples the product of theirs. E_u and E_u2 are the first two moments of "
+            "u = n/M.",
         ),
         assumed=(mean_is, second_is),
         claims=(step, law, unbiased, variance),
@@ -158,8 +152,7 @@ def disagreement_count_pmf() -> Statement:
             Step(text="One sample disagrees with chance", claim=start, rule=Evaluate()),
             Step(
                 text="A further one leaves the count n with chance 1 - ubar and adds one with chance ubar: "
-                "the "
-                "binomial law for M samples gives that for M + 1.",
+                "the binomial law for M samples gives that for M + 1.",
                 claim=step,
                 rule=Evaluate(),
             ),
@@ -219,7 +212,6 @@ def attenuation_factor() -> Statement:
     return Statement(
         name="uncertainty.attenuation_factor",
         title="Errors in variables: the factor",
-        section="§4.3",
         source="here",
         status="new",
         functions=("uncertainty.attenuation_factor",),
@@ -229,12 +221,10 @@ def attenuation_factor() -> Statement:
         ),
         assumptions=(
             "Moments over V tokens with weights w_t: m_1 of ubar, m_2 of ubar^2, m_M of u^2; var = "
-            "Var(ubar), w "
-            "is the mean of ubar (1 - ubar); c = Cov(beta, ubar), c_M = Cov(beta, u).",
+            "Var(ubar), w is the mean of ubar (1 - ubar); c = Cov(beta, ubar), c_M = Cov(beta, u).",
             "Given (z, d), u and beta are independent and E u = ubar, hence c_M = c (tower rule).",
             "E_u2 is the mean of u^2 given ubar. a and a_M are least-squares slopes, covariance over "
-            "variance, on ubar and on u (of M samples); "
-            "lambda names their ratio.",
+            "variance, on ubar and on u (of M samples); lambda names their ratio.",
         ),
         assumed=(*totals, var_is, within_is, cov_same, a_is, sampled_is, factor_is),
         lemmas=(lemma,),
@@ -242,8 +232,7 @@ def attenuation_factor() -> Statement:
         steps=(
             Step(
                 text="Second moment of u given ubar, noise plus square, solved from its variance (lemma): "
-                "linear "
-                "in ubar and ubar^2.",
+                "linear in ubar and ubar^2.",
                 claim=conditional,
                 rule=Solve(given_square),
                 uses=(spread, unbiased),
@@ -289,7 +278,6 @@ def attenuated_line() -> Statement:
     return Statement(
         name="uncertainty.attenuated_line",
         title="Errors in variables: the line",
-        section="§4.3",
         source="here",
         status="new",
         functions=("uncertainty.attenuated_line", "uncertainty.restored_line"),
@@ -314,8 +302,7 @@ def attenuated_line() -> Statement:
             Step(text="Going back: b = b_M + (a_M - a) m_1.", claim=restored, rule=Evaluate()),
             Step(
                 text="The risk-averse threshold fitted on u is pulled away from the mean by 1/lambda: "
-                "thresholds fitted at "
-                "one M do not carry over to another.",
+                "thresholds fitted at one M do not carry over to another.",
                 claim=moved,
                 rule=Solve(zero),
                 uses=(root_is,),
@@ -341,7 +328,6 @@ def attenuated_correlation() -> Statement:
     return Statement(
         name="uncertainty.attenuated_correlation",
         title="Errors in variables: the correlation",
-        section="§4.3",
         source="here",
         status="new",
         functions=("uncertainty.attenuated_correlation", "uncertainty.restored_correlation"),
@@ -351,8 +337,8 @@ def attenuated_correlation() -> Statement:
         ),
         assumptions=(
             "r and r_M are the correlations of ubar and of u with a quantity of variance var_beta that "
-            "depends on (z, d) "
-            "and the LLM only; both have covariance c; Var(u) = var / lambda by the factor's definition.",
+            "depends on (z, d) and the LLM only; both have covariance c; Var(u) = var / lambda by the "
+            "factor's definition.",
         ),
         assumed=(factor_is, mean_is, sample_is),
         claims=(claim,),

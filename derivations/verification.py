@@ -86,7 +86,6 @@ def total_variation() -> Statement:
     return Statement(
         name="verification.total_variation",
         title="Three forms of the total variation",
-        section="§0",
         source="textbook",
         status="printed",
         functions=("verification.total_variation",),
@@ -134,7 +133,6 @@ def rejection_probability() -> Statement:
     return Statement(
         name="verification.rejection_probability",
         title="Acceptance is 1 - TV",
-        section="§3",
         source=SOURCE_SD,
         status="printed",
         functions=("verification.rejection_probability",),
@@ -182,7 +180,6 @@ def residual() -> Statement:
     return Statement(
         name="verification.residual",
         title="The residual is a distribution",
-        section="§3",
         source=SOURCE_SD,
         status="printed",
         functions=("verification.residual",),
@@ -228,7 +225,6 @@ def output_law() -> Statement:
     return Statement(
         name="verification.output_law",
         title="Verification is exact",
-        section="§3",
         source=SOURCE_SD,
         status="printed",
         functions=("verification.output_law",),
@@ -290,7 +286,6 @@ def kept_given_token() -> Statement:
     return Statement(
         name="verification.kept_given_token",
         title="Verified text tells which drafts were kept",
-        section="§3",
         source="here",
         status="new",
         functions=("verification.kept_given_token",),
@@ -300,8 +295,7 @@ def kept_given_token() -> Statement:
         ),
         assumptions=(
             "The output w has the law y (verification.output_law); T = TV(x, y) > 0 over the V tokens. "
-            "Drafts "
-            "that the server keeps are the output.",
+            "Drafts that the server keeps are the output.",
             "f is any function of the token, such as what happens in the context that it leads to.",
         ),
         lemmas=(lemma,),
@@ -371,7 +365,6 @@ def risk_is_bias() -> Statement:
     return Statement(
         name="verification.risk_is_bias",
         title="Rejection risk is bias",
-        section="§7.1",
         source="here",
         status="new",
         functions=("verification.rejection_risk",),
@@ -402,8 +395,7 @@ def risk_is_bias() -> Statement:
             ),
             Step(
                 text="One entry of the output against y. Where x > y the excess is s (x - y) = s x beta; "
-                "where x < y "
-                "the entry falls short of y by (1 - rho/T)(y - x), so its positive part is 0.",
+                "where x < y the entry falls short of y by (1 - rho/T)(y - x), so its positive part is 0.",
                 claim=line,
                 rule=Orderings((x, y)),
                 uses=(unit, rho_small),
@@ -453,7 +445,6 @@ def data_processing() -> Statement:
     return Statement(
         name="verification.data_processing",
         title="A kernel does not increase total variation",
-        section="§8.2",
         source="textbook",
         status="printed",
         functions=(),
@@ -533,7 +524,6 @@ def bias_bound() -> Statement:
     return Statement(
         name="verification.bias_bound",
         title="Skipping and truncation: the biases add",
-        section="§8.2",
         source="here",
         status="departs",
         functions=("verification.bias_bound",),
@@ -543,9 +533,8 @@ def bias_bound() -> Statement:
         ),
         assumptions=(
             "The server verifies with xhat instead of x; s_d as before; xhat differs from y and has no zero "
-            "entry "
-            "(tokens with xhat = 0 belong to the second case of each line, and xhat = y leaves q = x s + x "
-            "(1 - s) = x).",
+            "entry (tokens with xhat = 0 belong to the second case of each line, and xhat = y leaves q = x "
+            "s + x (1 - s) = x).",
             "rho: chance that a draft is sent and rejected. R = TV(xhat, y). mu: the sum of (1 - min(1, "
             "y/xhat)) (x - xhat)_+.",
             "The left side of the statement is TV(q, y), the last sum is TV(x, xhat).",
@@ -582,8 +571,7 @@ def bias_bound() -> Statement:
             ),
             Step(
                 text="One entry of the output against y. Where y < xhat it is s (x - y) + (1 - s)(y/xhat)(x "
-                "- xhat); "
-                "elsewhere (x - xhat) - (1 - rho/R)(y - xhat).",
+                "- xhat); elsewhere (x - xhat) - (1 - rho/R)(y - xhat).",
                 claim=line,
                 rule=Orderings((x, y, xh), label="every order of x, y, xhat; both signs of the rest"),
                 uses=(unit, excess),
@@ -604,9 +592,8 @@ def bias_bound() -> Statement:
             ),
         ),
         departs="THEORY §8.2 has xhat_d and the rejection probability against xhat in the first sum; it also "
-        "holds, "
-        "as proved here, with x_d and the rejection probability beta_d = (1 - y_d/x_d)_+ that a trace "
-        "records.",
+        "holds, as proved here, with x_d and the rejection probability beta_d = (1 - y_d/x_d)_+ that a "
+        "trace records.",
     )
 
 
@@ -633,7 +620,6 @@ def server_sampling_law() -> Statement:
     return Statement(
         name="verification.server_sampling_law",
         title="A server that draws for itself is exact only if the skip rule ignores the draft",
-        section="§9",
         source="here",
         status="departs",
         functions=("verification.server_sampling_law",),
@@ -642,8 +628,8 @@ def server_sampling_law() -> Statement:
             "test_the_server_sampling_law_is_what_a_walk_gives",
         ),
         assumptions=(
-            "The device keeps d with probability s_d; otherwise the server ignores d and draws from y: "
-            "q = x s + (1 - P_skip) y, with P_skip the sum of x s over the V tokens; T = TV(x, y).",
+            "The device keeps d with probability s_d; otherwise the server ignores d and draws from y: q = x "
+            "s + (1 - P_skip) y, with P_skip the sum of x s over the V tokens; T = TV(x, y).",
         ),
         assumed=(skip_is, inside, *DISTRIBUTIONS),
         lemmas=(lemma,),
@@ -671,8 +657,7 @@ def server_sampling_law() -> Statement:
             ),
             Step(
                 text="Counterexample for a rule that looks at the draft: two tokens, y = x = (x_1, 1 - x_1), "
-                "skip the first "
-                "and only it. The risk is 0,",
+                "skip the first and only it. The risk is 0,",
                 claim=risk,
                 rule=Evaluate(),
             ),
@@ -686,12 +671,9 @@ def server_sampling_law() -> Statement:
             Step(text="for example at x_1 = 3/4.", claim=quarter, rule=Numeric()),
         ),
         departs="THEORY §9 gives the server that draws from y bias 0. That holds only if the skip decision "
-        "does not "
-        "depend on d. With x = y = (3/4, 1/4) and s = (1, 0) its bias is 3/16 while CU-HLM's risk is 0. The "
-        "latency "
-        "floor stays a lower bound; the exact single-draft scheme at nearly that latency sends index and x_d "
-        "and "
-        "gets y back after a rejection.",
+        "does not depend on d. With x = y = (3/4, 1/4) and s = (1, 0) its bias is 3/16 while CU-HLM's risk "
+        "is 0. The latency floor stays a lower bound; the exact single-draft scheme at nearly that latency "
+        "sends index and x_d and gets y back after a rejection.",
     )
 
 
@@ -714,7 +696,6 @@ def sequence_bias() -> Statement:
     return Statement(
         name="verification.sequence_bias",
         title="Biases add along a sequence",
-        section="§7.3",
         source="textbook",
         status="printed",
         functions=("verification.sequence_bias_bound",),
@@ -759,8 +740,7 @@ def sequence_bias() -> Statement:
             ),
         ),
         glue="Induction over the length of the sequence; the contexts are drawn from the decoder that is "
-        "judged (b), or "
-        "by symmetry from the LLM.",
+        "judged (b), or by symmetry from the LLM.",
     )
 
 
@@ -779,7 +759,6 @@ def first_divergence() -> Statement:
     return Statement(
         name="verification.first_divergence",
         title="First divergence",
-        section="§7.3",
         source="here",
         status="departs",
         functions=("verification.first_divergence",),
@@ -813,9 +792,8 @@ def first_divergence() -> Statement:
             Step(text="At bias 1 the first token already differs.", claim=certain, rule=Evaluate()),
         ),
         departs="THEORY §7.3 bounds the tokens before the first divergence by 1/max bias. That is the "
-        "position of the "
-        "diverging token; before it there are 1/max bias - 1. At bias 1 there are none, where §7.3 promises "
-        "one.",
+        "position of the diverging token; before it there are 1/max bias - 1. At bias 1 there are none, "
+        "where §7.3 promises one.",
     )
 
 

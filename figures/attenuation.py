@@ -103,8 +103,7 @@ FIGURE = Figure(
     status="new",
     caption="u sampled M times is a noisy copy of its conditional mean, so the fitted slope shrinks by "
     "Var(u)/(Var(u) + E[u(1 - u)]/M) and the correlation by its root; thresholds fitted at one M do not "
-    "carry "
-    "over to another. Intervals are of measured minus predicted, over prompts.",
+    "carry over to another. Intervals are of measured minus predicted, over prompts.",
     compute=compute,
     draw=draw,
     panels=("slope", "correlation"),

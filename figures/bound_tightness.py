@@ -93,9 +93,8 @@ FIGURE = Figure(
     title="How tight the truncation bounds are",
     answers="CU-HLM, eq. (23): the bound U on the resampling error",
     status="new",
-    caption="Nothing is skipped, so all bias comes from truncation. The true output bias never exceeds "
-    "the total "
-    "variation that truncation costs; the printed U is 2.9 to 6.4 times that.",
+    caption="Nothing is skipped, so all bias comes from truncation. The true output bias never exceeds the "
+    "total variation that truncation costs; the printed U is 2.9 to 6.4 times that.",
     compute=compute,
     draw=draw,
     panels=("quantiles", "cells"),

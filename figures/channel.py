@@ -101,11 +101,9 @@ FIGURE = Figure(
     answers="CU-HLM, eq. (6): latency is payload over AWGN capacity",
     status="new",
     caption="A packet of 30 entries is short: at a block error of 0.1 % it takes tens of per cent longer "
-    "than "
-    "Shannon's formula says, and over Rayleigh fading several times longer. The mean latency of a "
-    "rate-adaptive "
-    "link over Rayleigh fading is infinite, so it has no curve; 'ergodic' is the limit of many coherence "
-    "blocks.",
+    "than Shannon's formula says, and over Rayleigh fading several times longer. The mean latency of a "
+    "rate-adaptive link over Rayleigh fading is infinite, so it has no curve; 'ergodic' is the limit of "
+    "many coherence blocks.",
     compute=compute,
     draw=draw,
     panels=("latency", "excess", "arq"),

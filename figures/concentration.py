@@ -85,11 +85,9 @@ FIGURE = Figure(
     title="The vocabulary's concentration",
     answers="CU-HLM: a few entries carry the distribution, so that k entries suffice",
     status="reconstructed",
-    caption="Sorted probabilities of the small model and the total variation that truncation to k "
-    "entries costs, "
-    "over recorded tokens: median, middle half and middle four fifths. The spread over tokens is why one "
-    "k for "
-    "all of them wastes bits.",
+    caption="Sorted probabilities of the small model and the total variation that truncation to k entries "
+    "costs, over recorded tokens: median, middle half and middle four fifths. The spread over tokens is why "
+    "one k for all of them wastes bits.",
     compute=compute,
     draw=draw,
     panels=("probability", "distance"),

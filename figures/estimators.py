@@ -140,10 +140,9 @@ FIGURE = Figure(
     title="Estimators of uncertainty compared",
     answers="CU-HLM: temperature perturbation correlates best with rejection",
     status="reconstructed",
-    caption="Correlation of each measure with the rejection probability on the same tokens, 95 % "
-    "intervals over "
-    "prompts, and the mean rejection probability of the tokens it would skip. Nothing reaches below the "
-    "genie.",
+    caption="Correlation of each measure with the rejection probability on the same tokens, 95 % intervals "
+    "over prompts, and the mean rejection probability of the tokens it would skip. Nothing reaches below "
+    "the genie.",
     compute=compute,
     draw=draw,
     panels=("correlation", "coverage"),

@@ -174,12 +174,11 @@ FIGURE = Figure(
     title="Throughput-bias and throughput-accuracy fronts",
     answers="U-HLM and CU-HLM: throughput against accuracy over the threshold",
     status="reconstructed",
-    caption="Each scheme over its threshold on one link, the recommended operating point, and "
-    "the floor: "
-    "no scheme with one draft a round and a threshold on the uncertainty is faster at the same bias. "
-    "Below, where decoding was really run: similarity of sentence embeddings to the LLM's answer, 95 % "
-    "intervals over prompts; 'LLM' is a second answer of its own, the most that sampling lets one expect, "
-    "and what the exact schemes with several drafts reach as well.",
+    caption="Each scheme over its threshold on one link, the recommended operating point, and the floor: no "
+    "scheme with one draft a round and a threshold on the uncertainty is faster at the same bias. Below, "
+    "where decoding was really run: similarity of sentence embeddings to the LLM's answer, 95 % intervals "
+    "over prompts; 'LLM' is a second answer of its own, the most that sampling lets one expect, and what "
+    "the exact schemes with several drafts reach as well.",
     compute=compute,
     draw=draw,
     panels=("bias", "accuracy"),

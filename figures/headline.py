@@ -134,10 +134,9 @@ FIGURE = Figure(
     answers="CU-HLM, abstract: 206 times, 74.8 % skipped, 97.4 % compressed; U-HLM, abstract: 2.54 times",
     status="new",
     caption="With 74.8 % of the transmissions skipped and 97.4 % of the payload saved, no link and no "
-    "processor "
-    "gives more than 152.6 times; 206 times needs a smaller payload, such as k = 30, and a slow link. "
-    "U-HLM's 2.54 times with 45.93 % skipped is out of reach of mean tokens over mean time (at most 1.849) "
-    "and within reach of the mean of the rates. V = 32 000, the printed payload, the calibration's "
+    "processor gives more than 152.6 times; 206 times needs a smaller payload, such as k = 30, and a slow "
+    "link. U-HLM's 2.54 times with 45.93 % skipped is out of reach of mean tokens over mean time (at most "
+    "1.849) and within reach of the mean of the rates. V = 32 000, the printed payload, the calibration's "
     "latencies.",
     compute=compute,
     draw=draw,

@@ -118,11 +118,9 @@ FIGURE = Figure(
     title="Optimal threshold and truncation over SNR and bandwidth",
     answers="CU-HLM, Theorem 1: a threshold that does not depend on the channel",
     status="new",
-    caption="At one price of bias, the multiplier that the bias budget has on the marked link: a faster "
-    "link "
-    "lowers the threshold, because transmitting costs less, and lets more entries through. Both depend "
-    "on SNR and "
-    "bandwidth through the rate of the link alone.",
+    caption="At one price of bias, the multiplier that the bias budget has on the marked link: a faster link "
+    "lowers the threshold, because transmitting costs less, and lets more entries through. Both depend on "
+    "SNR and bandwidth through the rate of the link alone.",
     compute=compute,
     draw=draw,
     panels=("threshold", "size"),

@@ -144,10 +144,9 @@ FIGURE = Figure(
     title="Uncertainty against rejection probability",
     answers="U-HLM and CU-HLM: rejection probability is linear in uncertainty",
     status="reconstructed",
-    caption="Recorded tokens (squares, area by the root of their count), means of bins of equal counts "
-    "with 95 % intervals over "
-    "prompts, the least-squares line and the isotonic fit, both thresholds with their intervals, and the "
-    "published lines of another pair of models.",
+    caption="Recorded tokens (squares, area by the root of their count), means of bins of equal counts with "
+    "95 % intervals over prompts, the least-squares line and the isotonic fit, both thresholds with their "
+    "intervals, and the published lines of another pair of models.",
     compute=compute,
     draw=draw,
     panels=("line",),

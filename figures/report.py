@@ -355,8 +355,7 @@ def _assumptions(source: Source, inputs: Mapping[str, Any]) -> Iterable[str]:
         yield f"Nobody gave {names}: assumed values are used; nothing was published where it could be read."
     yield (
         "Latency of a token is the SLM's plus, when it is transmitted, the uplink's and the LLM's; "
-        "throughput is mean "
-        "tokens over mean time."
+        "throughput is mean tokens over mean time."
     )
     if not inputs["round_trip_s"]:
         yield "No round trip is charged, as in the published latency model."
@@ -370,8 +369,7 @@ def _assumptions(source: Source, inputs: Mapping[str, Any]) -> Iterable[str]:
         yield "Packets reach the AWGN capacity; short packets take longer (see --fading short-packet)."
     yield (
         "Bias is the mean total variation between one token's law and the LLM's, skipping and truncation "
-        "added with "
-        "sound accounting: truncation is charged in every context in which something may be sent."
+        "added with sound accounting: truncation is charged in every context in which something may be sent."
     )
     if source.tokens is not None:
         yield "The recorded tokens stand for those to come; another pair needs its own calibration."

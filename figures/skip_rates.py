@@ -136,8 +136,7 @@ FIGURE = Figure(
     status="reconstructed",
     caption="Predicted from the law of the uncertainty and the line fitted on a random half of the prompts; "
     "measured on the others, with 95 % intervals over prompts. TR: share transmitted. TSR: share of the "
-    "skipped tokens that "
-    "verification would have kept.",
+    "skipped tokens that verification would have kept.",
     compute=compute,
     draw=draw,
     panels=("rates", "risk"),

@@ -161,10 +161,9 @@ FIGURE = Figure(
     answers="U-HLM and CU-HLM: token throughput over the SNR",
     status="reconstructed",
     caption="Every scheme tuned to the same mean bias; E[N]/E[D]. The floor sends one token index to a "
-    "server that "
-    "draws from its own law; no scheme with one draft a round and a threshold on the uncertainty is "
-    "faster at this "
-    "bias. Over bandwidth the transmit power is fixed, so the SNR falls as the bandwidth grows.",
+    "server that draws from its own law; no scheme with one draft a round and a threshold on the "
+    "uncertainty is faster at this bias. Over bandwidth the transmit power is fixed, so the SNR falls as "
+    "the bandwidth grows.",
     compute=compute,
     draw=draw,
     panels=("single", "several", "bandwidth"),

@@ -124,9 +124,8 @@ FIGURE = Figure(
     title="Entries kept by the printed and by the exact rule",
     answers="CU-HLM, eqs. (23)-(26): online k*, and offline k* = 30",
     status="reconstructed",
-    caption="Distribution over recorded tokens of the smallest k within the budget, on the recorded grid "
-    "of k. At "
-    "one budget the printed rule never keeps fewer entries than the exact one (THEORY 8.3).",
+    caption="Distribution over recorded tokens of the smallest k within the budget, on the recorded grid of "
+    "k. At one budget the printed rule never keeps fewer entries than the exact one (THEORY 8.3).",
     compute=compute,
     draw=draw,
     panels=("distribution", "ratio"),

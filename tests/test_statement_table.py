@@ -1,4 +1,4 @@
-"""The README's table of statements is generated, and this is what keeps it from drifting."""
+"""The page of statements is generated, and this is what keeps it from drifting."""
 
 from pathlib import Path
 
@@ -9,13 +9,41 @@ from derivations import registry, table
 ROOT = Path(__file__).parent.parent
 
 
-def test_the_readme_holds_the_table_that_the_objects_give():
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert table.updated(readme) == readme, "run: python -m derivations.table"
+@pytest.fixture(scope="module")
+def every():
+    return registry.statements()
 
 
-def test_every_statement_has_two_tests_of_its_own_numbers_the_first_joined_to_the_derivation():
-    for statement in registry.statements():
+@pytest.fixture(scope="module")
+def page():
+    return table.page()
+
+
+def test_the_page_is_the_one_that_the_objects_give(page):
+    written = table.PAGE.read_text(encoding="utf-8")
+    assert page == written, "run: python -m derivations.table"
+
+
+def test_the_page_names_every_statement_and_every_departure(every, page):
+    tables, _, departures = page.partition("## Where this departs")
+    for statement in every:
+        assert tables.count(f"| `{statement.name}` | [") == 1
+        assert (f"`{statement.name}`" in departures) == bool(statement.departs), statement.name
+
+
+def test_links_of_the_page_lead_to_files(page):
+    links = [part.split(")")[0] for part in page.split("](")[1:]]
+    assert len(links) > 100
+    for link in set(links):
+        assert (table.PAGE.parent / link).is_file(), link
+
+
+def test_the_readme_leads_to_the_page():
+    assert "(derivations/README.md)" in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_every_statement_has_two_tests_of_its_own_numbers_the_first_joined_to_the_derivation(every):
+    for statement in every:
         assert len(set(statement.tests)) >= 2, statement.name
         for name in statement.tests:
             assert len(table.test_files().get(name, ())) == 1, f"{statement.name}: {name} is not one test"
@@ -23,27 +51,8 @@ def test_every_statement_has_two_tests_of_its_own_numbers_the_first_joined_to_th
         assert join == f"joins/test_{statement.module}.py", statement.name
 
 
-def test_the_readme_names_every_departure():
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    section = readme.split("## Where this departs", 1)[1].split("\n## ", 1)[0]
-    for statement in registry.statements():
-        if statement.departs:
-            assert f"`{statement.name}`" in section or f"cuhlm derive {statement.name}`" in section, (
-                statement.name
-            )
-
-
-def test_a_text_without_markers_is_refused():
-    with pytest.raises(ValueError, match="must contain"):
-        table.updated("no table here")
-
-
-def test_a_table_that_drifted_is_rewritten(tmp_path):
-    file = tmp_path / "README.md"
-    file.write_text(f"before\n{table.BEGIN}\nstale row\n{table.END}\nafter\n", encoding="utf-8")
+def test_a_page_that_drifted_is_rewritten(tmp_path, page):
+    file = tmp_path / "page.md"
+    file.write_text("stale", encoding="utf-8")
     table.main(str(file))
-    written = file.read_text(encoding="utf-8")
-    assert written.startswith("before\n")
-    assert written.endswith("\nafter\n")
-    assert "stale row" not in written
-    assert written.count("\n| §") == len(registry.builders())
+    assert file.read_text(encoding="utf-8") == page
