@@ -1,7 +1,3 @@
-# sympy annotates many results as Basic, so the type checker cannot follow its arithmetic.
-# pyright: reportArgumentType=false, reportAssignmentType=false, reportAttributeAccessIssue=false
-# pyright: reportCallIssue=false, reportGeneralTypeIssues=false, reportIndexIssue=false
-# pyright: reportOperatorIssue=false, reportReturnType=false
 """The channel: what rate a link carries, and how long a packet takes on it."""
 
 import sympy as sp

@@ -1,13 +1,9 @@
-# sympy annotates many results as Basic, so the type checker cannot follow its arithmetic.
-# pyright: reportArgumentType=false, reportAssignmentType=false, reportAttributeAccessIssue=false
-# pyright: reportCallIssue=false, reportGeneralTypeIssues=false, reportIndexIssue=false
-# pyright: reportOperatorIssue=false, reportReturnType=false
 """The joint optimum: a knapsack, its multiplier, and what bias must be charged for."""
 
 import sympy as sp
 
 from derivations.rules import Coefficients, Combine, Evaluate, Orderings, Solve, SumOver
-from derivations.statement import Builder, Statement, at, eq, le, lt, step
+from derivations.statement import Builder, Proof, Statement, at, eq, le, lt, step
 from derivations.verification import bias_bound
 from derivations.vocabulary import over, pos, s, size, token, total, x, xh, y
 
@@ -16,6 +12,22 @@ price = sp.Symbol("lambda", positive=True)
 budget = sp.Symbol("epsilon", positive=True)
 contexts = sp.Symbol("N", integer=True, positive=True)
 context = sp.Symbol("n", integer=True, positive=True)
+
+
+def over_contexts(expression: sp.Expr) -> sp.Sum:
+    """Return a sum over contexts.
+
+    Parameters
+    ----------
+    expression : sympy expression
+        One context, in the index n.
+
+    Returns
+    -------
+    sympy expression
+        The unevaluated sum.
+    """
+    return sp.Sum(expression, (context, 1, contexts))
 
 
 def weak_duality() -> Statement:
@@ -33,9 +45,6 @@ def weak_duality() -> Statement:
     named = le(least, lat + price * bias)
     weighted = le(weight * least, weight * lat + price * weight * bias)
     W, M, L, D = (sp.IndexedBase(name) for name in ("w", "m", "t", "b"))
-
-    def over_contexts(expression: sp.Expr) -> sp.Sum:
-        return sp.Sum(expression, (context, 1, contexts))
 
     dual = over_contexts(W[context] * M[context])
     latency, spent = over_contexts(W[context] * L[context]), over_contexts(W[context] * D[context])
@@ -164,45 +173,74 @@ def lagrangian() -> Statement:
 
 
 def kkt() -> Statement:
-    """Write the optimality conditions of section 12 as rules for one token."""
-    send, lost, slope, spare = sp.symbols("c TV a d", positive=True)
-    intercept, u = sp.symbols("b u", real=True)
-    keep = price * (slope * u + intercept)
-    sends = send + price * lost
-    edge = eq(keep - sends, 0)
-    claim = eq(u, (send / price + lost - intercept) / slope)
-    below = eq((keep - sends).subs(u, claim.rhs - spare), -price * slope * spare)
-    above = eq((keep - sends).subs(u, claim.rhs + spare), price * slope * spare)
-    small, large, gained, paid = sp.symbols("tau_1 tau_2 TV_1 TV_2", positive=True)
-    equal = eq(small + price * (gained + paid) - large - price * paid, 0)
-    turn = eq(price, (large - small) / gained)
+    """Derive what a context that may transmit should skip, and how much it should send."""
+    send, lost = sp.symbols("c TV", positive=True)
+    share, rejected, skip = sp.symbols("s beta ell", nonnegative=True)
+    mass, sent = sp.symbols("w pi", positive=True)
+    proof = Proof()
+    charge = mass * (share * price * rejected + (1 - share) * send) + price * lost
+    sunk = proof.step(
+        "Truncation is due whether a draft is skipped or not: between the two it drops out,",
+        eq(at(charge, {share: 1}) - at(charge, {share: 0}), mass * (price * rejected - send)),
+        Evaluate(),
+    )
+    unit = proof.assume(le(share, 1))
+    skip_is = proof.assume(eq(skip, price * rejected))
+    better = proof.step(
+        "so for each draft it is a matter of the two alone,",
+        le(sp.Min(skip, send), share * skip + (1 - share) * send),
+        Orderings((skip, send)),
+        unit,
+    )
+    rule = proof.step(
+        "and the smaller of lambda beta and c is best, whatever TV is.",
+        le(sp.Min(skip, send), share * price * rejected + (1 - share) * send),
+        Combine((1, share)),
+        better,
+        skip_is,
+    )
+    beyond = sp.Symbol("e", positive=True)
+    late = proof.step(
+        "A rule that charges TV to the transmission skips beyond it, up to beta = (c + lambda TV)/lambda; "
+        "what it skips there at beta = c/lambda + e costs more by",
+        eq(price * (send / price + beyond) - send, price * beyond),
+        Evaluate(),
+    )
+    small, saved, more = sp.symbols("tau_1 d_tau d_TV", positive=True)
+    equal = proof.assume(eq(sent * small + price * (lost + more), sent * (small + saved) + price * lost))
+    turn = proof.step(
+        "The size weighs its uplink by the chance to transmit: the larger of two wins once the price of bias "
+        "exceeds",
+        eq(price, sent * saved / more),
+        Solve(price),
+        equal,
+    )
     return Statement(
         name="optimise.kkt",
-        title="Conditions of the joint optimum, token by token",
+        title="Conditions of the joint optimum, context by context",
         source="here",
-        status="new",
-        functions=("optimise.solve", "optimise.separable_actions"),
+        status="departs",
+        functions=("optimise.solve",),
         tests=(
-            "test_the_optimum_skips_up_to_the_derived_edge",
+            "test_truncation_is_sunk_in_the_rule_and_weighs_on_the_size_as_derived",
             "test_the_multiplier_is_the_price_of_the_budget",
         ),
         assumptions=(
-            "Given lambda, a token skips at a cost lambda (a u + b) or transmits k entries at c + lambda "
-            "TV_k, c = tau_up(k) + tau_LLM (section 12 as written). Sizes k_1 < k_2 with uplinks tau_1 < "
-            "tau_2 and truncation TV_1 + TV_2 and TV_2.",
+            "Given lambda, a context that may transmit sends k entries at c = tau_up(k) + tau_LLM and is "
+            "charged lambda (R + TV), R its risk and TV = TV_k in full (optimise.sound_accounting). A draft "
+            "of mass w is skipped with probability s, then at rejection probability beta; ell = lambda "
+            "beta. On a line a u + b the rule is threshold.cost_optimal's, whatever TV.",
+            "pi is the chance that the context transmits. Of two sizes the smaller takes tau_1 and loses TV "
+            "+ d_TV, the larger tau_1 + d_tau and TV.",
+            "A context that never transmits is charged its risk alone; it is better where that is less than "
+            "the least over sizes and rules.",
         ),
-        assumed=(edge, equal),
-        claims=(claim, below, above, turn),
-        steps=(
-            step("Both cost the same at", claim, Solve(u), edge),
-            step("Less uncertain tokens skip,", below, Evaluate()),
-            step(
-                "more uncertain ones transmit: the threshold of §6.4 with the price of truncation added.",
-                above,
-                Evaluate(),
-            ),
-            step("Among sizes the larger one wins once the price of bias exceeds", turn, Solve(price), equal),
-        ),
+        assumed=proof.assumed,
+        claims=(sunk, rule, late, turn),
+        steps=proof.steps,
+        departs="It looks right to compare lambda beta with tau_up(k) + tau_LLM + lambda TV_k. But TV_k is "
+        "due in every context that may transmit, also for the draft that is skipped: the comparison is with "
+        "tau_up(k) + tau_LLM, and TV_k weighs on the size alone.",
     )
 
 
@@ -300,14 +338,14 @@ def separable_counterexample() -> Statement:
             step("and the risk is 0,", risk, Evaluate()),
             step("but the output is x and not y: its bias is all of TV_1.", bias, Evaluate()),
             step("A tenth of the tokens is transmitted,", sent, Evaluate()),
-            step("so §12 as written charges", charged, Evaluate()),
+            step("so truncation charged to transmissions alone is", charged, Evaluate()),
             step("which is too little.", claim, Evaluate()),
             step("With n unlikely tokens instead of 2, TV_1 is", general, Evaluate()),
             step("which tends to a tenth.", limit, Evaluate()),
         ),
-        departs="THEORY §12 charges lambda TV_k only to tokens that are transmitted. k is chosen from the "
-        "context before the draft, and the bound of §8.2 charges TV_k in full: here the bias is 1/20 and "
-        "§12 charges 1/200.",
+        departs="It seems enough to charge lambda TV_k to the tokens that are transmitted. k is chosen from "
+        "the context before the draft, and the bound charges TV_k in full (verification.bias_bound): here "
+        "the bias is 1/20 and the charge 1/200.",
     )
 
 
@@ -355,8 +393,8 @@ def sound_accounting() -> Statement:
             step("Where nothing is ever sent, the output is x, token by token,", output, Evaluate()),
             step("and its bias, the sum of (x - y)_+, is the risk itself.", never, Combine((-1,)), kept_is),
         ),
-        departs="Replaces the bias of THEORY §12 by E[risk + TV_k 1{P_tx > 0}]; latency is E[P_tx (tau_up(k) "
-        "+ tau_LLM)].",
+        departs="The bias that is charged is E[risk + TV_k 1{P_tx > 0}] and not E[risk + TV_k P_tx]; latency "
+        "is E[P_tx (tau_up(k) + tau_LLM)].",
     )
 
 
@@ -411,59 +449,132 @@ def operating_point() -> Statement:
 
 
 def transmit_cost() -> Statement:
-    """Show that the cost of a transmission at its best size falls with the SNR."""
-    bits, lost, bandwidth, snr = sp.symbols("B_k TV_k W gamma", positive=True)
-    cost_k = bits / (bandwidth * sp.log(1 + snr, 2)) + price * lost
-    each = lt(sp.Derivative(cost_k, snr), 0)
+    """Show that a context at its best size is cheaper on a better link, and its packet not always shorter."""
+    bits, lost, bandwidth, snr, chance = sp.symbols("B_k TV_k W gamma P", positive=True)
+    rate = bandwidth * sp.log(1 + snr, 2)
+    proof = Proof()
+    each = proof.step(
+        "Every single size gets cheaper as the SNR of a Gaussian channel rises.",
+        lt(sp.Derivative(chance * bits / rate + price * lost, snr), 0),
+        Evaluate(),
+    )
     now_1, now_2, then_1, then_2 = sp.symbols("c_1 c_2 cprime_1 cprime_2", positive=True)
-    first, second = le(then_1, now_1), le(then_2, now_2)
-    claim = le(sp.Min(then_1, then_2), sp.Min(now_1, now_2))
+    first, second = proof.assume(le(then_1, now_1)), proof.assume(le(then_2, now_2))
+    claim = proof.step(
+        "So does the cheapest of two, and by repetition of any number.",
+        le(sp.Min(then_1, then_2), sp.Min(now_1, now_2)),
+        Orderings((now_1, now_2, then_1, then_2)),
+        first,
+        second,
+    )
+    fixed = proof.step(
+        "The packet of one size gets shorter, and the threshold of that size with it "
+        "(threshold.cost_optimal).",
+        lt(sp.Derivative(bits / rate, snr), 0),
+        Evaluate(),
+    )
+    speed = sp.Symbol("C", positive=True)
+    cost = chance * bits / speed + price * lost
+    slow, fast = {speed: sp.Rational(9, 10)}, {speed: sp.Rational(11, 10)}
+    short, long = {bits: 1, lost: 1, chance: 1, price: 1}, {bits: 2, lost: 0, chance: 1, price: 1}
+    takes_short = proof.step(
+        "But a better link may make a larger size the best. Of 1 bit that loses 1 and 2 bits that lose "
+        "nothing, the first is cheaper at C = 9/10",
+        lt(at(cost, {**short, **slow}), at(cost, {**long, **slow})),
+        Evaluate(),
+    )
+    takes_long = proof.step(
+        "and the second at C = 11/10:",
+        lt(at(cost, {**long, **fast}), at(cost, {**short, **fast})),
+        Evaluate(),
+    )
+    rises = proof.step(
+        "the packet takes longer on the better link, and more is skipped.",
+        lt(at(bits / speed, {bits: 1, **slow}), at(bits / speed, {bits: 2, **fast})),
+        Evaluate(),
+    )
     return Statement(
         name="optimise.transmit_cost",
-        title="A transmission at its best size is cheaper on a better link",
+        title="A context is cheaper on a better link; its threshold need not be lower",
         source="here",
         status="new",
         functions=("summary.transmit_s",),
         tests=(
-            "test_a_transmission_at_its_best_size_is_the_derived_minimum_and_cheaper_on_a_better_link",
+            "test_a_context_at_its_best_size_is_the_derived_minimum_and_its_packet_may_grow_with_the_link",
             "test_the_cost_optimal_threshold_falls_with_snr_and_bandwidth_and_solves_its_equation",
         ),
         assumptions=(
-            "Sending k entries costs tau_up(k) + lambda TV_k; the device takes the cheapest size of the "
-            "context.",
+            "A context that transmits with chance P costs P tau_up(k) + lambda TV_k beside what does not "
+            "depend on k (optimise.kkt); the device takes the cheapest size. C = W log2(1 + gamma) bit/s.",
             "c_1, c_2: the costs of two sizes; cprime_1, cprime_2: the same at a higher SNR.",
         ),
-        assumed=(first, second),
-        claims=(each, claim),
-        steps=(
-            step("Every single size gets cheaper as the SNR of a Gaussian channel rises.", each, Evaluate()),
-            step(
-                "So does the cheapest of two, and by repetition of any number.",
-                claim,
-                Orderings((now_1, now_2, then_1, then_2)),
-                first,
-                second,
-            ),
-        ),
-        glue="A mean over contexts of costs that fall falls, and with it the threshold of §6.4.",
+        assumed=proof.assumed,
+        claims=(each, claim, fixed, takes_short, takes_long, rises),
+        steps=proof.steps,
+        glue="A mean over contexts of costs that fall falls.",
     )
 
 
 def joint() -> Statement:
-    """Show why the nested search may stop."""
-    k, bits, index, more = sp.symbols("k b i d", positive=True)
-    longer = lt(k * (bits + index), k * (bits + more + index))
-    a, b, c = sp.symbols("x xhat xq", positive=True)
-    triangle = le(sp.Abs(a - c), sp.Abs(a - b) + sp.Abs(b - c))
-    A, B, C = (sp.IndexedBase(name) for name in ("x", "xhat", "xq"))
-    summed = le(
-        total(sp.Abs(A[token] - C[token])),
-        total(sp.Abs(A[token] - B[token])) + total(sp.Abs(B[token] - C[token])),
+    """Show when the search over bits a probability may stop."""
+    k, bits, index, more, weight, rate = sp.symbols("k b i d w C", positive=True)
+    K, W = sp.IndexedBase("k"), sp.IndexedBase("w")
+    found, least, latency, later, base = sp.symbols("L_found L_free L_b Lprime D_0", nonnegative=True)
+    proof = Proof()
+    line = proof.step(
+        "More bits make every packet longer,",
+        le(weight * k * (bits + index) / rate, weight * k * (bits + more + index) / rate),
+        Coefficients(),
     )
-    put = ((a, A[token]), (b, B[token]), (c, C[token]))
+
+    def sent(width: sp.Expr) -> sp.Sum:
+        return over_contexts(W[context] * K[context] * (width + index) / rate)
+
+    longer = proof.step(
+        "and so the time of any policy that keeps its skips and sizes.",
+        le(sent(bits), sent(bits + more)),
+        SumOver(context, contexts, ((weight, W[context]), (k, K[context]))),
+        line,
+    )
+    latency_is = proof.assume(eq(latency, base + sent(bits)))
+    later_is = proof.assume(eq(later, base + sent(bits + more)))
+    slower = proof.step(
+        "With what does not depend on the bits,",
+        le(latency, later),
+        Combine((1, 1, -1), sums=True),
+        longer,
+        latency_is,
+        later_is,
+    )
+    optimum, stop = proof.assume(le(least, latency)), proof.assume(le(found, least))
+    claim = proof.step(
+        "no policy with more bits beats what was found, once that is at most the optimum of a link that "
+        "quantises for free.",
+        le(found, later),
+        Combine(),
+        stop,
+        optimum,
+        slower,
+    )
+    a, b, c = sp.symbols("x xhat xq", positive=True)
+    A, B, C = (sp.IndexedBase(name) for name in ("x", "xhat", "xq"))
+    triangle = proof.step(
+        "What quantising costs: one token of the two distortions,",
+        le(sp.Abs(a - c), sp.Abs(a - b) + sp.Abs(b - c)),
+        Orderings((a, b, c)),
+    )
+    summed = proof.step(
+        "and all of them: it adds at most its own TV.",
+        le(
+            total(sp.Abs(A[token] - C[token])),
+            total(sp.Abs(A[token] - B[token])) + total(sp.Abs(B[token] - C[token])),
+        ),
+        SumOver(token, size, ((a, A[token]), (b, B[token]), (c, C[token]))),
+        triangle,
+    )
     return Statement(
         name="optimise.joint",
-        title="Bits a probability: what they cost and what they buy",
+        title="When the search over bits a probability may stop",
         source="here",
         status="new",
         functions=("optimise.joint_optimum", "optimise.quantisation_profile"),
@@ -472,25 +583,19 @@ def joint() -> Statement:
             "test_no_grid_point_beats_the_joint_optimum",
         ),
         assumptions=(
-            "b bits a probability, i bits an index; xq is the quantised xhat, which the server verifies "
-            "with.",
+            "b bits a probability, i bits an index, a link of C bit/s that is the same for packets of any "
+            "length. In context n of N a policy sends k_n entries with weight w_n, the chance to transmit "
+            "included; D_0 is what its latency has besides. L_b and Lprime: its latency with b and with b + "
+            "d bits.",
+            "L_free is the least latency with b bits within the budget when quantising adds no bias. A "
+            "policy within the budget with b + d bits, quantising charged, is one of those that L_free is "
+            "the least of: it is within the budget when quantising is free. L_found was found with at most "
+            "b bits.",
+            "xq is the quantised xhat, which the server verifies with.",
         ),
-        claims=(longer, summed),
-        steps=(
-            step(
-                "More bits make every packet longer, so beyond a link that quantised for free nothing is to "
-                "be found.",
-                longer,
-                Coefficients(),
-            ),
-            step("One token of the two distortions,", triangle, Orderings((a, b, c))),
-            step(
-                "and all of them: quantisation adds at most its own TV.",
-                summed,
-                SumOver(token, size, put),
-                triangle,
-            ),
-        ),
+        assumed=proof.assumed,
+        claims=(longer, claim, summed),
+        steps=proof.steps,
     )
 
 

@@ -1,5 +1,3 @@
-# sympy annotates many results as Basic, so the type checker cannot follow its arithmetic.
-# pyright: reportArgumentType=false, reportAttributeAccessIssue=false
 """Sentences with formulas: finds what is mathematics in a sentence and sets it."""
 
 import re

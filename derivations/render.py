@@ -1,7 +1,3 @@
-# sympy annotates many results as Basic, so the type checker cannot follow its arithmetic.
-# pyright: reportArgumentType=false, reportAssignmentType=false, reportAttributeAccessIssue=false
-# pyright: reportCallIssue=false, reportGeneralTypeIssues=false, reportIndexIssue=false
-# pyright: reportOperatorIssue=false, reportReturnType=false
 """Statements for readers: plain text, LaTeX, and a Markdown document that reads as a short paper."""
 
 import importlib
@@ -262,8 +258,8 @@ computer algebra system when the document was made, from the lines it names. Wha
 in words, are the assumptions and the sentences marked "not checked by machine".""",
     """\
 Each statement gives its assumptions, what it says, the steps that lead there, and, under each step, the
-rule that decided it and the lines it used. A statement whose status is *departs* ends with what was written
-before and the exact case in which that fails; the last section collects these. A name such as
+rule that decided it and the lines it used. A statement whose status is *departs* ends with what it
+conflicts with and the exact case in which that fails; the last section collects these. A name such as
 `truncation.exact_rule` is that of a statement; `cuhlm derive` prints it alone.""",
     """\
 How a line is decided. Equalities: derivatives, integrals, sums and limits are carried out and the

@@ -1,7 +1,3 @@
-# sympy annotates many results as Basic, so the type checker cannot follow its arithmetic.
-# pyright: reportArgumentType=false, reportAssignmentType=false, reportAttributeAccessIssue=false
-# pyright: reportCallIssue=false, reportGeneralTypeIssues=false, reportIndexIssue=false
-# pyright: reportOperatorIssue=false, reportReturnType=false
 """Rules that decide a claim: each returns True only where the claim follows, False where it cannot tell.
 
 Exact throughout: what is numeric here (`Numeric`) compares closed numbers, with sympy's certified precision.
@@ -772,6 +768,51 @@ class Series:
             return False
         endless = partial.lhs.xreplace({finite: sp.Sum(finite.function, (index, low, sp.oo))})
         return not endless.has(last) and claim.lhs == endless and claim.rhs == end.rhs
+
+
+@dataclass(frozen=True, slots=True)
+class Telescope:
+    """A sum of differences is the difference of its ends."""
+
+    potential: Any
+    label: str = "telescope"
+
+    def proves(self, claim: Relational, given: Given) -> bool:
+        """Decide ``Sum(f(i), (i, a, n)) = F(a) - F(n + 1)`` where f(i) = F(i) - F(i + 1)."""
+        if not isinstance(claim, sp.Eq) or not isinstance(claim.lhs, sp.Sum) or len(claim.lhs.limits) != 1:
+            return False
+        index, low, high = claim.lhs.limits[0]
+        if not ((high - low + 1).is_nonnegative and index.is_integer):
+            return False
+        potential = sp.sympify(self.potential)
+        difference = potential - potential.subs(index, index + 1)
+        ends = potential.subs(index, low) - potential.subs(index, high + 1)
+        return is_zero(claim.lhs.function - difference) and is_zero(claim.rhs - ends)
+
+
+@dataclass(frozen=True, slots=True)
+class ToLimit:
+    """What holds for every number of terms holds, without strictness, in the limit."""
+
+    label: str = "in the limit"
+
+    def proves(self, claim: Relational, given: Given) -> bool:
+        """Decide ``L <= c`` (or ``c <= L``) from ``f(n) <= c`` (or ``c <= f(n)``) and ``lim f = L``."""
+        every, end = given
+        if not isinstance(claim, sp.Le) or not _ordered(every) or not isinstance(end, sp.Eq):
+            return False
+        if not isinstance(end.lhs, sp.Limit) or claim.has(end.lhs.args[1]):
+            return False
+        function, variable, point, _ = end.lhs.args
+        if point != sp.oo or not variable.is_integer:
+            return False
+        for (side, other), (mine, fixed) in (
+            ((every.lts, every.gts), (claim.lhs, claim.rhs)),
+            ((every.gts, every.lts), (claim.rhs, claim.lhs)),
+        ):
+            if is_zero(side - function) and is_zero(mine - end.rhs) and is_zero(other - fixed):
+                return True
+        return False
 
 
 @dataclass(frozen=True, slots=True)

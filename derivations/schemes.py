@@ -1,13 +1,9 @@
-# sympy annotates many results as Basic, so the type checker cannot follow its arithmetic.
-# pyright: reportArgumentType=false, reportAssignmentType=false, reportAttributeAccessIssue=false
-# pyright: reportCallIssue=false, reportGeneralTypeIssues=false, reportIndexIssue=false
-# pyright: reportOperatorIssue=false, reportReturnType=false
 """Schemes: what the rows of the table rest on, where it is not covered by the sections before."""
 
 import sympy as sp
 
-from derivations.rules import Combine, Evaluate, Numeric, Orderings, SumOver
-from derivations.statement import Builder, Statement, at, eq, le, lt, step
+from derivations.rules import Combine, Evaluate, Numeric, Orderings, SumOver, Telescope
+from derivations.statement import Builder, Proof, Statement, at, eq, le, lt, step
 from derivations.verification import distance, output_law, total_variation
 from derivations.vocabulary import over, pos, summing, token, x, y
 
@@ -82,28 +78,77 @@ def downlink_resampling() -> Statement:
 
 def recorded_rounds() -> Statement:
     """Count the tokens of a round over a run of given acceptances."""
-    claims, steps = [], []
+    last = sp.Symbol("n", integer=True, positive=True)
+    stands, before, place = sp.symbols("A A_before j", nonnegative=True)
+    A = sp.IndexedBase("A")
+    proof = Proof()
+    certain = proof.assume(eq(A[0], 1))
+    coordinates = ((stands, A[token]), (before, A[token - 1]), (place, token))
+    over_run = SumOver(token, last, coordinates)
+
+    def run(expression: sp.Expr) -> sp.Sum:
+        return sp.Sum(expression, (token, 1, last))
+
+    ends = proof.step(
+        "The run ends somewhere: what each draft loses telescopes,",
+        eq(run(A[token - 1] - A[token]), A[0] - A[last]),
+        Telescope(A[token - 1]),
+    )
+    outcomes = proof.step(
+        "so with a run kept whole the outcomes exhaust all cases.",
+        eq(run(A[token - 1] - A[token]) + A[last], 1),
+        Combine(),
+        ends,
+        certain,
+    )
+    line = proof.step(
+        "The run that ends at draft j keeps j - 1; by parts,",
+        eq((place - 1) * (before - stands), ((place - 1) * before - place * stands) + stands),
+        Evaluate(),
+    )
+    summed = proof.step(
+        "summed over the drafts,",
+        eq(
+            run((token - 1) * (A[token - 1] - A[token])),
+            run((token - 1) * A[token - 1] - token * A[token]) + run(A[token]),
+        ),
+        over_run,
+        line,
+    )
+    gone = proof.step(
+        "where the first sum telescopes,",
+        eq(run((token - 1) * A[token - 1] - token * A[token]), -last * A[last]),
+        Telescope((token - 1) * A[token - 1]),
+    )
+    kept = proof.step(
+        "and with the n drafts of a run kept whole: the drafts kept are the sum of the chances to stand.",
+        eq(run((token - 1) * (A[token - 1] - A[token])) + last * A[last], run(A[token])),
+        Combine(),
+        summed,
+        gone,
+    )
+    committed = proof.step(
+        "The draft that ends the run is replaced by one token; nothing follows a run kept whole.",
+        eq(
+            run((token - 1) * (A[token - 1] - A[token])) + run(A[token - 1] - A[token]) + last * A[last],
+            run(A[token]) + 1 - A[last],
+        ),
+        Combine(),
+        kept,
+        outcomes,
+    )
     for number in (3, 4):
         keep = sp.symbols(f"a_1:{number + 1}", positive=True)
         exactly = [sp.Mul(*keep[:j]) * (1 - keep[j]) for j in range(number)] + [sp.Mul(*keep)]
-        outcomes = sp.Add(*(j * chance for j, chance in enumerate(exactly)))
         tails = sp.Add(*(sp.Mul(*keep[: j + 1]) for j in range(number)))
-        kept = eq(outcomes, tails)
-        certain = eq(sp.Add(*exactly), 1)
-        committed = eq(
-            sp.Add(*((j + 1) * chance for j, chance in enumerate(exactly[:-1]))) + number * exactly[-1],
-            tails + 1 - sp.Mul(*keep),
-        )
-        claims += [kept, committed]
-        steps += [
-            step(f"A run of {number} drafts: the outcomes exhaust all cases.", certain, Evaluate()),
-            step(
-                "Kept drafts, outcome by outcome, are the sum of the products of acceptances.",
-                kept,
-                Evaluate(),
+        proof.step(
+            f"Independent check, outcome by outcome, with {number} drafts.",
+            eq(
+                sp.Add(*((j + 1) * chance for j, chance in enumerate(exactly[:-1]))) + number * exactly[-1],
+                tails + 1 - sp.Mul(*keep),
             ),
-            step("With the replaced draft, and nothing after a run kept whole:", committed, Evaluate()),
-        ]
+            Evaluate(),
+        )
     return Statement(
         name="schemes.recorded_rounds",
         title="Tokens a round keeps",
@@ -115,12 +160,13 @@ def recorded_rounds() -> Statement:
             "test_rounds_over_a_recording_are_those_of_a_replay_with_dice",
         ),
         assumptions=(
-            "Draft i of the run is kept with chance a_i = 1 - beta_i if all before it were; then the run "
-            "ends.",
+            "Draft j of a run of n is kept with chance a_j = 1 - beta_j if all before it were; the first "
+            "that is not ends the run. A_j, the product of a_1 to a_j, is the chance that the run stands "
+            "after j drafts, so it ends at draft j with chance A_before - A, A_before being A_(j-1).",
         ),
-        claims=tuple(claims),
-        steps=tuple(steps),
-        glue="The same for every length: E[N] is the sum over j >= 1 of P(N >= j).",
+        assumed=proof.assumed,
+        claims=(outcomes, kept, committed),
+        steps=proof.steps,
     )
 
 
@@ -172,32 +218,81 @@ def lattice() -> Statement:
 
 def conformal_dropped_mass() -> Statement:
     """Bound the mean mass that C-SQS drops."""
-    start, end = sp.symbols("b_1 b_end", real=True)
+    start = sp.Symbol("b_1", real=True)
     target = sp.Symbol("alpha", nonnegative=True)
     rate = sp.Symbol("eta", positive=True)
-    rounds = sp.Symbol("T", integer=True, positive=True)
-    D = sp.IndexedBase("d")
-    B = sp.IndexedBase("b")
+    rounds, rising = sp.symbols("T r", integer=True, positive=True)
+    D, B, C = sp.IndexedBase("d"), sp.IndexedBase("b"), sp.IndexedBase("c")
     now, then, mass = sp.symbols("b_n b_next d", real=True)
-    update = eq(then, now - rate * (mass - target))
-    line = eq(rate * mass, now - then + rate * target)
-    dropped = sp.Sum(D[token], (token, 1, rounds))
-    telescoped = eq(
-        rate * dropped,
-        sp.Sum(B[token], (token, 1, rounds))
-        - sp.Sum(B[token + 1], (token, 1, rounds))
-        + rounds * rate * target,
-    )
-    ends = eq(sp.Sum(B[token], (token, 1, rounds)) - sp.Sum(B[token + 1], (token, 1, rounds)), start - end)
-    total_drop = eq(rate * dropped, start - end + rounds * rate * target)
-    low = le(-rate * (1 - target), end)
-    most = le(mass, 1)
+    coordinates = ((now, B[token]), (then, B[token + 1]), (mass, D[token]))
+    proof = Proof()
+    update = proof.assume(eq(then, now - rate * (mass - target)))
     above = sp.Symbol("b_plus", nonnegative=True)
-    update_above = eq(then, above - rate * (mass - target))
-    falls = le(-rate * (1 - target), then)
-    update_below = eq(then, now + rate * target)
-    rises = le(now, then)
-    claim = le(dropped / rounds, target + (start + rate * (1 - target)) / (rate * rounds))
+    update_above = proof.assume(eq(then, above - rate * (mass - target)))
+    most = proof.assume(le(mass, 1))
+    falls = proof.step(
+        "From above 0 the threshold falls by at most eta (1 - alpha),",
+        le(-rate * (1 - target), then),
+        Combine((1, rate)),
+        update_above,
+        most,
+    )
+    update_below = proof.assume(eq(then, now + rate * target))
+    rises = proof.step("from below it does not fall.", le(now, then), Combine(), update_below)
+    climb = proof.step(
+        "So from r on, where it stays below 0 up to the end, its changes",
+        le(sp.Sum(C[token] - C[token + 1], (token, 1, rising)), 0),
+        SumOver(token, rising, ((now, C[token]), (then, C[token + 1]))),
+        rises,
+    )
+    climbed = proof.step(
+        "telescope",
+        eq(sp.Sum(C[token] - C[token + 1], (token, 1, rising)), C[1] - C[rising + 1]),
+        Telescope(C[token]),
+    )
+    lowest, end = sp.symbols("b_low b_end", real=True)
+    lowest_is, end_is = proof.assume(eq(C[1], lowest)), proof.assume(eq(C[rising + 1], end))
+    up = proof.step("to a rise:", le(lowest, end), Combine(), climb, climbed, lowest_is, end_is)
+    low = proof.assume(le(-rate * (1 - target), lowest))
+    ends_at = proof.step(
+        "the last threshold is bounded from below, as the first of those was.",
+        le(-rate * (1 - target), end),
+        Combine(),
+        low,
+        up,
+    )
+    line = proof.step(
+        "One token's update, rearranged.", eq(rate * mass, now - then + rate * target), Combine((1,)), update
+    )
+    dropped = sp.Sum(D[token], (token, 1, rounds))
+    summed = proof.step(
+        "Sum over the tokens.",
+        eq(rate * dropped, sp.Sum(B[token] - B[token + 1], (token, 1, rounds)) + rounds * rate * target),
+        SumOver(token, rounds, coordinates),
+        line,
+    )
+    telescoped = proof.step(
+        "The thresholds telescope,",
+        eq(sp.Sum(B[token] - B[token + 1], (token, 1, rounds)), B[1] - B[rounds + 1]),
+        Telescope(B[token]),
+    )
+    first_is, last_is = proof.assume(eq(B[1], start)), proof.assume(eq(B[rounds + 1], end))
+    total_drop = proof.step(
+        "so all that is dropped is",
+        eq(rate * dropped, start - end + rounds * rate * target),
+        Combine(),
+        summed,
+        telescoped,
+        first_is,
+        last_is,
+    )
+    claim = proof.step(
+        "The last threshold is bounded.",
+        le(dropped / rounds, target + (start + rate * (1 - target)) / (rate * rounds)),
+        Combine((1 / (rate * rounds), 1 / (rate * rounds))),
+        total_drop,
+        ends_at,
+    )
     return Statement(
         name="schemes.conformal_dropped_mass",
         title="Mean mass that C-SQS drops",
@@ -210,40 +305,17 @@ def conformal_dropped_mass() -> Statement:
         ),
         assumptions=(
             "b_next = b_n - eta (d - alpha), d in [0, 1] the mass below the threshold b_n; 0 <= alpha <= 1; "
-            "T tokens.",
-            "b_plus is a threshold that is not negative; a threshold of at most 0 drops nothing (d = 0).",
-            "b_1 >= -eta (1 - alpha), and so the last threshold b_end is too, by the first two steps and "
-            "induction. The difference of the two shifted sums is b_1 - b_end (telescoping).",
+            "T tokens; b_1 >= -eta (1 - alpha).",
+            "b_plus is a threshold that is not negative; a threshold below 0 drops nothing (d = 0).",
+            "b_low is the threshold after the last one that was not negative, or b_1 if all were: at least "
+            "-eta (1 - alpha) by the first line. c_1 to c_r are the negative ones from it on, c_(r+1) = "
+            "b_end the threshold after the T tokens.",
         ),
-        assumed=(update, most, update_above, update_below, low, ends),
-        claims=(falls, rises, total_drop, claim),
-        steps=(
-            step(
-                "From above 0 the threshold falls by at most eta (1 - alpha),",
-                falls,
-                Combine((1, rate)),
-                update_above,
-                most,
-            ),
-            step("from below it rises.", rises, Combine(), update_below),
-            step("One token's update, rearranged.", line, Combine((1,)), update),
-            step(
-                "Sum over the tokens.",
-                telescoped,
-                SumOver(token, rounds, ((now, B[token]), (then, B[token + 1]), (mass, D[token]))),
-                line,
-            ),
-            step("The thresholds telescope.", total_drop, Combine(), telescoped, ends),
-            step(
-                "The last threshold is bounded from below.",
-                claim,
-                Combine((1 / (rate * rounds), 1 / (rate * rounds))),
-                total_drop,
-                low,
-            ),
-        ),
-        departs="PEERS.md prints (|b_1| + 1 + eta alpha)/(eta T) for the excess. The derivation gives (b_1 + "
-        "eta (1 - alpha))/(eta T), which is smaller whenever eta (1 - 2 alpha) <= 1.",
+        assumed=proof.assumed,
+        claims=(falls, rises, ends_at, total_drop, claim),
+        steps=proof.steps,
+        departs="SQS gives (|b_1| + 1 + eta alpha)/(eta T) for the excess. The derivation gives (b_1 + eta "
+        "(1 - alpha))/(eta T), which is smaller whenever eta (1 - 2 alpha) <= 1.",
     )
 
 

@@ -1,5 +1,3 @@
-# sympy annotates many results as Basic, so the type checker cannot follow its arithmetic.
-# pyright: reportArgumentType=false, reportAssignmentType=false, reportOperatorIssue=false
 """The geometric series, which every statement on repeated trials needs."""
 
 from dataclasses import dataclass

@@ -1,7 +1,3 @@
-# sympy annotates many results as Basic, so the type checker cannot follow its arithmetic.
-# pyright: reportArgumentType=false, reportAssignmentType=false, reportAttributeAccessIssue=false
-# pyright: reportCallIssue=false, reportGeneralTypeIssues=false, reportIndexIssue=false
-# pyright: reportOperatorIssue=false, reportReturnType=false
 """What a derivation is made of: a statement, the steps that reach it, and the check of both.
 
 A claim is a sympy relation. A step states a claim and names the rule that decides it; the rule sees the claim
@@ -23,7 +19,8 @@ STATUS_MEANING: dict[str, str] = {
     "printed": "as the literature prints it",
     "reconstructed": "rebuilt from published facts, because the equation's text could not be read",
     "new": "derived here",
-    "departs": "derived here, and in conflict with what was written before; the entry says where",
+    "departs": "derived here, and in conflict with what is printed or what comes to mind first; the entry "
+    "says where",
     "assumed": "taken as given",
 }
 

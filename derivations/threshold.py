@@ -1,7 +1,3 @@
-# sympy annotates many results as Basic, so the type checker cannot follow its arithmetic.
-# pyright: reportArgumentType=false, reportAssignmentType=false, reportAttributeAccessIssue=false
-# pyright: reportCallIssue=false, reportGeneralTypeIssues=false, reportIndexIssue=false
-# pyright: reportOperatorIssue=false, reportReturnType=false
 """Thresholds: how uncertain a draft may be and still be kept without asking."""
 
 import sympy as sp
@@ -165,9 +161,9 @@ def risk_uniform() -> Statement:
             step("With a = 2, b = 0 and a budget of 1/2 this is", right, Evaluate()),
             step("and not the root of the unclipped line.", case, Numeric()),
         ),
-        departs="THEORY §6.3 gives u* = u_0 + sqrt(2 eps/a) for every budget. It holds while eps <= 1/(2a), "
-        "that is until the line clips at 1. With a = 2, b = 0, eps = 1/2 it gives 0.7071 where the "
-        "threshold is 3/4. Both published lines stay below 1 on [0, 1], so their thresholds are unaffected.",
+        departs="The closed form u* = u_0 + sqrt(2 eps/a) alone holds while eps <= 1/(2a), that is until the "
+        "line clips at 1. With a = 2, b = 0, eps = 1/2 it gives 0.7071 where the threshold is 3/4. Both "
+        "published lines stay below 1 on [0, 1], so their thresholds are unaffected.",
     )
 
 
@@ -228,9 +224,9 @@ def risk_beta() -> Statement:
             step("For Beta(1, 1), a = 2, b = 0 and t = 1 the sum is", unclipped, Evaluate()),
             step("but the line is 1 from u = 1/2 on, and the risk is", clipped, Evaluate()),
         ),
-        departs="THEORY §6.3 leaves out that the line clips at 1. For Beta(1, 1), a = 2, b = 0 and t = 1 its "
-        "sum is 1 where the risk is 3/4; the functions stop the integrals where the line reaches 1 and add "
-        "the rest of the mass.",
+        departs="The two sums alone leave out that the line clips at 1. For Beta(1, 1), a = 2, b = 0 and t = "
+        "1 they give 1 where the risk is 3/4; the functions stop the integrals where the line reaches 1 and "
+        "add the rest of the mass.",
     )
 
 
@@ -395,7 +391,8 @@ def cost_optimal() -> Statement:
             "Minimise E[latency] + lambda bias over the threshold t, for a density f of u; a transmission "
             "costs c = tau_up(k) + tau_LLM, a skip lambda (a u + b).",
             "Between the two ends of [0, 1] and of the clipped line; outside, the threshold is clipped to "
-            "[0, 1].",
+            "[0, 1]. The size k is fixed: where it follows the link, the threshold need not fall "
+            "(optimise.transmit_cost).",
         ),
         assumed=(edge,),
         claims=(slope_of_cost, claim, change, falls, falls_too, still_skips),
@@ -414,9 +411,9 @@ def cost_optimal() -> Statement:
                 Numeric(),
             ),
         ),
-        departs="THEORY §6.4 clips the threshold to [0, 1] and leaves out that the line clips at 1: wherever "
-        "lambda <= c everything is skipped. With a = 2, b = 0, lambda = c = 1 the formula says 1/2 where "
-        "the threshold is 1.",
+        departs="To clip the formula to [0, 1] leaves out that the line clips at 1: wherever lambda <= c "
+        "everything is skipped. With a = 2, b = 0, lambda = c = 1 the formula says 1/2 where the threshold "
+        "is 1.",
     )
 
 

@@ -1,15 +1,11 @@
-# sympy annotates many results as Basic, so the type checker cannot follow its arithmetic.
-# pyright: reportArgumentType=false, reportAssignmentType=false, reportAttributeAccessIssue=false
-# pyright: reportCallIssue=false, reportGeneralTypeIssues=false, reportIndexIssue=false
-# pyright: reportOperatorIssue=false, reportReturnType=false
 """Latency and throughput: what a token costs in the long run, and what no scheme can beat."""
 
 import sympy as sp
 
 from derivations.capacity import mean_packet_latency
-from derivations.rules import Coefficients, Combine, Evaluate, Numeric, Solve, SumOver
-from derivations.statement import Builder, Statement, at, eq, le, lt, rounds_to, step
-from derivations.vocabulary import size, token, total
+from derivations.rules import Coefficients, Combine, Evaluate, Numeric, SameSum, Solve, SumOver
+from derivations.statement import Builder, Proof, Statement, at, eq, le, lt, rounds_to, step
+from derivations.vocabulary import other, size, token, total
 
 slm, llm, up, full, chance = sp.symbols("tau_SLM tau_LLM tau_k tau_V p", positive=True)
 gain = sp.Symbol("G", positive=True)
@@ -83,16 +79,116 @@ def renewal_throughput() -> Statement:
     """Show that the long-run rate is mean tokens over mean duration."""
     rounds = sp.Symbol("m", integer=True, positive=True)
     tokens_mean, time_mean = sp.symbols("Nbar Dbar", positive=True)
-    N, D = sp.IndexedBase("N"), sp.IndexedBase("D")
+    N, D, C = (sp.IndexedBase(name) for name in ("N", "D", "c"))
     tokens = sp.Sum(N[token], (token, 1, rounds))
     time = sp.Sum(D[token], (token, 1, rounds))
-    tokens_are, time_is = eq(tokens, rounds * tokens_mean), eq(time, rounds * time_mean)
-    claim = eq(tokens / time, tokens_mean / time_mean)
+    proof = Proof()
+    tokens_are, time_is = (
+        proof.assume(eq(tokens, rounds * tokens_mean)),
+        proof.assume(eq(time, rounds * time_mean)),
+    )
+    exact = proof.step(
+        "All tokens over all time, exactly, for any number of rounds.",
+        eq(tokens / time, tokens_mean / time_mean),
+        Evaluate(),
+        tokens_are,
+        time_is,
+    )
+    spread = sp.Symbol("v", positive=True)
+    uncorrelated = proof.assume(eq(sp.Sum(C[token, other], (other, 1, rounds)), spread))
+    pairs_of = sp.Sum(sp.Sum(C[token, other], (other, 1, rounds)), (token, 1, rounds))
+    variance = proof.step(
+        "The variance of a sum of rounds: each goes with itself alone.",
+        eq(pairs_of, rounds * spread),
+        SameSum(),
+        uncorrelated,
+    )
+    weight, strays, gap = sp.symbols("w h z", nonnegative=True)
+    W, H, Z = (sp.IndexedBase(name) for name in ("w", "h", "z"))
+    margin = sp.Symbol("e", positive=True)
+    far = proof.assume(le(strays * margin**2, gap**2))
+    weighed = proof.step(
+        "An outcome whose mean strays by e or more has a square of at least e^2; times its chance,",
+        le(weight * strays * margin**2, weight * gap**2),
+        Combine((weight,)),
+        far,
+    )
+    chance = sp.Symbol("P", nonnegative=True)
+    chance_is = proof.assume(eq(total(W[token] * H[token]), chance))
+    square_is = proof.assume(eq(total(W[token] * Z[token] ** 2), pairs_of / rounds**2))
+    summed = proof.step(
+        "summed over all outcomes:",
+        le(chance * margin**2, total(W[token] * Z[token] ** 2)),
+        SumOver(token, size, ((weight, W[token]), (strays, H[token]), (gap, Z[token]))),
+        weighed,
+        chance_is,
+    )
+    scaled = proof.step(
+        "in terms of one round,",
+        le(chance * margin**2, spread / rounds),
+        Combine((1, 1, 1 / rounds**2)),
+        summed,
+        square_is,
+        variance,
+    )
+    rare = proof.step(
+        "To stray is rare (Chebyshev),",
+        le(chance, spread / (rounds * margin**2)),
+        Combine((1 / margin**2,)),
+        scaled,
+    )
+    never = proof.step(
+        "and ever more so.", eq(sp.Limit(spread / (rounds * margin**2), rounds, sp.oo, "-"), 0), Evaluate()
+    )
+    nu, delta = sp.symbols("nu delta", positive=True)
+    inside, small = proof.assume(lt(margin, nu)), proof.assume(lt(margin, delta))
+    low_tokens, high_tokens = (
+        proof.assume(le(nu - margin, tokens_mean)),
+        proof.assume(le(tokens_mean, nu + margin)),
+    )
+    low_time, high_time = (
+        proof.assume(le(delta - margin, time_mean)),
+        proof.assume(le(time_mean, delta + margin)),
+    )
+    low = proof.step(
+        "Otherwise the rate is at least",
+        le((nu - margin) / (delta + margin), tokens_mean / time_mean),
+        Coefficients(),
+        inside,
+        low_tokens,
+        high_time,
+    )
+    high = proof.step(
+        "and at most",
+        le(tokens_mean / time_mean, (nu + margin) / (delta - margin)),
+        Coefficients(),
+        small,
+        low_time,
+        high_tokens,
+    )
+    from_below = proof.step(
+        "which both end, as e falls,",
+        eq(sp.Limit((nu - margin) / (delta + margin), margin, 0), nu / delta),
+        Evaluate(),
+    )
+    from_above = proof.step(
+        "at the ratio of the means.",
+        eq(sp.Limit((nu + margin) / (delta - margin), margin, 0), nu / delta),
+        Evaluate(),
+    )
     half = sp.Rational(1, 2)
     share, quick, slow = sp.symbols("w D_1 D_2", positive=True)
     numbers = {share: half, quick: 1, slow: 3}
-    case = eq(at(1 / (share * quick + (1 - share) * slow), numbers), half)
-    other = eq(at(share / quick + (1 - share) / slow, numbers), sp.Rational(2, 3))
+    proof.step(
+        "Half the rounds take 1 s, half 3 s, a token each: the rate is",
+        eq(at(1 / (share * quick + (1 - share) * slow), numbers), half),
+        Numeric(),
+    )
+    proof.step(
+        "and not the mean of the two rates.",
+        eq(at(share / quick + (1 - share) / slow, numbers), sp.Rational(2, 3)),
+        Numeric(),
+    )
     return Statement(
         name="throughput.renewal_throughput",
         title="Throughput is a ratio of means",
@@ -105,22 +201,18 @@ def renewal_throughput() -> Statement:
         ),
         assumptions=(
             "m rounds of N_i tokens and duration D_i have mean tokens Nbar and mean duration Dbar, over "
-            "those rounds. In the example rounds take D_1 with share w, else D_2.",
+            "those rounds. The rate is read at the end of a round.",
+            "Rounds have the same means nu = E[N] and delta = E[D], a finite variance v and no correlation: "
+            "of the covariances c of a round with all rounds only that with itself is left. What is shown "
+            "of tokens holds of durations.",
+            "P: chance that the mean of m rounds strays by e or more from its expectation; z and w: by how "
+            "much it does in an outcome and with which chance, h is 1 if z is at least e and else 0. The "
+            "mean square of z is the variance of the sum over m^2.",
+            "In the example rounds take D_1 with share w, else D_2.",
         ),
-        assumed=(tokens_are, time_is),
-        claims=(claim,),
-        steps=(
-            step(
-                "All tokens over all time, exactly, for any number of rounds.",
-                claim,
-                Evaluate(),
-                tokens_are,
-                time_is,
-            ),
-            step("Half the rounds take 1 s, half 3 s, a token each: the rate is", case, Numeric()),
-            step("and not the mean of the two rates.", other, Numeric()),
-        ),
-        glue="As m grows the two averages converge to E[N] and E[D] (law of large numbers).",
+        assumed=proof.assumed,
+        claims=(exact, rare, never, low, high, from_below, from_above),
+        steps=proof.steps,
     )
 
 
@@ -282,16 +374,29 @@ def speedup_ceiling() -> Statement:
 
 
 def floor_latency() -> Statement:
-    """Show that no single-draft scheme at the same skip rule is faster than sending an index."""
-    extra, index = sp.symbols("d tau_i", nonnegative=True)
-    scheme = slm + chance * (llm + index + extra)
-    floor = slm + chance * (llm + index)
-    claim = le(floor, scheme)
-    alone = lt(llm, slm + full + llm)
-    ratio = le(1, scheme / floor)
+    """Bound the time of a token for schemes that draft before they decide, and say what reaches the bound."""
+    extra, index, few = sp.symbols("d tau_i tau_m", nonnegative=True)
+    scheme = slm + chance * (llm + extra)
+    proof = Proof()
+    claim = proof.step("Whatever is sent takes time.", le(slm + chance * llm, scheme), Combine(()))
+    named = proof.step(
+        "A scheme that names its draft sends an index and what else it needs.",
+        le(slm + chance * (llm + index), scheme.subs(extra, index + extra)),
+        Combine(()),
+    )
+    reached = proof.step(
+        "The kept law sends a few bits, so it is this close to the bound.",
+        eq(scheme.subs(extra, few) - (slm + chance * llm), chance * few),
+        Evaluate(),
+    )
+    alone = proof.step(
+        "HLM with one draft is slower than the LLM alone, which is exact too.",
+        lt(llm, slm + full + llm),
+        Combine(()),
+    )
     return Statement(
         name="throughput.floor_latency",
-        title="The floor",
+        title="The floor of schemes that draft before they decide",
         source="here",
         status="departs",
         functions=("throughput.floor_latency_s",),
@@ -300,19 +405,18 @@ def floor_latency() -> Statement:
             "test_no_single_draft_scheme_beats_the_floor",
         ),
         assumptions=(
-            "A single-draft scheme transmits with probability p, runs the LLM then, and tells the server its "
-            "draft: at least an index of tau_i; d >= 0 is what else it sends.",
+            "Assumed and not shown: a round makes one token; it drafts it (tau_SLM) before it decides, and "
+            "where it asks, with chance p, one pass of the LLM (tau_LLM) follows what is sent. d >= 0 is "
+            "the time of whatever else a transmission takes. A scheme that looks ahead, lets both work at "
+            "once or asks for several tokens is not among these.",
+            "tau_i: an index, which is what the function charges, by convention; tau_m: the kept law, of "
+            "which one token or none is sent at a threshold below 1/2 (kept_law.support).",
         ),
-        claims=(claim, ratio, alone),
-        steps=(
-            step("What else is sent only takes time.", claim, Combine(())),
-            step("So the ratio to the floor is at least 1.", ratio, Coefficients()),
-            step("HLM with one draft is slower than the LLM alone, which is exact too.", alone, Combine(())),
-        ),
-        departs="THEORY §9 lets the server draw from y at bias 0. With a skip rule that looks at the draft "
-        "this is biased (verification.server_sampling_law), so the floor is a bound on latency and not in "
-        "general a scheme of that bias; and a server that draws for itself needs no index at all: the bits "
-        "of the floor are a convention.",
+        claims=(claim, named, reached, alone),
+        steps=proof.steps,
+        departs="That a server which draws from y reaches the floor without bias is true only if the skip "
+        "rule ignores the draft (verification.server_sampling_law). A server that knows the kept law comes "
+        "within the time of its few bits, at the least bias there is (kept_law.achievability).",
     )
 
 

@@ -1,7 +1,3 @@
-# sympy annotates many results as Basic, so the type checker cannot follow its arithmetic.
-# pyright: reportArgumentType=false, reportAssignmentType=false, reportAttributeAccessIssue=false
-# pyright: reportCallIssue=false, reportGeneralTypeIssues=false, reportIndexIssue=false
-# pyright: reportOperatorIssue=false, reportReturnType=false
 """Truncation: what the server rebuilds from k entries, and what that costs."""
 
 import sympy as sp
@@ -227,7 +223,7 @@ def printed_bound() -> Statement:
         name="truncation.printed_bound",
         title="The printed rule never keeps fewer entries than the exact one",
         source="CU eqs. (23)(24)(26), arXiv:2505.11788v1, reconstructed",
-        status="departs",
+        status="new",
         functions=("truncation.printed_bound", "truncation.printed_k", "truncation.printed_k_offline"),
         tests=(
             "test_printed_bound_is_the_derived_quotient_inside_its_interval",
@@ -267,7 +263,11 @@ def printed_bound() -> Statement:
             ),
             step("and at most this one.", upper, Combine((2 / (denominator * _softplus(-1)),)), low_one),
             step("In decimals, from", ends[0], Numeric()),
-            step("to", ends[1], Numeric()),
+            step(
+                "to (reached at beta = 1; the lower end would need x_d = 1, where nothing is truncated).",
+                ends[1],
+                Numeric(),
+            ),
             step(
                 "The multiple exceeds 1: U(k) <= theta implies TV_k <= theta, so the printed rule keeps at "
                 "least as many.",
@@ -275,8 +275,6 @@ def printed_bound() -> Statement:
                 Numeric(),
             ),
         ),
-        departs="THEORY §8.3 prints the upper end as 6.385; 2/ln(1 + 1/e) = 6.38444. It is reached, at beta "
-        "= 1; the lower end is not: it needs x_d = 1, where nothing is truncated.",
     )
 
 
@@ -425,7 +423,7 @@ def resampling_tv_bound() -> Statement:
                 gap,
             ),
             step(
-                "which implies the bound of THEORY §8.4, ||x - xhat||_1 / S.",
+                "which implies the simpler bound ||x - xhat||_1 / S.",
                 loose,
                 Combine((1,)),
                 claim,

@@ -1,7 +1,3 @@
-# sympy annotates many results as Basic, so the type checker cannot follow its arithmetic.
-# pyright: reportArgumentType=false, reportAssignmentType=false, reportAttributeAccessIssue=false
-# pyright: reportCallIssue=false, reportGeneralTypeIssues=false, reportIndexIssue=false
-# pyright: reportOperatorIssue=false, reportReturnType=false
 """Verification: what speculative sampling accepts, what it puts out, and what skipping costs."""
 
 import sympy as sp
@@ -18,9 +14,11 @@ from derivations.rules import (
     SignPatterns,
     Solve,
     SumOver,
+    Telescope,
+    ToLimit,
 )
 from derivations.series import geometric
-from derivations.statement import Builder, Statement, Step, at, eq, le, lt
+from derivations.statement import Builder, Proof, Statement, Step, at, eq, le, lt
 from derivations.vocabulary import (
     XH,
     X,
@@ -591,9 +589,9 @@ def bias_bound() -> Statement:
                 uses=(summed, mu_is),
             ),
         ),
-        departs="THEORY §8.2 has xhat_d and the rejection probability against xhat in the first sum; it also "
-        "holds, as proved here, with x_d and the rejection probability beta_d = (1 - y_d/x_d)_+ that a "
-        "trace records.",
+        departs="Data processing gives the first sum with xhat_d and the rejection probability against xhat; "
+        "the bound also holds, as proved here, with x_d and the rejection probability beta_d = (1 - "
+        "y_d/x_d)_+ that a trace records.",
     )
 
 
@@ -670,10 +668,10 @@ def server_sampling_law() -> Statement:
             Step(text="strictly more,", claim=worst, rule=Coefficients(), uses=(inside,)),
             Step(text="for example at x_1 = 3/4.", claim=quarter, rule=Numeric()),
         ),
-        departs="THEORY §9 gives the server that draws from y bias 0. That holds only if the skip decision "
-        "does not depend on d. With x = y = (3/4, 1/4) and s = (1, 0) its bias is 3/16 while CU-HLM's risk "
-        "is 0. The latency floor stays a lower bound; the exact single-draft scheme at nearly that latency "
-        "sends index and x_d and gets y back after a rejection.",
+        departs="That the server draws from y looks free of bias. It is so only if the skip decision does "
+        "not depend on d. With x = y = (3/4, 1/4) and s = (1, 0) its bias is 3/16 while CU-HLM's risk is 0. "
+        "A server that knows what the device would have kept draws from the rest of y instead, and has the "
+        "least bias there is (kept_law.achievability).",
     )
 
 
@@ -745,17 +743,92 @@ def sequence_bias() -> Statement:
 
 
 def first_divergence() -> Statement:
-    """Derive the mean position of the first token that differs."""
-    worst, agrees = sp.symbols("b q", positive=True)
-    series = geometric(agrees, "The first n - 1 tokens all agree with chance q^(n-1).")
+    """Bound the mean position of the first token that differs, and show when the bound is reached."""
+    worst = sp.Symbol("b", positive=True)
+    rounds = sp.Symbol("m", integer=True, positive=True)
+    now, then = sp.symbols("a_n a_next", nonnegative=True)
+    A = sp.IndexedBase("a")
     position, before = sp.symbols("E_T E_N", nonnegative=True)
-    agrees_is = eq(worst, 1 - agrees)
-    position_is = eq(position, series.total)
-    tail = eq(worst * position, 1)
-    solved = eq(position, 1 / worst)
-    apart = eq(before, position - 1)
-    claim = eq(before, 1 / worst - 1)
-    certain = eq(at(1 / worst - 1, {worst: 1}), 0)
+    proof = Proof()
+    start = proof.assume(eq(A[1], 1))
+    survives = proof.assume(le(now - then, worst * now))
+    partial = sp.Sum(A[token], (token, 1, rounds))
+    sums = SumOver(token, rounds, ((now, A[token]), (then, A[token + 1])))
+    summed = proof.step(
+        "Agreement is lost at most in the share b. Sum over the first m tokens;",
+        le(sp.Sum(A[token] - A[token + 1], (token, 1, rounds)), worst * partial),
+        sums,
+        survives,
+    )
+    ends = proof.step(
+        "the losses telescope",
+        eq(sp.Sum(A[token] - A[token + 1], (token, 1, rounds)), A[1] - A[rounds + 1]),
+        Telescope(A[token]),
+    )
+    lost = proof.step(
+        "to what is lost in all:", le(1 - A[rounds + 1], worst * partial), Combine(), summed, ends, start
+    )
+    last = sp.Symbol("a_end", nonnegative=True)
+    last_is = proof.assume(eq(A[rounds + 1], last))
+    falls = proof.assume(le(last, now))
+    fewer = proof.step(
+        "What agrees after m tokens agreed before each of them,",
+        le(rounds * last, partial),
+        sums,
+        falls,
+    )
+    within = proof.assume(le(partial, position))
+    bounded = proof.step(
+        "so m times it is at most E_T,", le(rounds * last, position), Combine((1, 1)), fewer, within
+    )
+    every = proof.step(
+        "and for every m",
+        le(1 / (worst + 1 / rounds), position),
+        Combine(
+            (
+                1 / (worst + 1 / rounds),
+                1 / (worst + 1 / rounds),
+                worst / (worst + 1 / rounds),
+                1 / (rounds * worst + 1),
+            )
+        ),
+        lost,
+        last_is,
+        within,
+        bounded,
+    )
+    grows = proof.step(
+        "As m grows", eq(sp.Limit(1 / (worst + 1 / rounds), rounds, sp.oo, "-"), 1 / worst), Evaluate()
+    )
+    claim = proof.step("the first difference comes at", le(1 / worst, position), ToLimit(), every, grows)
+    apart = proof.assume(eq(before, position - 1))
+    agrees = proof.step(
+        "or later, and does not count among those before it.",
+        le(1 / worst - 1, before),
+        Combine((1, 1)),
+        claim,
+        apart,
+    )
+    steady = sp.Symbol("q", positive=True)
+    series = geometric(
+        steady, "With bias b in every context the first n - 1 tokens agree with chance q^(n-1)."
+    )
+    proof.assume(series.below_one)
+    for line in series.steps:
+        proof.step(line.text, line.claim, line.rule, *line.uses)
+    steady_is = proof.assume(eq(worst, 1 - steady))
+    mean = sp.Symbol("E_b", positive=True)
+    mean_is = proof.assume(eq(mean, series.total))
+    tail = proof.step(
+        "So b E_b = 1.",
+        eq(worst * mean, 1),
+        Combine((mean, 1 - steady, 1)),
+        steady_is,
+        mean_is,
+        series.value,
+    )
+    reached = proof.step("The bound is reached.", eq(mean, 1 / worst), Solve(mean), tail)
+    proof.step("At bias 1 the first token already differs.", eq(at(1 / worst - 1, {worst: 1}), 0), Evaluate())
     return Statement(
         name="verification.first_divergence",
         title="First divergence",
@@ -764,36 +837,24 @@ def first_divergence() -> Statement:
         functions=("verification.first_divergence",),
         tests=(
             "test_first_divergence",
+            "test_no_course_of_biases_diverges_earlier_than_the_worst_one_throughout",
             "test_sequences_differ_by_at_most_the_sum_of_the_biases_along_the_way",
         ),
         assumptions=(
-            "Each token can be coupled so that it differs with its bias, at most b in any context; the worst "
-            "case is b in each, and a token agrees with chance q = 1 - b.",
-            "E_T, the mean position of the first differing token counted from 1, is the sum over n of the "
-            "chances that the first n - 1 tokens agree; E_N = E_T - 1 counts the tokens before it.",
+            "Two texts are drawn together so that, where they agree so far, the next token differs with the "
+            "bias of that context, at most b in any (the best coupling of two laws). a_n is the chance that "
+            "the first n - 1 tokens agree, a_next that one more does; they never rise, and a_end is the "
+            "last of m + 1.",
+            "E_T, the mean position of the first token that differs, counted from 1, is the sum of all a_n, "
+            "so at least that of the first m; if it is infinite nothing is to be shown. E_N = E_T - 1 "
+            "tokens come before it. E_b is E_T where the bias is b = 1 - q in every context.",
         ),
-        assumed=(agrees_is, series.below_one, position_is, apart),
-        claims=(solved, claim),
-        steps=(
-            *series.steps,
-            Step(
-                text="So b E_T = 1.",
-                claim=tail,
-                rule=Combine((position, 1 - agrees, 1)),
-                uses=(agrees_is, position_is, series.value),
-            ),
-            Step(text="Solve.", claim=solved, rule=Solve(position), uses=(tail,)),
-            Step(
-                text="The differing token does not count among those before it.",
-                claim=claim,
-                rule=Evaluate(),
-                uses=(apart, solved),
-            ),
-            Step(text="At bias 1 the first token already differs.", claim=certain, rule=Evaluate()),
-        ),
-        departs="THEORY §7.3 bounds the tokens before the first divergence by 1/max bias. That is the "
-        "position of the diverging token; before it there are 1/max bias - 1. At bias 1 there are none, "
-        "where §7.3 promises one.",
+        assumed=proof.assumed,
+        claims=(claim, agrees, reached),
+        steps=proof.steps,
+        departs="It is tempting to read 1/max bias as the number of tokens before the first divergence. It "
+        "is the position of the diverging token; before it there are 1/max bias - 1. At bias 1 there are "
+        "none.",
     )
 
 

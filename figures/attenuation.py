@@ -75,7 +75,7 @@ def draw(axes: Mapping[str, "Axes"], tables: Tables) -> None:
     }
     for index, (panel, text) in enumerate(titles.items()):
         table, ax = tables[panel], axes[panel]
-        ax.plot(table["M"], table["predicted [-]"], **style.THEORY, label="predicted from $\\bar u$")
+        ax.plot(table["M"], table["predicted [-]"], **style.PREDICTED, label="predicted from $\\bar u$")
         ax.plot(
             table["M"],
             table["without sampling [-]"],

@@ -1,7 +1,7 @@
 """The cost-optimal threshold and the best k over SNR and bandwidth.
 
 New: the thresholds of U-HLM and CU-HLM (arXiv:2505.11788v1, Theorem 1) do not depend on the channel;
-with a price on bias they do (THEORY 6.4).
+with a price on bias they do (`threshold.cost_optimal`).
 """
 
 from collections.abc import Mapping

@@ -102,7 +102,7 @@ def draw(axes: Mapping[str, "Axes"], tables: Tables) -> None:
         linestyle=(0, (3, 1, 1, 1)),
         label="isotonic fit",
     )
-    ax.plot(u, line["fitted line [-]"], **style.THEORY, label="fitted line")
+    ax.plot(u, line["fitted line [-]"], **style.PREDICTED, label="fitted line")
     mean = bins["rejection [-]"]
     ax.errorbar(
         bins["uncertainty [-]"],

@@ -259,8 +259,7 @@ def _answer(point: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], inputs:
         f"On this link, <strong>{rule}</strong>: that gives "
         f"<strong>{number(point['throughput_token_per_s'])} token/s</strong>, "
         f"{number(point['speedup_over_hlm'])} times HLM, with {100.0 * point['skip_rate']:.0f} % of the "
-        f"tokens never "
-        f"sent and a mean bias of {kept} (budget {inputs['bias_budget']:g})."
+        f"tokens never sent and a mean bias of {kept} (budget {inputs['bias_budget']:g})."
     )
     faster = [
         row

@@ -87,7 +87,7 @@ def draw(axes: Mapping[str, "Axes"], tables: Tables) -> None:
         ("TR", (0, (5, 1.5)), "s"),
         ("TSR", (0, (1, 1)), "D"),
     ):
-        ax.plot(t, predicted[f"{name} [-]"], **{**style.THEORY, "linestyle": line})
+        ax.plot(t, predicted[f"{name} [-]"], **{**style.PREDICTED, "linestyle": line})
         value = measured[f"{name} [-]"]
         lengths = samples.bars(value, measured[f"{name} low [-]"], measured[f"{name} high [-]"])
         ax.errorbar(points, value, lengths, **{**style.MEASURED, "marker": marker}, label=name)
@@ -96,7 +96,7 @@ def draw(axes: Mapping[str, "Axes"], tables: Tables) -> None:
     style.panel_title(ax, 0, "lines: predicted; marks: measured, 95 %")
 
     ax = axes["risk"]
-    ax.plot(t, tables["risk"]["risk [-]"], **style.THEORY, label="predicted from half of the prompts")
+    ax.plot(t, tables["risk"]["risk [-]"], **style.PREDICTED, label="predicted from half of the prompts")
     value = measured["risk [-]"]
     lengths = samples.bars(value, measured["risk low [-]"], measured["risk high [-]"])
     ax.errorbar(points, value, lengths, **style.MEASURED, label="measured on the other half, 95 %")

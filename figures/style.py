@@ -45,7 +45,7 @@ THEME = MappingProxyType(
 )
 """Every colour by name; the report turns them into CSS variables, so that a dark page can change them."""
 
-THEORY: Mapping[str, Any] = MappingProxyType({"color": BLUE, "linestyle": "-", "linewidth": 1.4})
+PREDICTED: Mapping[str, Any] = MappingProxyType({"color": BLUE, "linestyle": "-", "linewidth": 1.4})
 """A curve that a formula gives."""
 MEASURED: Mapping[str, Any] = MappingProxyType(
     {

@@ -125,7 +125,8 @@ FIGURE = Figure(
     answers="CU-HLM, eqs. (23)-(26): online k*, and offline k* = 30",
     status="reconstructed",
     caption="Distribution over recorded tokens of the smallest k within the budget, on the recorded grid of "
-    "k. At one budget the printed rule never keeps fewer entries than the exact one (THEORY 8.3).",
+    "k. At one budget the printed rule never keeps fewer entries than the exact one "
+    "(`truncation.printed_bound`).",
     compute=compute,
     draw=draw,
     panels=("distribution", "ratio"),

@@ -313,6 +313,42 @@ FALSE = [
     ),
     ("a factor lost", rules.Linear(), eq(sp.Integral(2 * a, (a, 0, 1)), sp.Integral(a, (a, 0, 1))), ()),
     (
+        "a sum of other differences",
+        rules.Telescope(i**2),
+        eq(sp.Sum(i, (i, 1, n + 1)), 1 - (n + 2) ** 2),
+        (),
+    ),
+    (
+        "a telescope with its ends the wrong way round",
+        rules.Telescope(i),
+        eq(sp.Sum(i - (i + 1), (i, 1, n + 1)), n + 1),
+        (),
+    ),
+    (
+        "a strict bound in the limit",
+        rules.ToLimit(),
+        lt(0, a),
+        (lt(1 / (n + 1), a), eq(sp.Limit(1 / (n + 1), n, sp.oo, "-"), 0)),
+    ),
+    (
+        "a bound on the wrong side in the limit",
+        rules.ToLimit(),
+        le(a, 0),
+        (lt(1 / (n + 1), a), eq(sp.Limit(1 / (n + 1), n, sp.oo, "-"), 0)),
+    ),
+    (
+        "a limit of something else",
+        rules.ToLimit(),
+        le(1, a),
+        (lt(1 / (n + 1), a), eq(sp.Limit(n / (n + 1), n, sp.oo, "-"), 1)),
+    ),
+    (
+        "a bound that moves with the limit",
+        rules.ToLimit(),
+        le(0, a / (n + 1)),
+        (le(-1 / (n + 1), a / (n + 1)), eq(sp.Limit(-1 / (n + 1), n, sp.oo, "-"), 0)),
+    ),
+    (
         "a change of variable without its factor",
         rules.ChangeVariable(a, 2 * b, b),
         eq(sp.Integral(a, (a, 0, 2)), sp.Integral(2 * b, (b, 0, 1))),

@@ -4,6 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
+import sympy as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -29,7 +30,7 @@ def test_rand_hlm_bias(pair, chance):
     assert float(total_variation(output_law(x, y, skip=chance), y)) == pytest.approx(expected, abs=1e-12)
 
 
-@pytest.mark.parametrize("number", [3, 4])
+@pytest.mark.parametrize("number", [1, 3, 4, 7])
 @few
 @given(data=st.data())
 def test_recorded_rounds_of_one_run_commit_the_derived_tokens(number, data):
@@ -37,13 +38,21 @@ def test_recorded_rounds_of_one_run_commit_the_derived_tokens(number, data):
     ends = np.zeros(number, dtype=bool)
     ends[-1] = True
     rounds = recorded_rounds(keep, ends, np.zeros(number, dtype=np.int64), np.ones(number), bonus=False)
-    committed = statement("schemes.recorded_rounds").claims[1 if number == 3 else 3]
-    numbers = {f"a_{i + 1}": float(a) for i, a in enumerate(keep)}
+    committed = statement("schemes.recorded_rounds").claims[2]
+    stands = np.concatenate([[1.0], np.cumprod(keep)])  # A_0 to A_n
     first = int(np.argmax(rounds.num_drafts))  # the round that starts at the first token
-    assert float(rounds.num_tokens[first]) == pytest.approx(value(committed.rhs, **numbers))
+    assert float(rounds.num_tokens[first]) == pytest.approx(_of_run(committed.rhs, stands))
+    assert float(rounds.num_tokens[first]) == pytest.approx(_of_run(committed.lhs, stands))
     assert float(rounds.all_kept[first]) == pytest.approx(float(np.prod(keep)))
     # every recorded token is committed once
     assert float(np.sum(rounds.weight * rounds.num_tokens) / rounds.weight[first]) == pytest.approx(number)
+
+
+def _of_run(expression, stands: np.ndarray) -> float:
+    """An expression in the chances that a run stands, sums over its drafts included."""
+    (last,) = (symbol for symbol in expression.free_symbols if symbol.name == "n")
+    written = expression.subs(last, len(stands) - 1).doit()
+    return float(written.xreplace({a: stands[int(a.indices[0])] for a in written.atoms(sp.Indexed)}))
 
 
 @few

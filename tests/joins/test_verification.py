@@ -127,11 +127,22 @@ def test_sequence_bias_bounds_the_law_of_two_tokens(first, then):
 @given(st.floats(1e-6, 1.0))
 def test_first_divergence(worst):
     assert float(verification.first_divergence(worst)) == pytest.approx(
-        derived("verification.first_divergence", "E_T", b=worst)
+        derived("verification.first_divergence", "E_b", b=worst)
     )
     # an independent route: the sum of the chances that n tokens agree
     if worst > 0.01:
         assert sum((1 - worst) ** n for n in range(5000)) == pytest.approx(1 / worst)
+
+
+@few
+@given(st.lists(st.floats(0.02, 1.0), min_size=1, max_size=6))
+def test_no_course_of_biases_diverges_earlier_than_the_worst_one_throughout(biases):
+    # the biases along a text, the last one for ever after
+    agrees = np.cumprod([1.0, *(1.0 - b for b in biases)])
+    position = float(agrees[:-1].sum()) + float(agrees[-1]) / biases[-1]
+    bound = statement("verification.first_divergence").claims[0].lhs
+    assert position >= value(bound, b=max(biases)) - 1e-9
+    assert position >= float(verification.first_divergence(max(biases))) - 1e-9
 
 
 @few
