@@ -215,6 +215,12 @@ FALSE = [
         lt(0, sp.Abs(a - c) + sp.Abs(b - x)),
         (),
     ),
+    (
+        "a balance that forgets the rest",
+        rules.SignPatterns((a, b), (c, x), rest=y),
+        eq(pos(c - a) + pos(x - b), pos(a - c) + pos(b - x)),
+        (),
+    ),
     ("a division by what may be 0", rules.Solve(r), eq(r, 1), (eq(s * r, s),)),
     ("a division by what may be 0, for both sides", rules.Solve(a), eq(a, b), (eq(r * a, r * b),)),
     ("a factor that may be infinite", rules.Combine((1 / s,)), eq(r, 1), (eq(s * r, s),)),
@@ -394,6 +400,12 @@ def test_a_rule_refuses(rule, claim, given):
 
 
 TRUE = [
+    (
+        "a balance with the rest",
+        rules.SignPatterns((a, b), (c, x), rest=y),
+        eq(pos(c - a) + pos(x - b), pos(a - c) + pos(b - x) + y),
+        (),
+    ),
     ("a strict claim from a strict order", rules.Orderings((a, b, c)), lt(a, c), (lt(a, b), le(b, c))),
     ("a sum of what is not all 0", rules.Orderings((a, s)), lt(0, a + s), ()),
     ("a strict bound", rules.Coefficients(), lt(s, 1), (lt(s, 1),)),
