@@ -92,7 +92,7 @@ def page() -> str:
     )
 
 
-def main(path: str = str(PAGE)) -> None:
+def main(path: str | None = None) -> None:
     """Write the page into a file.
 
     Parameters
@@ -100,7 +100,7 @@ def main(path: str = str(PAGE)) -> None:
     path : str, optional
         The file; by default the one beside the derivations.
     """
-    Path(path).write_text(page(), encoding="utf-8")
+    (Path(path) if path else PAGE).write_text(page(), encoding="utf-8")
 
 
 if __name__ == "__main__":
