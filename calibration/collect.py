@@ -3,6 +3,8 @@
 The contexts are those of the writer's text. The small model's text is what a device alone would say, and its
 drafts are the text. The large model's is what every exact scheme says, since verified text has the large
 model's law; there each context gets a draft that verification would have turned into the text's token.
+Hybrid text is what a skipping device says: both models run in step, drafts whose uncertainty is at most a
+threshold are kept, and the server answers the others with what the kept law leaves of its own.
 
 Prompts are handled in batches. Each batch is stored as soon as it is done, so that an interrupted run goes
 on where it stopped and ends in the trace that an uninterrupted one gives. All draws of a prompt come from
@@ -14,11 +16,12 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 import json
 import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +34,7 @@ from calibration import trace
 from calibration._files import whole
 from calibration.prompts import Prompt
 from cuhlm_theory import presets, truncation
-from cuhlm_theory._checks import as_count, as_positive
+from cuhlm_theory._checks import as_count, as_positive, as_probability
 from cuhlm_theory.rejection import Line
 from cuhlm_theory.uncertainty import mean_uncertainty
 from cuhlm_theory.verification import kept_given_token
@@ -71,7 +74,7 @@ _THRESHOLDS += (0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 1.0
 _BUDGETS = (0.01, 0.02, 0.05, 0.1, 0.2)
 _NUM_DRAWS = 100
 _NUM_LARGEST = 1024  # logits that bound a normaliser
-_ROWS = 8  # tokens described at once: their float64 laws stay in the processor's cache
+_ROWS, _CACHE_FLOATS = 8, 400_000  # most tokens described at once: their laws stay in the processor's cache
 _WARM_UP, _TIMED = 3, 6  # tokens of a latency measurement
 
 
@@ -85,8 +88,10 @@ class Settings:
     """T of both models [-]."""
     max_temperature: float = 2.0
     """theta_max of the uncertainty [-]."""
-    writer: Literal["slm", "llm"] = "slm"
-    """Model that writes the text."""
+    writer: Literal["slm", "llm", "hybrid"] = "slm"
+    """Who writes the text: one model, or both by the kept-law rule."""
+    threshold: float | None = None
+    """u_th of hybrid text: drafts of at most this uncertainty are kept [-]; None for other text."""
     seed: int = 0
     """Seed of every draw."""
     batch_size: int = 8
@@ -96,8 +101,15 @@ class Settings:
         as_count("max_new_tokens", self.max_new_tokens, at_least=1)
         as_positive("temperature", self.temperature)
         as_positive("max_temperature", self.max_temperature)
-        if self.writer not in ("slm", "llm"):
-            raise ValueError(f"writer must be slm or llm; got {self.writer!r}")
+        if self.writer not in ("slm", "llm", "hybrid"):
+            raise ValueError(f"writer must be slm, llm or hybrid; got {self.writer!r}")
+        if (self.writer == "hybrid") != (self.threshold is not None):
+            raise ValueError(
+                f"threshold must be given for hybrid text and no other; got {self.threshold!r} "
+                f"for writer {self.writer!r}"
+            )
+        if self.threshold is not None:
+            as_probability("threshold", self.threshold)
         as_count("seed", self.seed, at_least=0)
         as_count("batch_size", self.batch_size, at_least=1)
 
@@ -221,6 +233,7 @@ def _header(pair: Pair, prompts: Sequence[Prompt], settings: Settings, command: 
         device=pair.device,
         max_new_tokens=settings.max_new_tokens,
         writer=settings.writer,
+        threshold=settings.threshold,
         prompt_names=tuple(prompt.name for prompt in prompts),
         k_grid=sizes,
         coarse_k_grid=_coarse_k(pair.vocab_size),
@@ -246,7 +259,8 @@ def _fingerprint(header: trace.TraceHeader, contexts: list[list[int]]) -> str:
     """Hash what stored batches must agree in to belong to this run: all but when and how it was called."""
     entries = dataclasses.asdict(header)
     del entries["date"], entries["command"]
-    return hashlib.sha256(json.dumps([entries, contexts], sort_keys=True).encode()).hexdigest()
+    stated = [entries, contexts, list(trace.COLUMNS)]
+    return hashlib.sha256(json.dumps(stated, sort_keys=True).encode()).hexdigest()
 
 
 def _open_store(store: Path, fingerprint: str) -> None:
@@ -273,29 +287,13 @@ def _record(
     import torch
 
     given = [contexts[i] for i in batch]
-    writer, reader = (pair.slm, pair.llm) if settings.writer == "slm" else (pair.llm, pair.slm)
     with torch.inference_mode():
-        text, written = _write(pair, writer, given, settings, batch)
-        read = _score(pair, reader, given, text)
-        slm_logits, llm_logits = (written, read) if settings.writer == "slm" else (read, written)
+        write = _write_both if settings.writer == "hybrid" else _write_one
+        parts = write(pair, given, settings, batch)
         latency = {
             "slm_latency_s": decode_latency_s(pair.slm, contexts[batch[0]]),
             "llm_latency_s": decode_latency_s(pair.llm, contexts[batch[0]]),
         }
-    rows = range(len(batch))
-    with ThreadPoolExecutor() as threads:  # numpy leaves the interpreter while it works
-        parts = list(
-            threads.map(
-                lambda row: _describe_answer(
-                    slm_logits[row, : len(text[row])].cpu().numpy(),
-                    llm_logits[row, : len(text[row])].cpu().numpy(),
-                    np.array(text[row]),
-                    settings,
-                    np.random.default_rng([settings.seed, batch[row], 1]),
-                ),
-                rows,
-            )
-        )
     for part, prompt in zip(parts, batch, strict=True):
         num = len(part["draft"])
         part["prompt"] = np.full(num, prompt)
@@ -308,6 +306,88 @@ def _record(
     }
 
 
+def _write_one(
+    pair: Pair, contexts: list[list[int]], settings: Settings, batch: range
+) -> list[dict[str, NDArray[Any]]]:
+    """Let one model answer and the other read it; columns of each answer."""
+    writer, reader = (pair.slm, pair.llm) if settings.writer == "slm" else (pair.llm, pair.slm)
+    text, written = _write(pair, writer, contexts, settings, batch)
+    read = _score(pair, reader, contexts, text)
+    slm_logits, llm_logits = (written, read) if settings.writer == "slm" else (read, written)
+    with ThreadPoolExecutor() as threads:  # numpy leaves the interpreter while it works
+        return list(
+            threads.map(
+                lambda row: _describe_answer(
+                    slm_logits[row, : len(text[row])].cpu().numpy(),
+                    llm_logits[row, : len(text[row])].cpu().numpy(),
+                    np.array(text[row]),
+                    settings,
+                    np.random.default_rng([settings.seed, batch[row], 1]),
+                ),
+                range(len(batch)),
+            )
+        )
+
+
+def _write_both(
+    pair: Pair, contexts: list[list[int]], settings: Settings, batch: range
+) -> list[dict[str, NDArray[Any]]]:
+    """Let both models answer in step by the kept-law rule; columns of each answer.
+
+    Every context is described as soon as both laws are there, so no logits are held beyond a step.
+    """
+    slm, llm = (_steps(model, contexts, pair.vocab_size) for model in (pair.slm, pair.llm))
+    rngs = [[np.random.default_rng([settings.seed, prompt, use]) for use in (0, 1)] for prompt in batch]
+    parts: list[list[dict[str, NDArray[Any]]]] = [[] for _ in contexts]
+    open_rows = list(range(len(contexts)))
+    tokens = None
+    with ThreadPoolExecutor() as threads:
+        while open_rows:
+            slm_logits, llm_logits = (model.send(tokens).cpu().numpy() for model in (slm, llm))
+            described = threads.map(
+                lambda row, z, w: _hybrid_token(z[row : row + 1], w[row : row + 1], settings, *rngs[row]),
+                open_rows,
+                itertools.repeat(slm_logits),
+                itertools.repeat(llm_logits),
+            )
+            tokens = np.zeros(len(contexts), dtype=np.int64)
+            for row, part in zip(list(open_rows), described, strict=True):
+                parts[row].append(part)
+                tokens[row] = part["token"][0]
+                if tokens[row] in pair.stop_tokens or len(parts[row]) == settings.max_new_tokens:
+                    open_rows.remove(row)
+    return [{name: np.concatenate([part[name] for part in row]) for name in row[0]} for row in parts]
+
+
+def _hybrid_token(
+    slm_logits: NDArray[np.floating],
+    llm_logits: NDArray[np.floating],
+    settings: Settings,
+    rng: np.random.Generator,
+    description_rng: np.random.Generator,
+) -> dict[str, NDArray[Any]]:
+    """Draw the next token of hybrid text from logits of shape [1, V]; columns of its context."""
+    u = mean_uncertainty(slm_logits, max_temperature=settings.max_temperature)
+    x, y = (_softmax(logits, settings.temperature)[0] for logits in (slm_logits, llm_logits))
+    draft, token = _keep_or_ask(x, y, u[0] <= settings.threshold, rng)
+    drawn = {"draft": np.array([draft]), "uncertainty": u}
+    return describe(slm_logits, llm_logits, np.array([token]), settings, description_rng, **drawn)
+
+
+def _keep_or_ask(x: Floats, y: Floats, skips: NDArray[np.bool_], rng: np.random.Generator) -> tuple[int, int]:
+    r"""Draw a draft from x and the token it leads to, by the kept-law rule in one context.
+
+    A draft that skips is kept. For any other the server draws from what the kept law
+    :math:`m_d = x_d 1[d\text{ skips}]` leaves of y, so that the token has the law
+
+    .. math:: q = m + (1 - \sigma) \frac{(y - m)_+}{\sum (y - m)_+}, \qquad \sigma = \sum m
+    """
+    draft = _draw(x, rng)
+    if skips[draft]:
+        return draft, draft
+    return draft, _draw(np.maximum(y - np.where(skips, x, 0.0), 0.0), rng)
+
+
 def _describe_answer(
     slm_logits: NDArray[np.floating],
     llm_logits: NDArray[np.floating],
@@ -316,9 +396,10 @@ def _describe_answer(
     rng: np.random.Generator,
 ) -> dict[str, NDArray[Any]]:
     """`describe`, some rows at a time."""
+    rows = min(_ROWS, max(1, _CACHE_FLOATS // slm_logits.shape[1]))
     parts = [
-        describe(slm_logits[i : i + _ROWS], llm_logits[i : i + _ROWS], text[i : i + _ROWS], settings, rng)
-        for i in range(0, len(text), _ROWS)
+        describe(slm_logits[i : i + rows], llm_logits[i : i + rows], text[i : i + rows], settings, rng)
+        for i in range(0, len(text), rows)
     ]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
@@ -336,6 +417,32 @@ def _padded(rows: list[list[int]], device: torch.device) -> tuple[torch.Tensor, 
     return ids.to(device), mask.to(device)
 
 
+def _steps(
+    model: Any, contexts: list[list[int]], vocab_size: int
+) -> Generator[torch.Tensor, NDArray[np.int64] | None, None]:
+    """Logits of the next token of each row, shape [B, V]; send the tokens that follow, shape [B]."""
+    import torch
+
+    ids, mask = _padded(contexts, model.device)
+    position = mask.cumsum(-1).sub(1).clamp_min(0)
+    cache = None
+    while True:
+        step = model(
+            input_ids=ids,
+            attention_mask=mask,
+            position_ids=position,
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        cache = step.past_key_values
+        tokens = yield step.logits[:, -1, :vocab_size].float()
+        assert tokens is not None  # nothing to send is for the first step alone
+        ids = torch.from_numpy(tokens[:, None]).to(ids.device)
+        mask = torch.cat([mask, torch.ones_like(ids)], dim=1)
+        position = position[:, -1:] + 1
+
+
 def _write(
     pair: Pair, model: Any, contexts: list[list[int]], settings: Settings, batch: range
 ) -> tuple[list[list[int]], torch.Tensor]:
@@ -346,32 +453,18 @@ def _write(
     stop = pair.stop_tokens
     text: list[list[int]] = [[] for _ in contexts]
     open_rows = set(range(len(contexts)))
-    ids, mask = _padded(contexts, model.device)
-    position = mask.cumsum(-1).sub(1).clamp_min(0)
-    cache, logits = None, []
+    steps, drawn, logits = _steps(model, contexts, pair.vocab_size), None, []
     while open_rows:
-        step = model(
-            input_ids=ids,
-            attention_mask=mask,
-            position_ids=position,
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=1,
-        )
-        cache = step.past_key_values
-        scores = step.logits[:, -1, : pair.vocab_size].float()  # [B, V]
+        scores = steps.send(drawn)  # [B, V]
         logits.append(scores)
         law = (scores.double() / settings.temperature).softmax(-1).cpu().numpy()
-        drawn = np.zeros((len(contexts), 1), dtype=np.int64)
+        drawn = np.zeros(len(contexts), dtype=np.int64)
         for row in sorted(open_rows):
             token = _draw(law[row], rngs[row])
             text[row].append(token)
             drawn[row] = token
             if token in stop or len(text[row]) == settings.max_new_tokens:
                 open_rows.remove(row)
-        ids = torch.from_numpy(drawn).to(ids.device)
-        mask = torch.cat([mask, torch.ones_like(ids)], dim=1)
-        position = position[:, -1:] + 1
     return text, torch.stack(logits, dim=1)
 
 
@@ -449,6 +542,9 @@ def describe(
     text: NDArray[np.integer],
     settings: Settings,
     rng: np.random.Generator,
+    *,
+    draft: NDArray[np.integer] | None = None,
+    uncertainty: Floats | None = None,
 ) -> dict[str, NDArray[Any]]:
     """Columns of a trace that follow from the two models' logits, softmax and sums in float64.
 
@@ -462,21 +558,37 @@ def describe(
         Temperatures and writer.
     rng : numpy.random.Generator
         Source of the perturbed draws, and of the drafts if the large model wrote.
+    draft : ndarray of int, shape [N], optional
+        Drafts of hybrid text, which are drawn as it is written [token].
+    uncertainty : ndarray of float64, shape [N, V], optional
+        u-bar of every token, where it is known already [-].
 
     Returns
     -------
     dict of str to ndarray
         Columns as in `calibration.trace.COLUMNS`, shape [N] or [N, grid].
+
+    Raises
+    ------
+    ValueError
+        If the drafts are missing for hybrid text, or given for other text.
     """
+    if (draft is None) == (settings.writer == "hybrid"):
+        raise ValueError(
+            f"draft must be given for hybrid text and no other; the writer is {settings.writer!r}"
+        )
     num_tokens, vocab_size = slm_logits.shape
     index = np.arange(num_tokens)
     x = _softmax(slm_logits, settings.temperature)  # [N, V]
     y = _softmax(llm_logits, settings.temperature)
-    draft = text if settings.writer == "slm" else _couple(x, y, text, rng)
-    u = mean_uncertainty(slm_logits, max_temperature=settings.max_temperature)  # of every token, [N, V]
+    if draft is None:
+        draft = text if settings.writer == "slm" else _couple(x, y, text, rng)
+    u = uncertainty  # of every token, [N, V]
+    if u is None:
+        u = mean_uncertainty(slm_logits, max_temperature=settings.max_temperature)
     x_d, y_d, u_d = x[index, draft], y[index, draft], u[index, draft]
     rejection = np.maximum(0.0, 1.0 - y_d / x_d)
-    kept = 1.0 - rejection if settings.writer == "slm" else draft == text
+    kept = draft == text if settings.writer == "llm" else 1.0 - rejection
     surplus = np.maximum(0.0, x - y)  # x_d beta_d of every token
     tv = surplus.sum(axis=1)
     agree = _agreements(slm_logits, draft, settings.max_temperature, rng)  # [N, draws]
@@ -519,6 +631,26 @@ def describe(
         "k_printed": truncation.printed_k(
             x_sorted[:, None], np.array(_BUDGETS), x_d[:, None], fitted[:, None]
         ),
+        "token": text,
+        **_candidates(x_sorted, y_sorted, np.take_along_axis(u, order[:, : trace.NUM_CANDIDATES], axis=1)),
+    }
+
+
+def _candidates(x: Floats, y: Floats, u: Floats) -> dict[str, Floats]:
+    """Columns of the tokens with least uncertainty, from laws in the falling order of x.
+
+    A token's probability at every temperature rises with its logit, so the least uncertain are the likeliest;
+    ties keep that order.
+    """
+    num = u.shape[1]
+    order = np.argsort(u, axis=1, kind="stable")
+    columns = {"uncertainty": u, "prob": x[:, :num], "llm_prob": y[:, :num]}
+    padding = ((0, 0), (0, trace.NUM_CANDIDATES - num))
+    return {
+        f"candidate_{name}": np.pad(
+            np.take_along_axis(column, order, axis=1), padding, constant_values=float(name == "uncertainty")
+        )
+        for name, column in columns.items()
     }
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -20,10 +20,17 @@ from calibration._files import whole
 if TYPE_CHECKING:
     from cuhlm_theory.contexts import Tokens
 
-__all__ = ["COLUMNS", "Trace", "TraceHeader", "read", "write"]
+__all__ = ["COLUMNS", "NUM_CANDIDATES", "OPTIONAL", "Trace", "TraceHeader", "read", "write"]
 
 _KEY = b"cuhlm"
 _FORMAT = 1
+
+NUM_CANDIDATES = 16
+"""Tokens a context of the candidate columns.
+
+At most 1 / (1 - t) tokens have an uncertainty of at most t, because 1 - u-bar sums to 1 over the vocabulary:
+16 candidates hold every one of them for t below 1 - 1/17.
+"""
 
 COLUMNS: Mapping[str, str] = {
     "prompt": "index of the prompt in the header's prompt_names",
@@ -49,15 +56,22 @@ COLUMNS: Mapping[str, str] = {
     "skip_mass": "sum_d x_d 1[u-bar_d <= t], over threshold_grid",
     "skip_risk": "sum_d x_d 1[u-bar_d <= t] beta_d, over threshold_grid",
     "server_bias": "TV(output, y) when the server draws from y whenever u-bar_d > t, over threshold_grid",
-    "kept": "chance that d is the next token of verified text: 1 - beta_d, or, in such a text, whether it is",
+    "kept": "chance that verification keeps d: 1 - beta_d, or, in text of the large model, whether it did",
     "k_exact": "smallest k with TV_k <= budget, over budgets",
     "k_printed": "smallest k of the printed online rule, with the header's printed_line, over budgets",
     "slm_latency_s": "measured time of one token of the small model, alone [s]",
     "llm_latency_s": "measured time of one token of the large model, alone [s]",
+    "token": "the text's next token: d where the small model writes, what took its place elsewhere",
+    "candidate_uncertainty": "u-bar of the 16 tokens that have the least, rising; 1 beyond the vocabulary",
+    "candidate_prob": "x of these tokens; 0 beyond the vocabulary",
+    "candidate_llm_prob": "y of these tokens; 0 beyond the vocabulary",
 }
 """Columns and what they hold; float32 but for the integers; lists have the length of their grid."""
 
-_INTEGERS = frozenset({"prompt", "position", "draft", "k_exact", "k_printed"})
+OPTIONAL = frozenset({"token", "candidate_uncertainty", "candidate_prob", "candidate_llm_prob"})
+"""Columns that a trace may lack: none had them at first."""
+
+_INTEGERS = frozenset({"prompt", "position", "draft", "k_exact", "k_printed", "token"})
 _GRIDS = {
     "tv_profile": "k_grid",
     "tail_mass": "k_grid",
@@ -70,6 +84,14 @@ _GRIDS = {
     "k_exact": "budgets",
     "k_printed": "budgets",
 }
+_CANDIDATES = OPTIONAL - {"token"}
+
+
+def _width(name: str, header: TraceHeader) -> int | None:
+    """Entries a row of a column of lists; None for a column of numbers."""
+    if name in _CANDIDATES:
+        return NUM_CANDIDATES
+    return len(getattr(header, _GRIDS[name])) if name in _GRIDS else None
 
 
 def number_type(name: str) -> type[np.generic]:
@@ -100,8 +122,10 @@ class TraceHeader:
     device: str
     max_new_tokens: int
     """Longest answer [token]."""
-    writer: Literal["slm", "llm"] = "slm"
-    """Model that wrote the text; its contexts are those that were recorded."""
+    writer: Literal["slm", "llm", "hybrid"] = "slm"
+    """Who wrote the text, one model or both by the kept-law rule; its contexts are those recorded."""
+    threshold: float | None = None
+    """u_th that hybrid text was written at [-]; None for other text."""
     prompt_names: tuple[str, ...]
     k_grid: tuple[int, ...]
     """Truncation sizes, the last is V."""
@@ -164,7 +188,7 @@ def write(path: str | Path, header: TraceHeader, columns: Mapping[str, NDArray[A
     header : TraceHeader
         How the tokens were recorded.
     columns : mapping of str to ndarray
-        Every name of `COLUMNS`, shape [N] or [N, grid].
+        Every name of `COLUMNS`, shape [N] or [N, grid]; those of `OPTIONAL` may be absent.
 
     Raises
     ------
@@ -177,13 +201,15 @@ def write(path: str | Path, header: TraceHeader, columns: Mapping[str, NDArray[A
     import pyarrow.parquet as pq
 
     path = Path(path)
-    if wrong := sorted(COLUMNS.keys() ^ columns.keys()):
+    if wrong := sorted((COLUMNS.keys() - OPTIONAL - columns.keys()) | (columns.keys() - COLUMNS.keys())):
         raise ValueError(f"columns must be those of a trace; {wrong[0]!r} is missing or unknown")
     num_tokens = len(columns["prompt"])
     arrays = {}
     for name in COLUMNS:
+        if name not in columns:
+            continue
         column = np.ascontiguousarray(columns[name], dtype=number_type(name))
-        width = len(getattr(header, _GRIDS[name])) if name in _GRIDS else None
+        width = _width(name, header)
         shape = (num_tokens,) if width is None else (num_tokens, width)
         if column.shape != shape:
             raise ValueError(f"column {name!r} must have shape {shape}; got {column.shape}")
@@ -192,15 +218,15 @@ def write(path: str | Path, header: TraceHeader, columns: Mapping[str, NDArray[A
     text = json.dumps({"format": _FORMAT, **dataclasses.asdict(header)})
     table = pa.table(arrays).replace_schema_metadata({_KEY: text.encode()})
     # exponents that lie together make the file a tenth smaller
-    encodings: Any = {"use_dictionary": ["prompt"], "use_byte_stream_split": _float_leaves()}
+    encodings: Any = {"use_dictionary": ["prompt"], "use_byte_stream_split": _float_leaves(columns)}
     with whole(path) as part:
         pq.write_table(table, part, compression="zstd", compression_level=19, **encodings)
 
 
-def _float_leaves() -> list[str]:
-    """Parquet paths of the float columns."""
-    names = (name for name in COLUMNS if name not in _INTEGERS)
-    return [f"{name}.list.element" if name in _GRIDS else name for name in names]
+def _float_leaves(names: Iterable[str]) -> list[str]:
+    """Parquet paths of the float columns among these."""
+    lists = {*_GRIDS, *_CANDIDATES}
+    return [f"{name}.list.element" if name in lists else name for name in names if name not in _INTEGERS]
 
 
 def read(path: str | Path) -> Trace:
@@ -214,7 +240,7 @@ def read(path: str | Path) -> Trace:
     Returns
     -------
     Trace
-        Header and columns, as they were recorded.
+        Header and columns, as they were recorded; columns of `OPTIONAL` that the file lacks stay absent.
 
     Raises
     ------
@@ -234,19 +260,20 @@ def read(path: str | Path) -> Trace:
         reason = (str(error).strip().splitlines() or ["unreadable"])[0]
         raise ValueError(f"trace {str(path)!r} must be a whole parquet file; {reason}") from None
     header = _header(path, (table.schema.metadata or {}).get(_KEY))
-    present = {*table.column_names, "kept"}
+    present = {*table.column_names, "kept", *OPTIONAL}
     if missing := [name for name in COLUMNS if name not in present]:
         raise ValueError(f"trace {str(path)!r} must have the column {missing[0]!r}; it is missing")
     columns = {}
     for name in COLUMNS:
-        if name not in table.column_names:  # "kept", absent where only the small model could write
-            columns[name] = 1 - columns["rejection"]
+        if name not in table.column_names:
+            if name == "kept":  # absent where only the small model could write
+                columns[name] = 1 - columns["rejection"]
             continue
         column = table.column(name).combine_chunks()
-        if name not in _GRIDS:
+        width = _width(name, header)
+        if width is None:
             columns[name] = np.from_dlpack(column)
             continue
-        width = len(getattr(header, _GRIDS[name]))
         flat = np.from_dlpack(column.values)  # flatten() would import pyarrow.compute, a quarter of a second
         if flat.size != len(column) * width:
             raise ValueError(f"trace {str(path)!r}: column {name!r} must have {width} entries a row")

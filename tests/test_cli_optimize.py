@@ -52,7 +52,7 @@ def folder(tmp_path_factory):
     given = {field.name for field in fields(tokens)}
     columns = {name: getattr(tokens, name) for name in trace.COLUMNS if name in given}
     columns["kept"] = 1.0 - tokens.rejection
-    for name in trace.COLUMNS:
+    for name in trace.COLUMNS.keys() - trace.OPTIONAL:
         if name.startswith("k_"):
             columns.setdefault(name, np.ones((len(tokens), 1)))
         columns.setdefault(name, np.full(len(tokens), 0.02))

@@ -139,6 +139,100 @@ def test_text_of_the_large_model_is_its_own_and_its_drafts_follow_the_small_one(
     assert second.sum() == pytest.approx(2000 * (1 - ended), abs=4 * np.sqrt(2000 * ended * (1 - ended)))
 
 
+HYBRID = dataclasses.replace(SETTINGS, writer="hybrid", threshold=0.8)
+
+
+@pytest.fixture(scope="module")
+def hybrid(pair, tmp_path_factory):
+    return trace.read(collect.collect(pair, PROMPTS, HYBRID, tmp_path_factory.mktemp("hybrid")))
+
+
+def test_both_models_of_hybrid_text_read_what_was_committed_before(pair, hybrid):
+    columns = hybrid.columns
+    for prompt, given in enumerate(PROMPTS):
+        context = pair.tokenizer(given.text)["input_ids"]
+        for row in np.flatnonzero(columns["prompt"] == prompt):
+            ids = torch.tensor([context])
+            x, y = (
+                (model(ids).logits[0, -1].double() / 0.7).softmax(-1).numpy()
+                for model in (pair.slm, pair.llm)
+            )
+            draft, token = columns["draft"][row], columns["token"][row]
+            assert columns["draft_prob"][row] == pytest.approx(x[draft], abs=1e-5)
+            assert columns["llm_prob"][row] == pytest.approx(y[draft], abs=1e-5)
+            assert columns["kept"][row] == pytest.approx(1.0 - columns["rejection"][row], abs=1e-6)
+            if columns["uncertainty"][row] <= HYBRID.threshold:
+                assert token == draft
+            context.append(int(token))
+    asked = columns["uncertainty"] > HYBRID.threshold
+    assert 0.2 < asked.mean() < 0.95  # both branches were taken
+    assert np.any(columns["token"] != columns["draft"])
+
+
+def test_hybrid_text_says_how_it_was_written(hybrid):
+    assert (hybrid.header.writer, hybrid.header.threshold) == ("hybrid", 0.8)
+
+
+def test_hybrid_text_that_keeps_every_draft_is_the_small_models(pair, recorded, tmp_path):
+    settings = dataclasses.replace(HYBRID, threshold=1.0)
+    columns = trace.read(collect.collect(pair, PROMPTS, settings, tmp_path)).columns
+    for name in ("prompt", "draft", "token"):
+        np.testing.assert_array_equal(columns[name], recorded.columns[name])
+    np.testing.assert_allclose(columns["tv"], recorded.columns["tv"], atol=1e-5)
+    np.testing.assert_array_equal(columns["token"], columns["draft"])
+
+
+def test_interrupted_hybrid_text_goes_on_in_any_batches(pair, hybrid, tmp_path, monkeypatch):
+    record = collect._record
+
+    def stops(pair, batch, *rest):
+        if batch[0] == 2:
+            raise KeyboardInterrupt
+        return record(pair, batch, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(collect, "_record", stops)
+        with pytest.raises(KeyboardInterrupt):
+            collect.collect(pair, PROMPTS, HYBRID, tmp_path)
+    assert _same(hybrid, trace.read(collect.collect(pair, PROMPTS, HYBRID, tmp_path)))
+    whole = dataclasses.replace(HYBRID, batch_size=5)
+    columns = trace.read(collect.collect(pair, PROMPTS, whole, tmp_path / "whole")).columns
+    np.testing.assert_array_equal(columns["token"], hybrid.columns["token"])
+
+
+@pytest.mark.parametrize("skipping", [(), (3,), (0, 2, 5), tuple(range(6))])
+def test_a_token_of_hybrid_text_has_the_law_of_the_kept_law_rule(skipping):
+    rng = np.random.default_rng(len(skipping))
+    x, y = rng.dirichlet(np.ones(6), 2)
+    skips = np.isin(np.arange(6), skipping)
+    kept = x * skips
+    spare = np.maximum(y - kept, 0.0)
+    q = kept + (1.0 - kept.sum()) * spare / spare.sum()
+    num = 20_000
+    drawn = np.array([collect._keep_or_ask(x, y, skips, rng) for _ in range(num)])
+    assert chisquare(np.bincount(drawn[:, 0], minlength=6), num * x).pvalue > 1e-3
+    present = q > 0.0
+    counts = np.bincount(drawn[:, 1], minlength=6)
+    assert counts[~present].sum() == 0
+    assert chisquare(counts[present], num * q[present]).pvalue > 1e-3
+    bias = verification.total_variation(q, y)
+    assert bias == pytest.approx(np.maximum(kept - y, 0.0).sum(), abs=1e-12)  # THEORY 9.2
+
+
+def test_hybrid_text_starts_with_the_law_of_the_kept_law_rule(pair, tmp_path):
+    many = [Prompt(f"p/{i}", "a b") for i in range(300)]
+    settings = Settings(max_new_tokens=1, batch_size=300, writer="hybrid", threshold=0.8)
+    token = trace.read(collect.collect(pair, many, settings, tmp_path)).columns["token"]
+    ids = torch.tensor([pair.tokenizer("a b")["input_ids"]])
+    logits = pair.slm(ids).logits[0, -1].double().numpy()
+    x, y = ((model(ids).logits[0, -1].double() / 0.7).softmax(-1).numpy() for model in (pair.slm, pair.llm))
+    kept = np.where(uncertainty.mean_uncertainty(logits) <= 0.8, x, 0.0)
+    assert 0.1 < kept.sum() < 0.9
+    spare = np.maximum(y - kept, 0.0)
+    q = kept + (1.0 - kept.sum()) * spare / spare.sum()
+    assert chisquare(np.bincount(token, minlength=20), 300 * q).pvalue > 1e-3
+
+
 def normalised(x, y):
     """Law of a kept draft."""
     return np.minimum(x, y) / np.minimum(x, y).sum()
@@ -255,6 +349,23 @@ def test_refuses_bad_settings(argument, bad):
         Settings(**{argument: bad})
 
 
+@pytest.mark.parametrize("threshold", [None, -0.1, 1.1, np.nan])
+def test_refuses_hybrid_text_without_a_threshold_that_is_one(threshold):
+    with pytest.raises(ValueError, match="threshold must"):
+        Settings(writer="hybrid", threshold=threshold)
+
+
+def test_refuses_what_belongs_to_another_writer():
+    with pytest.raises(ValueError, match="threshold must be given for hybrid text and no other"):
+        Settings(writer="llm", threshold=0.5)
+    with pytest.raises(ValueError, match="writer must be slm, llm or hybrid"):
+        Settings(writer="both")
+    z, w, draft = _logits(20)
+    for settings, drawn in ((HYBRID, None), (SETTINGS, draft)):
+        with pytest.raises(ValueError, match="draft must be given for hybrid text and no other"):
+            describe(z, w, draft, settings, np.random.default_rng(0), draft=drawn)
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="limits of a process are those of POSIX")
 def test_a_file_that_does_not_fit_is_one_line_and_leaves_nothing(tmp_path):
     import resource
@@ -325,6 +436,31 @@ def test_every_column_agrees_with_the_theory_evaluated_directly(vocab_size):
             served = verification.server_sampling_law(x[i], y[i], skip)
             bias = verification.total_variation(served, y[i])
             assert got["server_bias"][i, column] == pytest.approx(float(bias), abs=1e-12)
+
+
+@pytest.mark.parametrize("vocab_size", [3, 20, 300])
+def test_the_candidates_are_the_least_uncertain_tokens_and_tell_the_kept_law(vocab_size):
+    z, w, draft = _logits(vocab_size)
+    z, w, draft = z[1:], w[1:], draft[1:]  # without the row whose tokens are all alike
+    got = describe(z, w, draft, Settings(), np.random.default_rng(0))
+    x, y, u = _law(z), _law(w), uncertainty.mean_uncertainty(z)
+    num = min(16, vocab_size)
+    least = np.lexsort((-x, u))[:, :num]
+    for name, law, beyond in (("uncertainty", u, 1.0), ("prob", x, 0.0), ("llm_prob", y, 0.0)):
+        column = got[f"candidate_{name}"]
+        assert column.shape == (len(z), 16)
+        np.testing.assert_allclose(column[:, :num], np.take_along_axis(law, least, axis=1), rtol=1e-12)
+        np.testing.assert_array_equal(column[:, num:], beyond)
+    assert np.all(np.diff(got["candidate_uncertainty"]) >= 0.0)
+    for threshold in (0.0, 0.3, 0.5, 0.8, 0.94):
+        candidate = got["candidate_uncertainty"] <= threshold
+        every = u <= threshold
+        np.testing.assert_array_equal(candidate.sum(axis=1), every.sum(axis=1))
+        kept = np.where(candidate, got["candidate_prob"], 0.0)
+        np.testing.assert_allclose(kept.sum(axis=1), np.where(every, x, 0.0).sum(axis=1), atol=1e-12)
+        bias = np.maximum(0.5 * kept - got["candidate_llm_prob"], 0.0).sum(axis=1)
+        expected = np.maximum(np.where(every, 0.5 * x, 0.0) - y, 0.0).sum(axis=1)
+        np.testing.assert_allclose(bias, expected, atol=1e-12)
 
 
 def test_sampled_uncertainties_scatter_around_their_mean_binomially():

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from calibration import trace
+from calibration import estimate, trace
 
 HEADER = trace.TraceHeader(
     slm="small",
@@ -38,9 +38,7 @@ def _columns(num_tokens=6, seed=0):
     rng = np.random.default_rng(seed)
     columns = {}
     for name in trace.COLUMNS:
-        width = {"k_grid": 3, "coarse_k_grid": 2, "threshold_grid": 3, "budgets": 1}.get(
-            trace._GRIDS.get(name, "")
-        )
+        width = trace._width(name, HEADER)
         shape = (num_tokens,) if width is None else (num_tokens, width)
         if trace.number_type(name) is np.int32:
             columns[name] = rng.integers(0, 2, shape, dtype=np.int32)
@@ -58,12 +56,29 @@ def path(tmp_path):
 def test_a_trace_of_before_the_writer_was_told_is_text_of_the_small_model(path, tmp_path):
     table = pq.read_table(path)
     header = json.loads(table.schema.metadata[b"cuhlm"])
-    del header["writer"]
-    old = table.drop_columns("kept").replace_schema_metadata({b"cuhlm": json.dumps(header)})
+    del header["writer"], header["threshold"]
+    old = table.drop_columns(["kept", *trace.OPTIONAL]).replace_schema_metadata(
+        {b"cuhlm": json.dumps(header)}
+    )
     pq.write_table(old, tmp_path / "old.parquet")
     recorded = trace.read(tmp_path / "old.parquet")
     assert recorded.header == HEADER
     np.testing.assert_array_equal(recorded.columns["kept"], 1.0 - recorded.columns["rejection"])
+    assert recorded.columns.keys() == trace.COLUMNS.keys() - trace.OPTIONAL
+    assert len(recorded.tokens()) == len(recorded)
+
+
+def test_a_trace_without_the_columns_that_none_had_at_first_is_written_as_it_is(path, tmp_path):
+    columns = {name: column for name, column in _columns().items() if name not in trace.OPTIONAL}
+    trace.write(tmp_path / "old.parquet", HEADER, columns)
+    again = trace.read(tmp_path / "old.parquet")
+    assert again.columns.keys() == columns.keys()
+
+
+def test_the_shipped_trace_lacks_the_candidates_and_is_read_all_the_same():
+    recorded = trace.read(estimate.BUILT_IN["smollm2"] / estimate.TRACE_FILE)
+    assert recorded.header.threshold is None
+    assert not trace.OPTIONAL & recorded.columns.keys()
 
 
 def test_what_was_written_is_read(path):
@@ -102,6 +117,8 @@ def test_refuses_columns_that_are_not_a_trace(tmp_path):
         trace.write(target, HEADER, columns | {"more": columns["tv"]})
     with pytest.raises(ValueError, match=r"'tv_profile' must have shape \(6, 3\); got \(6, 2\)"):
         trace.write(target, HEADER, columns | {"tv_profile": columns["output_bias"]})
+    with pytest.raises(ValueError, match=r"'candidate_prob' must have shape \(6, 16\); got \(6, 3\)"):
+        trace.write(target, HEADER, columns | {"candidate_prob": columns["tv_profile"]})
     assert list(tmp_path.iterdir()) == []
 
 
