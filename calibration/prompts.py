@@ -73,7 +73,7 @@ def read_prompts(path: str | Path) -> list[Prompt]:
     Returns
     -------
     list of Prompt
-        Prompts in the file's order, named after the file and the line (or list entry).
+        Prompts in the file's order, named by the key ``name`` or else after the file and the line (or entry).
 
     Raises
     ------
@@ -89,20 +89,22 @@ def read_prompts(path: str | Path) -> list[Prompt]:
         raise ValueError(f"prompts {path.name} must be UTF-8 text; byte {error.start} is not") from None
     if path.suffix == ".json":
         entries = enumerate(_parse(path.name, text, "the file"), start=1)
-        found = [(number, _text_of(path.name, f"entry {number}", entry)) for number, entry in entries]
+        found = [_prompt(path.name, number, f"entry {number}", entry) for number, entry in entries]
     elif path.suffix == ".jsonl":
         lines = [(number, line) for number, line in enumerate(text.splitlines(), start=1) if line.strip()]
         found = [
-            (number, _text_of(path.name, f"line {number}", _parse(path.name, line, f"line {number}")))
+            _prompt(path.name, number, f"line {number}", _parse(path.name, line, f"line {number}"))
             for number, line in lines
         ]
     else:
         found = [
-            (number, line.strip()) for number, line in enumerate(text.splitlines(), start=1) if line.strip()
+            Prompt(f"{path.name}/{number}", line.strip())
+            for number, line in enumerate(text.splitlines(), start=1)
+            if line.strip()
         ]
     if not found:
         raise ValueError(f"prompts {path.name} must hold at least 1 prompt; got 0")
-    return [Prompt(f"{path.name}/{number}", prompt) for number, prompt in found]
+    return found
 
 
 def _parse(name: str, text: str, where: str) -> Any:
@@ -115,6 +117,13 @@ def _parse(name: str, text: str, where: str) -> Any:
     if where == "the file" and not isinstance(value, list):
         raise ValueError(f"prompts {name} must be a list; got a {type(value).__name__}")
     return value
+
+
+def _prompt(file: str, number: int, where: str, entry: Any) -> Prompt:
+    """Return one entry under its own name, if it has one, or under its place in the file."""
+    text = _text_of(file, where, entry)
+    name = entry.get("name") if isinstance(entry, dict) else None
+    return Prompt(name if isinstance(name, str) and name else f"{file}/{number}", text)
 
 
 def _text_of(name: str, where: str, entry: Any) -> str:

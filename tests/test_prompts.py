@@ -41,6 +41,12 @@ def test_a_json_file_takes_a_list_of_the_same(tmp_path):
     assert [prompt.text for prompt in read_prompts(path)] == [text for _, text in ENTRIES]
 
 
+def test_an_entry_may_name_itself(tmp_path):
+    path = tmp_path / "some.jsonl"
+    path.write_text('{"name": "code/1", "prompt": "p"}\n{"name": 3, "prompt": "q"}\n', encoding="utf-8")
+    assert read_prompts(path) == [Prompt("code/1", "p"), Prompt("some.jsonl/2", "q")]
+
+
 def test_a_byte_order_mark_is_not_part_of_the_first_prompt(tmp_path):
     path = tmp_path / "some.txt"
     path.write_bytes(b"\xef\xbb\xbfHello")
