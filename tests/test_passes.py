@@ -1,0 +1,130 @@
+"""Time of a pass: the fit against planes that are known, and the timing on a tiny model."""
+
+import json
+
+import numpy as np
+import pytest
+
+from calibration import passes
+
+torch = pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers")
+
+
+def _grid():
+    width, context = np.meshgrid(np.array(passes.WIDTHS, float), np.array(passes.CONTEXTS, float))
+    return width.ravel(), context.ravel()
+
+
+def test_the_intervals_hold_the_truth_as_often_as_they_say():
+    width, context = _grid()
+    truth = {"fixed_s": 0.05, "per_token_s": 0.004, "per_context_token_s": 2e-5}
+    plane = truth["fixed_s"] + truth["per_token_s"] * width + truth["per_context_token_s"] * context
+    rng = np.random.default_rng(0)
+    num = 800
+    inside = dict.fromkeys(truth, 0)
+    errors = {name: [] for name in truth}
+    values = {name: [] for name in truth}
+    for _ in range(num):
+        found = passes.fit(width, context, plane * (1.0 + 0.05 * rng.standard_normal(plane.shape)))
+        for name, value in truth.items():
+            low, high = getattr(found, f"{name}_ci95")
+            inside[name] += low <= value <= high
+            errors[name].append(getattr(found, f"{name}_error"))
+            values[name].append(getattr(found, name))
+    for name in truth:
+        assert inside[name] / num == pytest.approx(0.95, abs=0.03)
+        assert np.mean(errors[name]) == pytest.approx(np.std(values[name]), rel=0.12)
+
+
+def test_a_pass_is_the_sum_of_its_parts():
+    width, context = _grid()
+    found = passes.fit(width, context, 0.3 + 0.01 * width + 1e-4 * context)
+    assert found.seconds(3, 100) == pytest.approx(0.34, rel=1e-9)
+    assert found.relative_residual == pytest.approx(0.0, abs=1e-12)
+    assert found.num_passes == len(width)
+
+
+def test_the_residual_tells_what_a_plane_misses():
+    width, context = _grid()
+    bent = passes.fit(width, context, 0.1 + 0.01 * width**2 + 1e-5 * context)
+    straight = passes.fit(width, context, 0.1 + 0.01 * width + 1e-5 * context)
+    assert bent.relative_residual > 0.1 > straight.relative_residual
+    assert bent.per_token_s_error > 1e3 * straight.per_token_s_error
+
+
+@pytest.mark.parametrize(
+    ("width", "context", "seconds", "message"),
+    [
+        ([1, 2, 3], [1, 1, 2], [1, 1, 1], "N >= 4"),
+        ([1, 2, 3, 4], [1, 2, 1, 2], [1, 1, 0, 1], "seconds must be positive"),
+        ([1, 2, 3, 4], [1, 2, 1, 2], [1, 1, np.nan, 1], "seconds must be positive"),
+        ([1, 1, 1, 1], [1, 2, 1, 2], [1, 1, 1, 1], "must both vary"),
+        ([1, 2, 3, 4], [2, 4, 6, 8], [1, 1, 1, 1], "must both vary"),
+    ],
+)
+def test_refuses_passes_that_fix_no_plane(width, context, seconds, message):
+    with pytest.raises(ValueError, match=message):
+        passes.fit(width, context, np.array(seconds, float))
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(0)
+    config = transformers.LlamaConfig(
+        vocab_size=20,
+        hidden_size=16,
+        intermediate_size=24,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=80,
+    )
+    return transformers.LlamaForCausalLM(config).eval().requires_grad_(False)
+
+
+def test_every_width_is_timed_onto_every_context_that_fits(model):
+    width, context, seconds = passes.time_passes(model, widths=(1, 3), contexts=(8, 64, 256), num_repeats=2)
+    assert list(zip(width, context, strict=True)) == [(1, 8), (3, 8), (1, 64), (3, 64)]
+    assert np.all((seconds > 0.0) & (seconds < 10.0))
+
+
+def test_a_pass_leaves_the_cache_as_it_was(model, monkeypatch):
+    lengths = []
+    timed = passes._pass_s
+
+    def watched(model, ids, cache):
+        lengths.append((cache.get_seq_length(), ids.shape[1]))
+        return timed(model, ids, cache)
+
+    monkeypatch.setattr(passes, "_pass_s", watched)
+    passes.time_passes(model, widths=(1, 3), contexts=(8,), num_repeats=2)
+    assert lengths == [(8, 1), (8, 3)] * 3  # a warm-up and two repeats
+
+
+def test_refuses_what_cannot_be_timed(model):
+    with pytest.raises(ValueError, match="contexts must be at most 79 for this model; got 128"):
+        passes.time_passes(model, widths=(1,), contexts=(128,))
+    with pytest.raises(ValueError, match="num_repeats must"):
+        passes.time_passes(model, num_repeats=0)
+
+
+def test_the_command_writes_both_models(model, monkeypatch, tmp_path):
+    from calibration import pairs
+
+    pair = pairs.Pair(
+        slm=model,
+        llm=model,
+        tokenizer=None,
+        slm_id="tiny",
+        llm_id="tiny",
+        slm_sha256="",
+        llm_sha256="",
+        vocab_size=20,
+    )
+    monkeypatch.setattr(pairs, "load_pair", lambda *_, **__: pair)
+    passes.main(["--num-repeats", "1", "--contexts", "8", "32", "--out", str(tmp_path / "passes.json")])
+    written = json.loads((tmp_path / "passes.json").read_text())
+    assert len(written["llm"]["passes"]) == 2 * len(passes.WIDTHS)
+    assert written["slm"]["per_token_s_ci95"][0] < written["slm"]["per_token_s_ci95"][1]
+    assert written["num_threads"] >= 1
