@@ -463,6 +463,18 @@ def test_the_candidates_are_the_least_uncertain_tokens_and_tell_the_kept_law(voc
         np.testing.assert_allclose(bias, expected, atol=1e-12)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_fast_order_is_that_of_a_stable_sort(dtype):
+    rng = np.random.default_rng(0)
+    z = rng.normal(0, 3, (50, 400)).astype(dtype).round(1)  # many are equal, some are zeros of either sign
+    z[:, 7] = 300.0
+    z[1] -= 400.0
+    z[2] = 0.0
+    order = collect._falling_order(z, z)
+    np.testing.assert_array_equal(order, np.argsort(-z, axis=1, kind="stable"))
+    assert np.any(np.signbit(z) & (z == 0.0))
+
+
 def test_sampled_uncertainties_scatter_around_their_mean_binomially():
     z, w, draft = _logits(50, num_tokens=400, seed=2)
     got = describe(z, w, draft, Settings(), np.random.default_rng(5))
