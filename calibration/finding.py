@@ -1,6 +1,7 @@
 """Where calibrations are found: built in, published, or in a folder that `cuhlm calibrate` wrote."""
 
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
 from calibration.calibration import Calibration
@@ -15,8 +16,14 @@ CALIBRATION_FILE = "calibration.json"
 """Name of the calibration inside a calibration folder."""
 VERIFIED_FOLDER = "llm-text"
 """Folder inside a calibration folder of the same pair's calibration on text that the large model wrote."""
-BUILT_IN = {"smollm2": DATA / "smollm2", "smollm2-llm-text": DATA / "smollm2" / VERIFIED_FOLDER}
-"""Built-in calibrations by name."""
+
+
+@lru_cache
+def built_in() -> dict[str, Path]:
+    """Return the built-in calibrations by their folders; ``smollm2-llm-text`` is smollm2/llm-text."""
+    return {
+        "-".join(at.parent.relative_to(DATA).parts): at.parent for at in sorted(DATA.rglob(CALIBRATION_FILE))
+    }
 
 
 def published(name: str) -> Calibration:
@@ -89,18 +96,18 @@ def load(name_or_path: str | Path) -> Calibration:
     >>> load("no-such-pair")
     Traceback (most recent call last):
     ...
-    ValueError: calibration must be smollm2, smollm2-llm-text, cu-hlm, u-hlm, or an existing file or ...
+    ValueError: calibration must be ... smollm2, smollm2-llm-text, cu-hlm, u-hlm, or an existing file or ...
     """
     text = str(name_or_path)
     if text in presets.PUBLISHED_LINES:
         return published(text)
-    path = BUILT_IN.get(text) or Path(name_or_path)
+    path = built_in().get(text) or Path(name_or_path)
     if path.is_dir():
         if not (path / CALIBRATION_FILE).is_file():
             raise ValueError(f"calibration folder {path} must hold {CALIBRATION_FILE}; it does not")
         path = path / CALIBRATION_FILE
     if not path.is_file():
-        names = ", ".join((*BUILT_IN, *presets.PUBLISHED_LINES))
+        names = ", ".join((*built_in(), *presets.PUBLISHED_LINES))
         raise ValueError(f"calibration must be {names}, or an existing file or folder; got {text!r}")
     if path.suffix == ".parquet":
         from calibration import trace

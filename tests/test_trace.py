@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from calibration import estimate, trace
+from calibration import finding, trace
 
 HEADER = trace.TraceHeader(
     slm="small",
@@ -76,7 +76,7 @@ def test_a_trace_without_the_columns_that_none_had_at_first_is_written_as_it_is(
 
 
 def test_the_shipped_trace_lacks_the_candidates_and_is_read_all_the_same():
-    recorded = trace.read(estimate.BUILT_IN["smollm2"] / estimate.TRACE_FILE)
+    recorded = finding.load("smollm2").needed_trace()
     assert recorded.header.threshold is None
     assert not trace.OPTIONAL & recorded.columns.keys()
 
