@@ -75,6 +75,7 @@ _BUDGETS = (0.01, 0.02, 0.05, 0.1, 0.2)
 _NUM_DRAWS = 100
 _NUM_LARGEST = 1024  # logits that bound a normaliser
 _ROWS, _CACHE_FLOATS = 8, 400_000  # most tokens described at once: their laws stay in the processor's cache
+_GROUP = 4  # contexts of like length that are read at once
 _WARM_UP, _TIMED = 3, 6  # tokens of a latency measurement
 
 
@@ -417,16 +418,57 @@ def _padded(rows: list[list[int]], device: torch.device) -> tuple[torch.Tensor, 
     return ids.to(device), mask.to(device)
 
 
+def _by_length(contexts: list[list[int]]) -> list[list[int]]:
+    """Rows in groups of like length, so that little of what a model reads is padding."""
+    rows = sorted(range(len(contexts)), key=lambda row: len(contexts[row]))
+    return [rows[i : i + _GROUP] for i in range(0, len(rows), _GROUP)]
+
+
+def _prefill(model: Any, contexts: list[list[int]], vocab_size: int) -> tuple[torch.Tensor, Any]:
+    """Logits after each context, shape [B, V], and the cache of all of them, aligned at their ends."""
+    import torch
+    from transformers import DynamicCache
+
+    groups = _by_length(contexts)
+    longest = max(map(len, contexts))
+    logits, layers = [], []
+    for group in groups:
+        ids, mask = _padded([contexts[row] for row in group], model.device)
+        step = model(
+            input_ids=ids,
+            attention_mask=mask,
+            position_ids=mask.cumsum(-1).sub(1).clamp_min(0),
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        logits.append(step.logits[:, -1, :vocab_size].float())
+        before = (0, 0, longest - ids.shape[1], 0)  # [g, heads, length, head size]: entries that stay masked
+        pad = torch.nn.functional.pad
+        layers.append(
+            [(pad(layer.keys, before), pad(layer.values, before)) for layer in step.past_key_values.layers]
+        )
+    back = torch.tensor([row for group in groups for row in group]).argsort()
+    cache = DynamicCache()
+    for index, parts in enumerate(zip(*layers, strict=True)):
+        keys, values = (torch.cat(part)[back] for part in zip(*parts, strict=True))
+        cache.update(keys, values, index)
+    return torch.cat(logits)[back], cache
+
+
 def _steps(
     model: Any, contexts: list[list[int]], vocab_size: int
 ) -> Generator[torch.Tensor, NDArray[np.int64] | None, None]:
     """Logits of the next token of each row, shape [B, V]; send the tokens that follow, shape [B]."""
     import torch
 
-    ids, mask = _padded(contexts, model.device)
-    position = mask.cumsum(-1).sub(1).clamp_min(0)
-    cache = None
+    logits, cache = _prefill(model, contexts, vocab_size)
+    _, mask = _padded(contexts, model.device)
+    position = mask.sum(-1, keepdim=True)
     while True:
+        tokens = yield logits
+        assert tokens is not None  # nothing to send is for the first step alone
+        ids = torch.from_numpy(tokens[:, None]).to(model.device)
+        mask = torch.cat([mask, torch.ones_like(ids)], dim=1)
         step = model(
             input_ids=ids,
             attention_mask=mask,
@@ -436,11 +478,8 @@ def _steps(
             logits_to_keep=1,
         )
         cache = step.past_key_values
-        tokens = yield step.logits[:, -1, :vocab_size].float()
-        assert tokens is not None  # nothing to send is for the first step alone
-        ids = torch.from_numpy(tokens[:, None]).to(ids.device)
-        mask = torch.cat([mask, torch.ones_like(ids)], dim=1)
-        position = position[:, -1:] + 1
+        logits = step.logits[:, -1, :vocab_size].float()
+        position = position + 1
 
 
 def _write(
@@ -477,26 +516,29 @@ def _draw(law: Floats, rng: np.random.Generator) -> int:
 
 
 def _score(pair: Pair, model: Any, contexts: list[list[int]], text: list[list[int]]) -> torch.Tensor:
-    """Logits of a model at every token of a text, in one pass, shape [B, steps, V]."""
+    """Logits of a model at every token of a text, shape [B, steps, V]."""
     import torch
 
-    ids, mask = _padded(contexts, model.device)
     num_steps = max(map(len, text))
-    answer = torch.zeros(len(text), num_steps - 1, dtype=torch.int64)  # nothing follows the last token
-    for row, tokens in enumerate(text):
-        kept = tokens[: num_steps - 1]
-        answer[row, : len(kept)] = torch.tensor(kept, dtype=torch.int64)
-    answer = answer.to(ids.device)
-    ids = torch.cat([ids, answer], dim=1)
-    mask = torch.cat([mask, torch.ones_like(answer)], dim=1)  # what follows a short answer is never read
-    scored = model(
-        input_ids=ids,
-        attention_mask=mask,
-        position_ids=mask.cumsum(-1).sub(1).clamp_min(0),
-        use_cache=False,
-        logits_to_keep=num_steps,
-    )
-    return scored.logits[..., : pair.vocab_size].float()
+    logits = torch.empty(len(text), num_steps, pair.vocab_size)
+    for group in _by_length(contexts):
+        ids, mask = _padded([contexts[row] for row in group], model.device)
+        answer = torch.zeros(len(group), num_steps - 1, dtype=torch.int64)  # nothing follows the last token
+        for place, row in enumerate(group):
+            kept = text[row][: num_steps - 1]
+            answer[place, : len(kept)] = torch.tensor(kept, dtype=torch.int64)
+        answer = answer.to(ids.device)
+        ids = torch.cat([ids, answer], dim=1)
+        mask = torch.cat([mask, torch.ones_like(answer)], dim=1)  # what follows a short answer is never read
+        scored = model(
+            input_ids=ids,
+            attention_mask=mask,
+            position_ids=mask.cumsum(-1).sub(1).clamp_min(0),
+            use_cache=False,
+            logits_to_keep=num_steps,
+        )
+        logits[group] = scored.logits[..., : pair.vocab_size].float().cpu()
+    return logits
 
 
 def decode_latency_s(model: Any, context: list[int]) -> float:
