@@ -498,7 +498,7 @@ def transmit_cost() -> Statement:
         title="A context is cheaper on a better link; its threshold need not be lower",
         source="here",
         status="new",
-        functions=("summary.transmit_s",),
+        functions=("recommendation.Recommendation.transmit_s",),
         tests=(
             "test_a_context_at_its_best_size_is_the_derived_minimum_and_its_packet_may_grow_with_the_link",
             "test_the_cost_optimal_threshold_falls_with_snr_and_bandwidth_and_solves_its_equation",

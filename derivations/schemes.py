@@ -19,10 +19,10 @@ def rand_hlm() -> Statement:
         title="Skipping at random",
         source="U, arXiv:2412.12687 (the baseline); its bias here",
         status="new",
-        functions=("schemes.evaluate",),
+        functions=("schemes.skip.AtRandom",),
         tests=(
             "test_rand_hlm_bias",
-            "test_random_skipping_is_biased_in_proportion_and_defaults_to_the_rate_of_the_threshold",
+            "test_random_skipping_is_biased_in_proportion_and_asks_for_its_rate",
         ),
         assumptions=(
             "Every draft is kept with the same probability c; risk is bias (verification.risk_is_bias).",
@@ -47,7 +47,7 @@ def downlink_resampling() -> Statement:
         title="Index and one probability up, a distribution down",
         source="DSSD, arXiv:2507.12000",
         status="printed",
-        functions=("schemes.evaluate",),
+        functions=("schemes.verification.PrefixOnDevice",),
         tests=(
             "test_a_residual_drawn_on_the_device_gives_the_llms_law",
             "test_protocols_of_several_drafts_are_exact_on_a_chain",
@@ -190,7 +190,7 @@ def lattice() -> Statement:
         title="Bits of a lattice distribution",
         source="SQS, arXiv:2510.09942",
         status="printed",
-        functions=("schemes.table.lattice_bit",),
+        functions=("schemes.payload.lattice_bit",),
         tests=(
             "test_lattice_bits_count_what_can_be_sent",
             "test_lattice_bits",
@@ -298,7 +298,7 @@ def conformal_dropped_mass() -> Statement:
         title="Mean mass that C-SQS drops",
         source="SQS, arXiv:2510.09942; the constant is derived here",
         status="new",
-        functions=("schemes.rules.conformal_sizes",),
+        functions=("schemes.payload.conformal_places",),
         tests=(
             "test_mean_dropped_mass_of_c_sqs_is_within_its_bound",
             "test_the_conformal_threshold_keeps_the_dropped_mass_near_its_target",

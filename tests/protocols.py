@@ -75,11 +75,12 @@ def verify(draft, law, y, dice):
     return dice.draw([max(b - a, 0.0) for a, b in zip(law, y, strict=True)]), False
 
 
-def single_round(world, num_rounds, dice, *, skips, law_of, bits_of, answer_bit, server_draws, seconds_of):
+def single_round(world, num_rounds, dice, *, skips, law_of, bits_of, answer_bit, draws_from, seconds_of):
     """HLM and its relatives: one draft a round.
 
     skips(c, d) says whether the device keeps the draft; law_of(c, d) is the law that the server receives;
-    bits_of(c, d) the message, answer_bit the answer; seconds_of(bits or None) the duration of a round.
+    bits_of(c, d) the message, answer_bit the answer; draws_from the laws of a server that does not look at the
+    draft, or None; seconds_of(bits or None) the duration of a round.
     """
     x, y = world.x.tolist(), world.y.tolist()
     ledger = Ledger(outputs=np.zeros(world.shape))
@@ -89,7 +90,7 @@ def single_round(world, num_rounds, dice, *, skips, law_of, bits_of, answer_bit,
         token, bits = d, None
         if not skips(c, d):
             bits = bits_of(c, d)
-            token = dice.draw(y[c]) if server_draws else verify(d, law_of(c, d), y[c], dice)[0]
+            token = verify(d, law_of(c, d), y[c], dice)[0] if draws_from is None else dice.draw(draws_from[c])
         ledger.outputs[c, token] += 1
         sent = bits is not None
         ledger.note(1, 1, bits or 0, answer_bit * sent, int(sent), seconds_of(bits))
@@ -147,14 +148,27 @@ class ConformalLaws:
 
 
 def chain(
-    world, num_tokens, dice, *, laws, ends, max_drafts, bonus, bits_per_draft, answer_bits, then, seconds_of
+    world,
+    num_tokens,
+    dice,
+    *,
+    laws,
+    ends,
+    max_drafts,
+    bonus,
+    bits_of,
+    answer_bits,
+    then,
+    seconds_of,
+    rest=None,
 ):
     """Several drafts a round, on a chain of contexts.
 
     laws.law(c) is what the device draws from and the server verifies with; ends(c, d) says whether the
-    device calls after drafting d in context c; then(d) is the context that follows d; answer_bits(kept) what
-    comes down, seconds_of(drafts, answer) the duration of the round. Where the context is the previous
-    token, drafts depend on earlier drafts, so a wrong rollback would show in the transitions.
+    device calls after drafting d in context c; then(d) is the context that follows d; bits_of(c) what a draft
+    costs, answer_bits(kept) what comes down, seconds_of(drafts, bits, answer) the duration of the round. Where
+    the context is the previous token, drafts depend on earlier drafts, so a wrong rollback would show in the
+    transitions. With ``rest`` the draft that ends a run is not looked at, and the server replaces from there.
     """
     y = world.y.tolist()
     ledger = Ledger(outputs=np.zeros(world.shape))
@@ -170,7 +184,11 @@ def chain(
             c = then(d)
         committed, kept = [], True
         for c, d, law in run:
-            token, kept = verify(d, law, y[c], dice)
+            if rest is None:
+                token, kept = verify(d, law, y[c], dice)
+            else:
+                kept = not ends(c, d) and dice.roll() * law[d] < y[c][d]
+                token = d if kept else dice.draw(rest[c])
             committed.append((c, token))
             if not kept:
                 break
@@ -184,7 +202,8 @@ def chain(
         context = then(committed[-1][1])
         total += len(committed)
         down = answer_bits(all_kept)
-        ledger.note(len(committed), len(run), bits_per_draft * len(run), down, 1, seconds_of(len(run), down))
+        bits = sum(bits_of(c) for c, _, _ in run)
+        ledger.note(len(committed), len(run), bits, down, 1, seconds_of(len(run), bits, down))
     return ledger
 
 

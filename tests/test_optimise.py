@@ -26,7 +26,7 @@ from cuhlm_theory.optimise import (
     solve_lp,
 )
 from cuhlm_theory.parameters import Budget, Codec, Latency, Link, System
-from cuhlm_theory.schemes import NEVER_SKIP, SCHEMES, Policy, evaluate
+from cuhlm_theory.schemes import NEVER_SKIP, SCHEMES
 from cuhlm_theory.verification import output_law
 from tests.worlds import THRESHOLDS, World, random_world, recording, table
 
@@ -36,6 +36,10 @@ SYSTEM = System(
     latency=Latency(slm_s=0.01, llm_s=0.1),
 )
 BUDGETS = [0.0, 0.005, 0.02, 0.05, 0.1, 0.3, 1.0]
+
+
+def outcome(name, tokens, system=SYSTEM, **numbers):
+    return SCHEMES[name].using(**numbers).ledger(tokens, system).outcome()
 
 
 def problem(seed, num=40, num_actions=6):
@@ -228,8 +232,8 @@ def test_curves_start_with_never_skipping_and_charge_what_a_skip_costs_later():
     np.testing.assert_allclose(full.send_s, plain.send_s + 0.05 + 3 / 100 - skip_s)
 
 
-def test_section_12_as_written_is_no_bound_and_the_sound_accounting_is():
-    """THEORY 12 charges TV_k only when a token is transmitted; k is chosen before the draft (finding F2)."""
+def test_charging_truncation_on_transmission_is_no_bound_and_the_sound_accounting_is():
+    """Charged only when a token is transmitted, TV_k is too little: k is chosen before the draft."""
     x = np.array([[0.9, 0.1 - 4e-6, 1e-6, 1e-6, 1e-6, 1e-6]])
     truncated = World(x=x, y=x, u=x).truncated(1)
     world = World(x=x, y=truncated, u=np.array([[0.1, 0.9, 0.9, 0.9, 0.9, 0.9]]))
@@ -241,7 +245,7 @@ def test_section_12_as_written_is_no_bound_and_the_sound_accounting_is():
     skips = tokens.uncertainty <= 0.5
     charged = float(tokens.weight @ np.where(skips, naive.bias[:, 0], naive.bias[:, 1]))
     assert true_bias > 3 * charged
-    sound = evaluate(SCHEMES["cu-hlm-exact"], tokens, SYSTEM, Policy(threshold=0.5, truncation_price_s=0.0))
+    sound = outcome("cu-hlm-exact", tokens, threshold=0.5, truncation_price_s=0.0)
     assert true_bias <= sound.bias + 1e-12
     assert naive.size[0, 0] == -1
     np.testing.assert_allclose(naive.latency_s[:, 0], 0.0)
@@ -313,8 +317,8 @@ def test_a_price_of_bias_is_weighed_against_latency(price_s):
 def test_the_row_of_the_operating_point_is_what_it_promises(seed, budget):
     tokens = table(random_world(seed))
     point = operating_point(tokens, SYSTEM, Budget(bias=budget))
-    policy = Policy(threshold=point.threshold, truncation_price_s=point.truncation_price_s)
-    row = evaluate(SCHEMES["cu-hlm-exact"], tokens, SYSTEM, policy)
+    numbers = {"threshold": point.threshold, "truncation_price_s": point.truncation_price_s}
+    row = outcome("cu-hlm-exact", tokens, **numbers)
     assert row.latency_s == pytest.approx(point.latency_s)
     assert row.bias == pytest.approx(point.bias, abs=1e-12)
     assert point.optimum_s <= point.latency_s * (1 + 1e-12)
@@ -366,9 +370,7 @@ def test_without_skippable_tokens_only_truncation_saves():
     world = random_world(1)
     stubborn = World(x=world.x, y=world.y, u=np.full(world.shape, 0.99))
     point = operating_point(table(stubborn), SYSTEM, Budget(bias=0.05))
-    assert (
-        evaluate(SCHEMES["u-hlm"], table(stubborn), SYSTEM, Policy(threshold=point.threshold)).skip_rate == 0
-    )
+    assert outcome("u-hlm", table(stubborn), threshold=point.threshold).skip_rate == 0
     assert 0.0 < point.truncation <= 0.05
 
 
@@ -452,7 +454,8 @@ def test_the_joint_optimum_holds_every_scheme_whose_bias_is_known():
     joint = joint_optimum(table(random_world(1)), SYSTEM, Budget(bias=1.0))
     assert {candidate.outcome.name for candidate in joint.candidates} == set(SCHEMES) - {"cu-hlm-online"}
     for candidate in joint.candidates:
-        assert all(hasattr(candidate.policy, name) for name in candidate.chosen)
+        assert candidate.scheme.name == candidate.outcome.name
+        assert set(candidate.chosen) <= set(candidate.scheme.numbers)
     (compressed,) = (one for one in joint.candidates if one.outcome.name == "cu-hlm-exact")
     assert compressed.chosen == ("threshold", "truncation_price_s")
 
@@ -503,10 +506,10 @@ def test_no_other_draft_count_is_faster_on_a_recording(llm_s):
     }
     counts = range(1, 13)
     for name in ("dsd", "dssd"):
-        every = [evaluate(SCHEMES[name], tokens, system, Policy(num_drafts=count)) for count in counts]
+        every = [outcome(name, tokens, system, num_drafts=count) for count in counts]
         assert found[name].outcome.latency_s <= min(row.latency_s for row in every) + 1e-12
     every = [
-        evaluate(SCHEMES["confidence-stop"], tokens, system, Policy(confidence=confidence, max_drafts=count))
+        outcome("confidence-stop", tokens, system, confidence=confidence, max_drafts=count)
         for confidence, count in itertools.product((0.05, 0.3, 0.5, 0.7, 0.95), counts)
     ]
     assert found["confidence-stop"].outcome.latency_s <= min(row.latency_s for row in every) + 1e-12
@@ -523,8 +526,8 @@ def test_the_joint_optimum_keeps_the_parts_of_the_budget(name):
 def _grid(tokens, system):
     """Outcomes, and whether the setting is one that the joint search chooses among."""
 
-    def at(name, given=system, recorded=tokens, **settings):
-        return evaluate(SCHEMES[name], recorded, given, Policy(**settings))
+    def at(name, given=system, recorded=tokens, **numbers):
+        return outcome(name, recorded, given, **numbers)
 
     for name in ("slm", "llm", "hlm"):
         yield at(name), True
@@ -549,8 +552,9 @@ def _grid(tokens, system):
         for name in ("dsd", "dssd"):
             yield at(name, num_drafts=count), True
         for size in tokens.coarse_k_grid[::2].tolist():
-            for name in ("tk-slt", "tslt", "k-sqs"):
-                yield at(name, num_drafts=count, num_candidates=size, lattice_levels=63), True
+            for name in ("tk-slt", "tslt"):
+                yield at(name, num_drafts=count, num_candidates=size), True
+            yield at("k-sqs", num_drafts=count, num_candidates=size, lattice_levels=63), True
         yield at("c-sqs", num_drafts=count, conformal_target=0.1, lattice_levels=63), True
         for confidence in (0.2, 0.5, 0.8):
             yield at("confidence-stop", confidence=confidence, max_drafts=count), True

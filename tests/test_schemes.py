@@ -10,21 +10,21 @@ from cuhlm_theory.contexts import Tokens
 from cuhlm_theory.drafting import sync_tokens_per_round
 from cuhlm_theory.errors import DivergentError, InfeasibleError, MissingInputError
 from cuhlm_theory.parameters import Codec, Latency, Link, System
+from cuhlm_theory.rejection import Line
 from cuhlm_theory.schemes import (
     NEVER_SKIP,
     SCHEMES,
-    Policy,
     at_bias,
     at_bits,
-    evaluate,
-    floor_s,
     hlm_latency_s,
     independent_rounds,
     lattice_bit,
     line_up,
     recorded_rounds,
     scheme,
+    single_draft_floor_s,
 )
+from cuhlm_theory.schemes.payload import ConformalLattice, conformal_places
 from cuhlm_theory.verification import output_law
 from tests.worlds import THRESHOLDS, World, random_world, recording, table
 
@@ -34,14 +34,26 @@ SYSTEM = System(
     latency=Latency(slm_s=0.01, llm_s=0.1),
     slm_energy_j=0.5,
 )
-POLICY = Policy(threshold=0.5, slope=0.8, intercept=-0.05, offline_k=3, num_candidates=3)
+NUMBERS = {"threshold": 0.5, "line": Line(0.8, -0.05), "offline_k": 3, "num_candidates": 3, "skip_rate": 0.4}
 SINGLE = [name for name, row in SCHEMES.items() if not row.drafts_several]
 SEVERAL = [name for name, row in SCHEMES.items() if row.drafts_several]
 TOKENS = table(random_world(1))
 
 
-def outcome(name, tokens=TOKENS, system=SYSTEM, policy=POLICY):
-    return evaluate(SCHEMES[name], tokens, system, policy)
+OWNED = {number for row in SCHEMES.values() for number in row.numbers}
+
+
+def tuned(name, **numbers):
+    assert numbers.keys() <= OWNED
+    return SCHEMES[name].given(NUMBERS | numbers)
+
+
+def outcome(name, tokens=TOKENS, system=SYSTEM, **numbers):
+    return achieved(tuned(name, **numbers), tokens, system)
+
+
+def achieved(row, tokens=TOKENS, system=SYSTEM):
+    return row.ledger(tokens, system).outcome()
 
 
 def test_the_table_holds_every_scheme_of_the_command_line_contract():
@@ -58,6 +70,7 @@ def test_the_table_holds_every_scheme_of_the_command_line_contract():
             "floor",
         ),
         *("dsd", "tk-slt", "tslt", "k-sqs", "c-sqs", "dssd", "confidence-stop", "verify-on-sync"),
+        *("kept-law", "kept-law-exact"),
     ]
     assert all(name == row.name for name, row in SCHEMES.items())
 
@@ -72,7 +85,7 @@ def test_hlm_pays_everything_for_every_token():
     uplink_s = 6 * 11 / 2000
     assert row.bias == 0.0
     assert row.uplink_bit_per_token == pytest.approx(66)
-    assert row.downlink_bit_per_token == 3
+    assert row.downlink_bit_per_token == pytest.approx(3)
     assert row.latency_s == pytest.approx(0.11 + uplink_s)
     assert row.mean_rate_token_per_s == pytest.approx(1 / row.latency_s)
     assert row.energy_j_per_token == pytest.approx(0.2 * uplink_s + 0.5)
@@ -86,8 +99,9 @@ def test_the_device_alone_has_the_bias_of_its_law_and_no_traffic():
     world = random_world(1)
     row = outcome("slm")
     assert row.bias == pytest.approx(0.5 * np.abs(world.x - world.y).sum(axis=1).mean(), abs=1e-12)
-    assert (row.uplink_bit_per_token, row.llm_calls_per_token, row.latency_s) == (0, 0, 0.01)
-    assert row.floor_ratio == 1.0
+    assert (row.uplink_bit_per_token, row.llm_calls_per_token) == (0, 0)
+    assert row.latency_s == pytest.approx(0.01)
+    assert row.floor_ratio == pytest.approx(1.0)
 
 
 def test_the_server_alone_is_exact_and_needs_no_device():
@@ -103,7 +117,7 @@ def test_the_bias_of_skipping_is_that_of_the_enumerated_output_law(seed, thresho
     world = random_world(seed)
     skip = (world.u <= threshold).astype(float)
     law = output_law(world.x, world.y, skip=skip)
-    row = outcome("u-hlm", table(world), policy=replace(POLICY, threshold=threshold))
+    row = outcome("u-hlm", table(world), threshold=threshold)
     assert row.bias == pytest.approx(0.5 * np.abs(law - world.y).sum(axis=1).mean(), abs=1e-12)
     assert not row.bias_is_bound
     assert row.skip_rate == pytest.approx(float((world.x * skip).sum(axis=1).mean()))
@@ -113,12 +127,11 @@ def test_the_bias_of_skipping_is_that_of_the_enumerated_output_law(seed, thresho
 @pytest.mark.parametrize(("name", "k"), [("cu-hlm-offline", 3), ("cu-hlm-exact", None)])
 def test_the_bias_with_truncation_bounds_that_of_the_enumerated_output_law(seed, name, k):
     world = random_world(seed)
-    policy = replace(POLICY, threshold=0.5, truncation_budget=0.05)
     profile = world.tv_profile()
     sizes = np.argmax(profile <= 0.05, axis=1) + 1 if k is None else np.full(len(profile), k)
     received = np.stack([world.truncated(size)[c] for c, size in enumerate(sizes)])
     law = output_law(world.x, world.y, skip=(world.u <= 0.5).astype(float), verify_with=received)
-    row = outcome(name, table(world), policy=policy)
+    row = outcome(name, table(world), truncation_budget=0.05)
     assert row.bias_is_bound == (row.truncation_bias > 0)
     assert 0.5 * np.abs(law - world.y).sum(axis=1).mean() <= row.bias + 1e-12
     assert row.bias == pytest.approx(row.risk + row.truncation_bias)
@@ -130,7 +143,7 @@ def test_the_bias_with_truncation_bounds_that_of_the_enumerated_output_law(seed,
 def test_truncation_is_charged_wherever_the_context_may_transmit_and_nowhere_else():
     world = random_world(1)
     world.u[0] = 0.05  # every draft of this context is skipped
-    row = outcome("cu-hlm-offline", table(world), policy=replace(POLICY, threshold=0.1))
+    row = outcome("cu-hlm-offline", table(world), threshold=0.1)
     assert row.truncation_bias == pytest.approx(world.tv_profile()[1:, 2].sum() / 5)
 
 
@@ -139,7 +152,7 @@ def test_the_exact_rule_can_price_truncation_instead():
     price_s = 0.2
     cost = np.arange(1, 7) * 11 / 2000 + price_s * world.tv_profile()
     sizes = np.argmin(cost, axis=1) + 1
-    row = outcome("cu-hlm-exact", table(world), policy=Policy(truncation_price_s=price_s, threshold=-1))
+    row = outcome("cu-hlm-exact", table(world), truncation_price_s=price_s, threshold=-1)
     assert row.k_mean == pytest.approx(sizes.mean())
     assert row.truncation_bias == pytest.approx(world.tv_profile()[np.arange(5), sizes - 1].mean())
 
@@ -159,18 +172,19 @@ def test_the_printed_rule_follows_its_printed_bound_draft_by_draft():
             size = next(k for k in range(1, 7) if 2 * world.tv_profile()[c, k - 1] / scale <= budget)
             total += world.x[c, d] / 5 * size
             bits += world.x[c, d] / 5 * size * 11
-    row = outcome("cu-hlm-online", table(world), policy=replace(POLICY, truncation_budget=budget))
+    row = outcome("cu-hlm-online", table(world), truncation_budget=budget)
     assert row.uplink_bit_per_token == pytest.approx(bits)
     assert row.k_mean * (1 - row.skip_rate) == pytest.approx(total)
     assert "depends on the draft" in row.bias_note
     assert not row.bias_is_bound
 
 
-def test_random_skipping_is_biased_in_proportion_and_defaults_to_the_rate_of_the_threshold():
-    row = outcome("rand-hlm", policy=replace(POLICY, skip_rate=0.25))
+def test_random_skipping_is_biased_in_proportion_and_asks_for_its_rate():
+    row = outcome("rand-hlm", skip_rate=0.25)
     assert row.bias == pytest.approx(0.25 * outcome("slm").bias)
     assert row.skip_rate == 0.25
-    assert outcome("rand-hlm").skip_rate == pytest.approx(outcome("u-hlm").skip_rate)
+    with pytest.raises(MissingInputError, match="skip_rate is not known; give --skip-rate or a threshold"):
+        achieved(SCHEMES["rand-hlm"])
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -182,7 +196,7 @@ def test_the_floor_sends_an_index_and_has_the_bias_of_a_server_that_draws(seed):
     assert row.bias == pytest.approx(0.5 * np.abs(law - world.y).sum(axis=1).mean())
     assert row.uplink_bit_per_token == pytest.approx(3 * (1 - row.skip_rate))
     assert row.floor_ratio == pytest.approx(1.0)
-    assert row.latency_s == pytest.approx(floor_s(SYSTEM, 1 - row.skip_rate))
+    assert row.latency_s == pytest.approx(single_draft_floor_s(SYSTEM, 1 - row.skip_rate))
 
 
 def test_a_server_that_draws_can_be_worse_than_the_rejection_risk():
@@ -193,13 +207,21 @@ def test_a_server_that_draws_can_be_worse_than_the_rejection_risk():
     assert any(worse)
 
 
-@pytest.mark.parametrize("name", [name for name in SINGLE if name != "llm"])
+@pytest.mark.parametrize("name", [name for name in SINGLE if name not in ("llm", "kept-law")])
 @pytest.mark.parametrize("threshold", [NEVER_SKIP, 0.2, 0.5, 1.0])
 @pytest.mark.parametrize("snr", [0.1, 3.0, 100.0])
 def test_no_single_draft_scheme_beats_the_floor(name, threshold, snr):
     system = replace(SYSTEM, link=replace(SYSTEM.link, snr=snr))
-    row = outcome(name, system=system, policy=replace(POLICY, threshold=threshold))
+    row = outcome(name, system=system, threshold=threshold)
     assert row.floor_ratio >= 1 - 1e-12
+
+
+def test_the_floor_does_not_bound_a_scheme_that_need_not_name_its_draft():
+    """Where the device would have kept no token, one bit says so; the floor sends an index."""
+    row, floor = (outcome(name, threshold=NEVER_SKIP) for name in ("kept-law", "floor"))
+    assert row.uplink_bit_per_token == pytest.approx(1.0)
+    assert row.latency_s < floor.latency_s
+    assert (row.floor_ratio, outcome("kept-law-exact", threshold=0.2).floor_ratio) == (None, None)
 
 
 @pytest.mark.parametrize("name", SINGLE)
@@ -242,40 +264,39 @@ def test_a_dead_link_stops_what_must_transmit_and_nothing_else():
     assert outcome("hlm", system=dead).throughput_token_per_s == 0
     assert outcome("u-hlm", system=dead).latency_s == math.inf
     assert outcome("dssd", system=dead).throughput_token_per_s == 0
-    everything = outcome("u-hlm", system=dead, policy=replace(POLICY, threshold=1.0))
+    everything = outcome("u-hlm", system=dead, threshold=1.0)
     assert everything.latency_s == pytest.approx(0.01)
     assert everything.speedup_over_hlm == math.inf
-    assert outcome("slm", system=dead).floor_ratio == 1.0
+    assert outcome("slm", system=dead).floor_ratio == pytest.approx(1.0)
     assert math.isnan(outcome("hlm", system=dead).speedup_over_hlm)
 
 
 def test_a_randomised_threshold_is_the_mixture_of_its_ends():
-    low, high = (outcome("u-hlm", policy=replace(POLICY, threshold=t)) for t in (0.2, 0.6))
-    mixed = outcome("u-hlm", policy=replace(POLICY, threshold=0.2, upper_threshold=0.6, mix=0.25))
+    low, high = (outcome("u-hlm", threshold=t) for t in (0.2, 0.6))
+    mixed = outcome("u-hlm", threshold=0.2, upper_threshold=0.6, mix=0.25)
     for field in ("bias", "skip_rate", "latency_s", "uplink_bit_per_token"):
         assert getattr(mixed, field) == pytest.approx(
             0.75 * getattr(low, field) + 0.25 * getattr(high, field)
         )
-    server = [outcome("floor", policy=replace(POLICY, threshold=t)).bias for t in (0.2, 0.6)]
-    floor = outcome("floor", policy=replace(POLICY, threshold=0.2, upper_threshold=0.6, mix=0.25))
+    server = [outcome("floor", threshold=t).bias for t in (0.2, 0.6)]
+    floor = outcome("floor", threshold=0.2, upper_threshold=0.6, mix=0.25)
     assert floor.bias == pytest.approx(0.75 * server[0] + 0.25 * server[1])
 
 
 def test_off_the_grid_the_recorded_drafts_stand_for_their_contexts():
     world = random_world(4)
-    row = outcome("u-hlm", table(world), policy=replace(POLICY, threshold=0.47))
+    row = outcome("u-hlm", table(world), threshold=0.47)
     skip = (world.u <= 0.47).astype(float)
     assert row.skip_rate == pytest.approx((world.x * skip).sum(axis=1).mean())
     assert row.bias == pytest.approx((world.x * world.beta * skip).sum(axis=1).mean())
-    assert outcome("floor", table(world), policy=replace(POLICY, threshold=0.47)).bias is None
+    assert outcome("floor", table(world), threshold=0.47).bias is None
 
 
 def test_a_law_without_profiles_serves_what_needs_none_and_names_the_column_otherwise():
     law = Tokens(uncertainty=np.array([0.1, 0.9]), rejection=np.array([0.1, 0.5]))
-    policy = replace(POLICY, threshold=0.5)
-    assert outcome("u-hlm", law, policy=policy).bias == pytest.approx(0.05)
+    assert outcome("u-hlm", law).bias == pytest.approx(0.05)
     assert outcome("slm", law).bias == pytest.approx(0.3)
-    offline = outcome("cu-hlm-offline", law, policy=policy)
+    offline = outcome("cu-hlm-offline", law)
     assert offline.bias is None
     assert offline.risk == pytest.approx(0.05)
     with pytest.raises(MissingInputError, match="tv_profile"):
@@ -285,14 +306,13 @@ def test_a_law_without_profiles_serves_what_needs_none_and_names_the_column_othe
     with pytest.raises(MissingInputError, match="max_prob"):
         outcome("confidence-stop", law)
     with pytest.raises(MissingInputError, match="rejection line"):
-        outcome("cu-hlm-online", policy=Policy())
+        achieved(SCHEMES["cu-hlm-online"])
 
 
 # Several drafts a round
 
 
 def test_payloads_of_the_schemes_with_several_drafts():
-    policy = replace(POLICY, num_drafts=4)
     per_draft = {
         "dsd": 66,
         "tk-slt": 3 * 16,
@@ -301,7 +321,7 @@ def test_payloads_of_the_schemes_with_several_drafts():
         "dssd": 3 + 8,
     }
     for name, bit in per_draft.items():
-        row = outcome(name, policy=policy)
+        row = outcome(name, num_drafts=4)
         assert row.uplink_bit_per_token * row.tokens_per_round == pytest.approx(4 * bit), name
         assert row.num_drafts == 4
         assert row.llm_calls_per_token * row.tokens_per_round == pytest.approx(1)
@@ -310,19 +330,19 @@ def test_payloads_of_the_schemes_with_several_drafts():
 
 
 def test_acceptance_of_each_drafting_law_sets_the_tokens_per_round():
-    world, policy = random_world(1), replace(POLICY, num_drafts=3)
+    world = random_world(1)
     full = np.minimum(world.x, world.y).sum(axis=1).mean()
     top = np.minimum(world.candidates(3), world.y).sum(axis=1)
     lattice = np.clip(top - 3 / 400, 0, 1).mean()
     for name, alpha in (("dsd", full), ("dssd", full), ("tk-slt", top.mean()), ("k-sqs", lattice)):
         expected = 1 + alpha + alpha**2 + alpha**3
-        assert outcome(name, policy=policy).tokens_per_round == pytest.approx(expected), name
+        assert outcome(name, num_drafts=3).tokens_per_round == pytest.approx(expected), name
 
 
 def test_latency_of_a_round_of_several_drafts():
     latency = Latency(slm_s=0.01, llm_s=0.1, round_trip_s=0.03, downlink_bit_per_s=100)
-    policy, system = replace(POLICY, num_drafts=2), replace(SYSTEM, latency=latency)
-    row = outcome("dssd", system=system, policy=policy)
+    system = replace(SYSTEM, latency=latency)
+    row = outcome("dssd", system=system, num_drafts=2)
     alpha = float(np.minimum(random_world(1).x, random_world(1).y).sum(axis=1).mean())
     answer_bit = (1 - alpha**2) * 6 * 8 + alpha**2 * 3
     round_s = 2 * 0.01 + 2 * 11 / 2000 + 0.1 + 0.03 + answer_bit / 100
@@ -334,7 +354,7 @@ def test_latency_of_a_round_of_several_drafts():
 def test_the_default_draft_count_is_the_best_one():
     for name in ("dsd", "tk-slt", "dssd"):
         best = outcome(name)
-        others = [outcome(name, policy=replace(POLICY, num_drafts=g)).latency_s for g in range(1, 30)]
+        others = [outcome(name, num_drafts=g).latency_s for g in range(1, 30)]
         assert best.latency_s == pytest.approx(min(others))
         assert best.num_drafts == 1 + int(np.argmin(others))
 
@@ -342,14 +362,14 @@ def test_the_default_draft_count_is_the_best_one():
 def test_drafting_stops_when_confidence_is_low_and_at_the_longest_run():
     world = random_world(1)
     stop = float((world.x.max(axis=1) < 0.5).mean())
-    row = outcome("confidence-stop", policy=replace(POLICY, confidence=0.5, max_drafts=3))
+    row = outcome("confidence-stop", confidence=0.5, max_drafts=3)
     lengths = stop + 2 * (1 - stop) * stop + 3 * (1 - stop) ** 2
     assert row.num_drafts == pytest.approx(lengths)
 
 
 @pytest.mark.parametrize("bonus", [False, True])
 def test_verify_on_sync_follows_its_closed_form_for_independent_tokens(bonus):
-    row = outcome("verify-on-sync", policy=replace(POLICY, bonus=bonus))
+    row = outcome("verify-on-sync", bonus=bonus)
     world = random_world(1)
     sent = world.u > 0.5
     chance = float((world.x * sent).sum(axis=1).mean())
@@ -366,11 +386,11 @@ def test_verify_on_sync_follows_its_closed_form_for_independent_tokens(bonus):
 
 def test_verify_on_sync_needs_a_trigger_that_fires():
     with pytest.raises(DivergentError, match="max_drafts"):
-        outcome("verify-on-sync", policy=replace(POLICY, threshold=1.0))
+        outcome("verify-on-sync", threshold=1.0)
 
 
 def test_without_skipping_verify_on_sync_is_one_draft_a_round():
-    row = outcome("verify-on-sync", policy=replace(POLICY, threshold=NEVER_SKIP))
+    row = outcome("verify-on-sync", threshold=NEVER_SKIP)
     assert (row.num_drafts, row.tokens_per_round) == (pytest.approx(1), pytest.approx(1))
 
 
@@ -407,21 +427,20 @@ def test_lattice_bits_of_no_lattice_are_refused(arguments, text):
 
 def test_the_conformal_threshold_keeps_the_dropped_mass_near_its_target():
     tokens = recording(random_world(5), num_texts=4, length=500, seed=1)
-    policy = Policy(conformal_target=0.1, conformal_step=0.01, conformal_start=0.05)
-    place = _conformal(tokens, policy)
+    rule = ConformalLattice(conformal_target=0.1, conformal_step=0.01, conformal_start=0.05)
+    place = _conformal(tokens, rule)
+    np.testing.assert_array_equal(conformal_places(tokens, rule), place)
     dropped = tokens.tail_mass[np.arange(len(tokens)), place]
     bound = 0.1 + (0.05 + 1 + 0.01 * 0.1) / (0.01 * len(tokens))
     assert dropped.mean() <= bound
     assert dropped.mean() == pytest.approx(0.1, abs=0.02)
-    row = evaluate(SCHEMES["c-sqs"], tokens, SYSTEM, policy)
-    assert row.k_mean == pytest.approx((place + 1).mean())
 
 
-def _conformal(tokens, policy):
-    threshold, places = policy.conformal_start, []
+def _conformal(tokens, rule):
+    threshold, places = rule.conformal_start, []
     for ranked, tail in zip(tokens.sorted_prob, tokens.tail_mass, strict=True):
         places.append(max(int((ranked >= threshold).sum()), 1) - 1)
-        threshold -= policy.conformal_step * (tail[places[-1]] - policy.conformal_target)
+        threshold -= rule.conformal_step * (tail[places[-1]] - rule.conformal_target)
     return np.array(places)
 
 
@@ -498,16 +517,16 @@ def test_rounds_refuse_what_is_not_a_probability():
 @pytest.mark.parametrize("wanted", [0.02, 0.05, 0.1])
 @pytest.mark.parametrize("name", ["rand-hlm", "u-hlm", "cu-hlm-exact", "cu-hlm-offline", "cu-hlm-online"])
 def test_equal_bias_is_met_with_equality(name, wanted):
-    policy = replace(POLICY, truncation_budget=0.01, offline_k=5)
-    tuned = at_bias(SCHEMES[name], TOKENS, SYSTEM, policy, wanted)
-    assert outcome(name, policy=tuned).bias == pytest.approx(wanted, rel=1e-9)
+    found = at_bias(tuned(name, truncation_budget=0.01, offline_k=5), TOKENS, SYSTEM, wanted)
+    assert achieved(found).bias == pytest.approx(wanted, rel=1e-9)
 
 
 def test_equal_bias_leaves_exact_schemes_alone_and_refuses_what_truncation_spoils():
-    outcomes, missing = line_up(tuple(SCHEMES), TOKENS, SYSTEM, replace(POLICY, offline_k=1), equal_bias=0.01)
+    rows = [tuned(name, offline_k=1) for name in SCHEMES]
+    found, missing = line_up(rows, TOKENS, SYSTEM, equal_bias=0.01)
     assert "cu-hlm-offline" in missing
     assert "even if nothing is skipped" in missing["cu-hlm-offline"]
-    exact = {row.name: row.bias for row in outcomes if SCHEMES[row.name].drafts_several}
+    exact = {row.name: ledger.outcome().bias for row, ledger in found if row.drafts_several}
     assert set(exact) == set(SEVERAL)
     assert set(exact.values()) == {0.0}
 
@@ -515,81 +534,120 @@ def test_equal_bias_leaves_exact_schemes_alone_and_refuses_what_truncation_spoil
 def test_at_equal_bias_uncertainty_beats_chance():
     world = random_world(1)
     informed = World(x=world.x, y=world.y, u=np.clip(world.beta, 0.01, 0.99))
-    outcomes, _ = line_up(("rand-hlm", "u-hlm"), table(informed), SYSTEM, POLICY, equal_bias=0.03)
-    assert outcomes[1].skip_rate > outcomes[0].skip_rate
+    rows, _ = line_up([tuned("rand-hlm"), tuned("u-hlm")], table(informed), SYSTEM, equal_bias=0.03)
+    by_chance, by_uncertainty = (ledger.outcome() for _, ledger in rows)
+    assert by_uncertainty.skip_rate > by_chance.skip_rate
 
 
 def test_equal_bias_allows_for_the_rounding_of_a_profile():
     tokens = replace(TOKENS, tv_profile=np.where(TOKENS.tv_profile < 1e-12, 1e-13, TOKENS.tv_profile))
-    policy = replace(POLICY, truncation_budget=1e-13)
-    tuned = at_bias(SCHEMES["cu-hlm-exact"], tokens, SYSTEM, policy, 0.0)
-    row = outcome("cu-hlm-exact", tokens, policy=tuned)
+    row = achieved(at_bias(tuned("cu-hlm-exact", truncation_budget=1e-13), tokens, SYSTEM, 0.0), tokens)
     assert (row.bias, row.skip_rate) == (pytest.approx(1e-13), 0.0)
 
 
 def test_a_bias_beyond_reach_skips_everything():
-    tuned = at_bias(SCHEMES["u-hlm"], TOKENS, SYSTEM, POLICY, 0.9)
-    assert outcome("u-hlm", policy=tuned).skip_rate == pytest.approx(1.0)
-    assert at_bias(SCHEMES["rand-hlm"], TOKENS, SYSTEM, POLICY, 0.9).skip_rate == 1.0
+    assert achieved(at_bias(tuned("u-hlm"), TOKENS, SYSTEM, 0.9)).skip_rate == pytest.approx(1.0)
+    assert at_bias(tuned("rand-hlm"), TOKENS, SYSTEM, 0.9).skip.skip_rate == 1.0
 
 
 @pytest.mark.parametrize("name", ["rand-hlm", "u-hlm", "cu-hlm-exact", "floor"])
 def test_equal_bits_are_met_with_equality_or_need_no_skipping(name):
-    tuned = at_bits(SCHEMES[name], TOKENS, SYSTEM, POLICY, 2.0)
-    assert outcome(name, policy=tuned).uplink_bit_per_token == pytest.approx(2.0)
-    free = at_bits(SCHEMES[name], TOKENS, SYSTEM, POLICY, 1e6)
-    assert outcome(name, policy=free).skip_rate == pytest.approx(0.0, abs=1e-12)
+    few = at_bits(tuned(name), TOKENS, SYSTEM, 2.0)
+    assert achieved(few).uplink_bit_per_token == pytest.approx(2.0)
+    free = at_bits(tuned(name), TOKENS, SYSTEM, 1e6)
+    assert achieved(free).skip_rate == pytest.approx(0.0, abs=1e-12)
 
 
 def test_equal_bits_choose_the_most_candidates_that_fit():
-    policy = replace(POLICY, num_drafts=2)
-    tuned = at_bits(SCHEMES["tk-slt"], TOKENS, SYSTEM, policy, 40.0)
-    assert outcome("tk-slt", policy=tuned).uplink_bit_per_token <= 40.0
-    more = replace(tuned, num_candidates=tuned.num_candidates + 1)
-    assert outcome("tk-slt", policy=more).uplink_bit_per_token > 40.0
-    alone = evaluate(
-        SCHEMES["tk-slt"], TOKENS, SYSTEM, replace(policy, num_candidates=1)
-    ).uplink_bit_per_token
-    assert at_bits(SCHEMES["tk-slt"], TOKENS, SYSTEM, policy, alone).num_candidates == 1
+    row = tuned("tk-slt", num_drafts=2)
+    fitting = at_bits(row, TOKENS, SYSTEM, 40.0)
+    assert achieved(fitting).uplink_bit_per_token <= 40.0
+    more = fitting.using(num_candidates=fitting.payload.num_candidates + 1)
+    assert achieved(more).uplink_bit_per_token > 40.0
+    alone = achieved(row.using(num_candidates=1)).uplink_bit_per_token
+    assert at_bits(row, TOKENS, SYSTEM, alone).payload.num_candidates == 1
     with pytest.raises(InfeasibleError, match="even with one candidate"):
-        at_bits(SCHEMES["tk-slt"], TOKENS, SYSTEM, policy, 1.0)
+        at_bits(row, TOKENS, SYSTEM, 1.0)
 
 
 def test_both_wishes_at_once_are_refused():
     with pytest.raises(ValueError, match="exclude each other"):
-        line_up(("hlm",), TOKENS, SYSTEM, POLICY, equal_bias=0.1, equal_bits=3.0)
+        line_up([tuned("hlm")], TOKENS, SYSTEM, equal_bias=0.1, equal_bits=3.0)
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "words"),
+    ("name", "number", "value", "words"),
     [
-        ("mix", 1.5, "mix must lie in"),
-        ("upper_threshold", 0.1, "upper_threshold must be at least 0.5"),
-        ("num_drafts", 0, "num_drafts must be at least 1"),
-        ("offline_k", 2.5, "offline_k must be a whole number"),
-        ("conformal_step", 0.0, "conformal_step must be positive"),
-        ("skip_rate", -0.1, "skip_rate must lie in"),
-        ("truncation_price_s", -1.0, "truncation_price_s must be at least 0"),
+        ("u-hlm", "mix", 1.5, "mix must lie in"),
+        ("u-hlm", "upper_threshold", 0.1, "upper_threshold must be at least 0.5"),
+        ("dssd", "num_drafts", 0, "num_drafts must be at least 1"),
+        ("confidence-stop", "max_drafts", 0, "max_drafts must be at least 1"),
+        ("cu-hlm-offline", "offline_k", 2.5, "offline_k must be a whole number"),
+        ("c-sqs", "conformal_step", 0.0, "conformal_step must be positive"),
+        ("rand-hlm", "skip_rate", -0.1, "skip_rate must lie in"),
+        ("cu-hlm-exact", "truncation_price_s", -1.0, "truncation_price_s must be at least 0"),
+        ("cu-hlm-online", "truncation_budget", 2.0, "truncation_budget must lie in"),
+        ("tslt", "candidate_bits", 0, "candidate_bits must be at least 1"),
+        ("k-sqs", "lattice_levels", 0, "lattice_levels must be at least 1"),
     ],
 )
-def test_a_policy_refuses_values_out_of_bounds(field, value, words):
+def test_a_rule_refuses_values_out_of_bounds(name, number, value, words):
     with pytest.raises(ValueError, match=words):
-        replace(POLICY, **{field: value})
+        tuned(name).using(**{number: value})
 
 
-def test_thresholds_of_the_world_cover_the_policy():
-    assert 0.5 in THRESHOLDS
+def test_thresholds_of_the_world_cover_the_threshold_in_use():
+    assert NUMBERS["threshold"] in THRESHOLDS
+
+
+def test_a_number_goes_to_the_rule_that_owns_it_and_to_no_other():
+    plain = SCHEMES["cu-hlm-exact"]
+    other = plain.using(threshold=0.3, truncation_price_s=0.2)
+    assert (other.skip.threshold, other.payload.truncation_price_s) == (0.3, 0.2)
+    assert (other.draft, other.verification) == (plain.draft, plain.verification)
+    assert plain.skip.threshold == 0.0  # a scheme is a value
+    assert other.threshold == 0.3
+    assert plain.using() == plain
+    assert other.numbers == plain.numbers | {"threshold": 0.3, "truncation_price_s": 0.2}
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("hlm", "confidence is no number of hlm; it has none"),
+        ("rand-hlm", "confidence is no number of rand-hlm; it has skip_rate"),
+        ("dssd", "confidence is no number of dssd; it has num_drafts"),
+    ],
+)
+def test_a_number_that_no_rule_owns_is_refused_and_the_owned_ones_are_told(name, words):
+    with pytest.raises(ValueError, match=f"^{words}$"):
+        SCHEMES[name].using(confidence=0.5)
+    assert SCHEMES[name].given({"confidence": 0.5}) == SCHEMES[name]  # meant for another row of the table
+
+
+def test_a_run_whose_last_token_the_server_writes_has_no_bonus():
+    assert SCHEMES["verify-on-sync"].using(bonus=True).draft.adds_bonus
+    with pytest.raises(ValueError, match="bonus is no number of kept-law-exact"):
+        SCHEMES["kept-law-exact"].using(bonus=True)
+
+
+def test_which_text_a_scheme_writes():
+    written = {name: row.writes for name, row in SCHEMES.items()}
+    hybrid = {"rand-hlm", "u-hlm", "cu-hlm-offline", "cu-hlm-online", "cu-hlm-exact", "floor", "kept-law"}
+    assert {name for name, text in written.items() if text == "hybrid"} == hybrid
+    assert [name for name, text in written.items() if text == "slm"] == ["slm"]
 
 
 def test_at_equal_bias_a_server_that_draws_can_lose_to_one_that_verifies():
-    """THEORY 9 in words: the floor bounds a skip rule, not a bias; its own bias can cost it skips (F3)."""
+    """The floor bounds a skip rule, not a bias; its own bias can cost it skips."""
     fast = replace(SYSTEM, link=replace(SYSTEM.link, bandwidth_hz=1e9))
     faster = []
     for seed in range(12):
         world = random_world(seed)
         tokens = table(World(x=world.x, y=world.y, u=np.clip(world.beta, 0.01, 0.99)))
-        rows, _ = line_up(("u-hlm", "floor"), tokens, fast, POLICY, equal_bias=0.03)
-        assert all(row.bias == pytest.approx(0.03) for row in rows)
-        assert rows[0].floor_ratio >= 1 - 1e-12
-        faster.append(rows[0].latency_s < rows[1].latency_s)
+        rows, _ = line_up([tuned("u-hlm"), tuned("floor")], tokens, fast, equal_bias=0.03)
+        verifies, draws = (ledger.outcome() for _, ledger in rows)
+        assert (verifies.bias, draws.bias) == (pytest.approx(0.03), pytest.approx(0.03))
+        assert verifies.floor_ratio >= 1 - 1e-12
+        faster.append(verifies.latency_s < draws.latency_s)
     assert any(faster)

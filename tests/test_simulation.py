@@ -1,13 +1,13 @@
 """Every scheme against its own protocol run with dice: output law, bits, rounds within 4 standard errors."""
 
 import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from cuhlm_theory.parameters import Codec, Latency, Link, System
-from cuhlm_theory.schemes import SCHEMES, Policy, evaluate, recorded_rounds
+from cuhlm_theory.rejection import Line
+from cuhlm_theory.schemes import SCHEMES, recorded_rounds
 from cuhlm_theory.verification import output_law, server_sampling_law
 from tests.protocols import ConformalLaws, Dice, FixedLaws, chain, replay, rounded, single_round
 from tests.worlds import World, random_world, recording, table
@@ -17,19 +17,31 @@ SYSTEM = System(
     codec=Codec(vocab_size=6),  # 3 bits an index, 8 a probability
     latency=Latency(slm_s=0.01, llm_s=0.1, round_trip_s=0.02, downlink_bit_per_s=1e3, llm_prefill_s=0.004),
 )
-POLICY = Policy(threshold=0.5, slope=0.8, intercept=-0.05, offline_k=3, truncation_budget=0.1, skip_rate=0.4)
+NUMBERS = {
+    "threshold": 0.5,
+    "line": Line(0.8, -0.05),
+    "offline_k": 3,
+    "truncation_budget": 0.1,
+    "skip_rate": 0.4,
+}
 NUM_ROUNDS = 20_000
 FIXED = ("dsd", "tk-slt", "tslt", "k-sqs", "dssd")
 CHAINS = [
     *((name, True) for name in (*FIXED, "confidence-stop")),
     ("verify-on-sync", False),
     ("verify-on-sync", True),
+    ("kept-law-exact", False),
 ]
+TRIGGERED = ("verify-on-sync", "kept-law-exact")
 ON_DEVICE = ("dssd", "confidence-stop", "verify-on-sync")
 LEVELS = 65_535  # so fine that the loss of rounding, for which K-SQS and C-SQS have a bound, does not show
 CONFORMAL = {"target": 0.2, "step": 0.05, "start": 0.1}
 SINGLE = [name for name, row in SCHEMES.items() if not row.drafts_several]
 SE = 4.0
+
+
+def outcome(name, tokens, **numbers):
+    return SCHEMES[name].given(NUMBERS).using(**numbers).ledger(tokens, SYSTEM).outcome()
 
 
 def test_every_scheme_of_several_drafts_is_run():
@@ -75,9 +87,15 @@ def test_single_draft_protocols(name):
         "hlm": lambda c, d: False,
         "rand-hlm": lambda c, d: dice.roll() < 0.4,
     }.get(name, lambda c, d: world.u[c, d] <= 0.5)
-    sizes = np.ones(world.shape, int) if name in ("slm", "llm", "floor") else _sizes(world, name)
+    whole = ("slm", "llm", "floor", "kept-law")
+    sizes = np.ones(world.shape, int) if name in whole else _sizes(world, name)
+    rest, kept_bit = _kept_law(world, 0.5)
     received = {k: world.truncated(k) for k in range(1, 7)}
-    per_packet = {"floor": np.full(world.shape, 3), "llm": np.zeros(world.shape, int)}
+    per_packet = {
+        "floor": np.full(world.shape, 3),
+        "llm": np.zeros(world.shape, int),
+        "kept-law": np.repeat(kept_bit[:, None], 6, axis=1),
+    }
     bits = per_packet.get(name, 11 * sizes).tolist()
     draft_s = 0.0 if name == "llm" else 0.01
     kept_s = 0.01 if name == "slm" else 0.014  # the server catches up where there is one
@@ -91,15 +109,18 @@ def test_single_draft_protocols(name):
         law_of=lambda c, d: received[sizes[c, d]][c].tolist(),
         bits_of=lambda c, d: bits[c][d],
         answer_bit=3,
-        server_draws=name in ("llm", "floor"),
+        draws_from={"llm": world.y, "floor": world.y, "kept-law": rest}.get(name),
         seconds_of=lambda sent: kept_s if sent is None else sent_s + sent / 2000,
     )
-    row = evaluate(SCHEMES[name], table(world), SYSTEM, POLICY)
+    row = outcome(name, table(world))
 
     skip = {"slm": np.ones(world.shape), "hlm": np.zeros(world.shape), "rand-hlm": np.full(world.shape, 0.4)}
     s = skip.get(name, (world.u <= 0.5).astype(float))
     if name == "floor":
         law = server_sampling_law(world.x, world.y, s)
+    elif name == "kept-law":
+        kept = world.x * s
+        law = kept + (1 - kept.sum(axis=1, keepdims=True)) * rest
     elif name in ("slm", "llm"):
         law = {"slm": world.x, "llm": world.y}[name]
     else:
@@ -114,6 +135,15 @@ def test_single_draft_protocols(name):
     _assert_costs(ledger, row)
 
 
+def _kept_law(world, threshold):
+    """What the LLM has beyond the tokens that the device would keep, and the bits that say which those are."""
+    kept = np.where(world.u <= threshold, world.x, 0.0)
+    rest = np.maximum(world.y - kept, 0.0)
+    count = (kept > 0.0).sum(axis=1)
+    most = max(math.floor(1 / (1 - threshold)), int(count.max()))
+    return rest / rest.sum(axis=1, keepdims=True), math.ceil(math.log2(most + 1)) + 11 * count
+
+
 def _assert_costs(ledger, row):
     """Calls, bits both ways, rounds, seconds and both averages."""
     _assert_close(ledger.per_token("calls"), row.llm_calls_per_token)
@@ -126,7 +156,6 @@ def _assert_costs(ledger, row):
 
 def test_a_randomised_threshold_is_drawn_afresh_for_every_token():
     world, dice = random_world(12), Dice(6)
-    mixed = replace(POLICY, threshold=0.2, upper_threshold=0.6, mix=0.3)
     ledger = single_round(
         world,
         NUM_ROUNDS,
@@ -135,13 +164,13 @@ def test_a_randomised_threshold_is_drawn_afresh_for_every_token():
         law_of=lambda c, d: world.x[c].tolist(),
         bits_of=lambda c, d: 66,
         answer_bit=3,
-        server_draws=False,
+        draws_from=None,
         seconds_of=lambda sent: 0.014 if sent is None else 0.133 + sent / 2000,
     )
     skip = 0.7 * (world.u <= 0.2) + 0.3 * (world.u <= 0.6)
     law = output_law(world.x, world.y, skip=skip)
     _assert_law(ledger.outputs, law)
-    row = evaluate(SCHEMES["u-hlm"], table(world), SYSTEM, mixed)
+    row = outcome("u-hlm", table(world), threshold=0.2, upper_threshold=0.6, mix=0.3)
     assert row.bias == pytest.approx(0.5 * np.abs(law - world.y).sum(axis=1).mean(), abs=1e-12)
     _assert_costs(ledger, row)
 
@@ -164,12 +193,12 @@ def _draft_dependent_law(world, skip, sizes, received):
 
 @pytest.mark.parametrize("seed", [272, 1034, 1430])
 def test_the_estimate_of_the_online_rule_is_no_bound(seed):
-    """THEORY 8.1: the printed rule's k depends on the draft; here its bias exceeds risk + E[TV_k(d)]."""
+    """The printed rule's k depends on the draft; here its bias exceeds risk + E[TV_k(d)]."""
     world = random_world(seed, num_contexts=1)
     sizes = _sizes(world, "cu-hlm-online")
     received = {k: world.truncated(k) for k in range(1, 7)}
     law = _draft_dependent_law(world, (world.u <= 0.5).astype(float), sizes, received)
-    row = evaluate(SCHEMES["cu-hlm-online"], table(world), SYSTEM, POLICY)
+    row = outcome("cu-hlm-online", table(world))
     assert 0.5 * np.abs(law - world.y).sum() > 1.5 * row.bias > 0.005
     assert not row.bias_is_bound
     assert "does not cover" in row.bias_note
@@ -205,6 +234,7 @@ def test_protocols_of_several_drafts_are_exact_on_a_chain(name, bonus, levels):
     ends = {
         "confidence-stop": lambda c, d: not confident[c],
         "verify-on-sync": lambda c, d: world.u[c, d] > 0.5,
+        "kept-law-exact": lambda c, d: world.u[c, d] > 0.5,
     }.get(name, lambda c, d: False)
     ledger = chain(
         world,
@@ -212,12 +242,13 @@ def test_protocols_of_several_drafts_are_exact_on_a_chain(name, bonus, levels):
         Dice(8),
         laws=_laws(world, name, levels),
         ends=ends,
-        max_drafts=3 if name != "verify-on-sync" else 10_000,
+        max_drafts=10_000 if name in TRIGGERED else 3,
         bonus=bonus,
-        bits_per_draft=1,
+        bits_of=lambda c: 1,
         answer_bits=lambda kept: 1,
         then=lambda token: token,
-        seconds_of=lambda length, down: 1.0,
+        seconds_of=lambda length, bits, down: 1.0,
+        rest=_kept_law(world, 0.5)[0].tolist() if name == "kept-law-exact" else None,
     )
     _assert_law(ledger.outputs, world.y)
 
@@ -226,26 +257,35 @@ def _independent(name, bonus, levels):
     """A chain whose contexts are drawn afresh, and the row that must meet it."""
     world, dice = random_world(31, num_contexts=5, vocab_size=6), Dice(9)
     confidence, threshold = float(np.sort(world.x.max(axis=1))[2]), 0.8
-    policy = replace(
-        POLICY,
-        threshold=threshold,
-        num_drafts=3,
-        num_candidates=3,
-        max_drafts=4,
-        confidence=confidence,
-        lattice_levels=levels,
-        bonus=bonus,
+    row = SCHEMES[name].given(
+        {
+            "threshold": threshold,
+            "num_drafts": 3,
+            "num_candidates": 3,
+            "max_drafts": 4,
+            "confidence": confidence,
+            "lattice_levels": levels,
+            "bonus": bonus,
+        }
     )
     lattice = math.comb(6, 3), math.comb(levels + 2, 2)
-    bits = {
+    each = {
         "dsd": 66,
         "tk-slt": 48,
         "tslt": 57,
         "k-sqs": sum(math.ceil(math.log2(count)) for count in lattice),
     }.get(name, 11)
+    rest, kept_bit = (part.tolist() for part in _kept_law(world, threshold))
+    kept = (world.u <= threshold).sum(axis=1)
+    which_bit = np.ceil(np.log2(np.maximum(kept, 1)))
+
+    def bits(c):
+        return kept_bit[c] + which_bit[c] if name == "kept-law-exact" else each
+
     ends = {
         "confidence-stop": lambda c, d: world.x[c].max() < confidence,
         "verify-on-sync": lambda c, d: world.u[c, d] > threshold,
+        "kept-law-exact": lambda c, d: world.u[c, d] > threshold,
     }.get(name, lambda c, d: False)
     answer_bit = 3 if bonus or name not in ON_DEVICE else 1  # a token, or that all is well
     ledger = chain(
@@ -254,14 +294,15 @@ def _independent(name, bonus, levels):
         dice,
         laws=_laws(world, name, levels),
         ends=ends,
-        max_drafts={"verify-on-sync": 10_000, "confidence-stop": 4}.get(name, 3),
+        max_drafts=10_000 if name in TRIGGERED else {"confidence-stop": 4}.get(name, 3),
         bonus=bonus,
-        bits_per_draft=bits,
+        bits_of=bits,
         answer_bits=lambda kept: answer_bit if kept or name not in ON_DEVICE else 48,
         then=lambda token: int(dice.roll() * 5),
-        seconds_of=lambda length, down: 0.01 * length + bits * length / 2000 + 0.12 + down / 1000,
+        seconds_of=lambda length, sent, down: 0.01 * length + sent / 2000 + 0.12 + down / 1000,
+        rest=rest if name == "kept-law-exact" else None,
     )
-    return ledger, evaluate(SCHEMES[name], table(world), SYSTEM, policy)
+    return ledger, row.ledger(table(world), SYSTEM).outcome()
 
 
 @pytest.mark.parametrize(("name", "bonus"), CHAINS)
@@ -287,21 +328,17 @@ def test_bits_and_rounds_of_conformal_drafting_over_a_recording():
     tokens = recording(world, num_texts=3, length=40, seed=9)
     laws = ConformalLaws(world, levels=LEVELS, **CONFORMAL)
     context = np.argmin(np.abs(world.x.max(axis=1) - tokens.max_prob[:, None]), axis=1).tolist()
-    acceptance, bits = np.empty(120), np.empty(120)
+    acceptance, bits, sizes = np.empty(120), np.empty(120), np.empty(120)
     for n, c in enumerate(context):
         law = np.asarray(laws.law(c))
-        kept = int((law > 0).sum())
+        kept = sizes[n] = int((law > 0).sum())
         acceptance[n] = np.minimum(law, world.y[c]).sum()
         counts = math.comb(6, kept), math.comb(LEVELS + kept - 1, kept - 1)
         bits[n] = 3 + sum(math.ceil(math.log2(count)) for count in counts)  # 3 say how many are kept
     assert len(set(bits)) > 2
     totals = replay(acceptance, np.zeros(120), tokens.prompt, bits, 800, Dice(7), max_drafts=3, bonus=True)
-    policy = Policy(
-        num_drafts=3,
-        lattice_levels=LEVELS,
-        **{f"conformal_{name}": value for name, value in CONFORMAL.items()},
-    )
-    row = evaluate(SCHEMES["c-sqs"], tokens, SYSTEM, policy)
+    rule = {f"conformal_{name}": value for name, value in CONFORMAL.items()}
+    row = outcome("c-sqs", tokens, num_drafts=3, lattice_levels=LEVELS, **rule)
     assert row.bias == 0.0
     rounds, drafts, _, _, sent = totals.T
     seconds = 0.01 * drafts + sent / 2000 + (0.12 + 3 / 1000) * rounds
@@ -314,6 +351,10 @@ def test_bits_and_rounds_of_conformal_drafting_over_a_recording():
         mean = measured.mean() / 120
         assert abs(mean - expected) <= SE * measured.std() / 120 / math.sqrt(800) + 1e-4 * expected
     assert row.tokens_per_round == pytest.approx(1 / row.llm_calls_per_token)
+    totals = replay(acceptance, np.zeros(120), tokens.prompt, sizes, 800, Dice(9), max_drafts=3, bonus=True)
+    made, entries = totals[:, 1], totals[:, 4]  # of the drafts that are made, some of them twice
+    error = (entries - row.k_mean * made).std() / made.mean() / math.sqrt(800)
+    assert abs(entries.sum() / made.sum() - row.k_mean) <= SE * error
 
 
 @pytest.mark.parametrize("bonus", [False, True])
@@ -349,8 +390,8 @@ def test_rounds_over_a_recording_are_those_of_a_replay_with_dice(bonus, max_draf
 def test_verify_on_sync_meets_its_closed_form_on_a_long_recording():
     world = random_world(51)
     tokens = recording(world, num_texts=1, length=2500, seed=3)
-    recorded = evaluate(SCHEMES["verify-on-sync"], tokens, SYSTEM, POLICY)
-    closed = evaluate(SCHEMES["verify-on-sync"], table(world), SYSTEM, POLICY)
+    recorded = outcome("verify-on-sync", tokens)
+    closed = outcome("verify-on-sync", table(world))
     assert recorded.llm_calls_per_token == pytest.approx(closed.llm_calls_per_token, rel=0.05)
     assert recorded.num_drafts == pytest.approx(closed.num_drafts, rel=0.06)
     assert recorded.latency_s == pytest.approx(closed.latency_s, rel=0.06)

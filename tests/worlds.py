@@ -89,7 +89,11 @@ def table(world, context=None, draft=None, weight=None, prompt=None):
         ],
         axis=1,
     )
+    order = np.argsort(world.u, axis=1)
     columns = {
+        "candidate_uncertainty": np.take_along_axis(world.u, order, axis=1),
+        "candidate_prob": np.take_along_axis(world.x, order, axis=1),
+        "candidate_llm_prob": np.take_along_axis(world.y, order, axis=1),
         "tv": 0.5 * np.abs(world.x - world.y).sum(axis=1),
         "max_prob": ranked[:, 0],
         "tv_profile": world.tv_profile(),

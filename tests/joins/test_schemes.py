@@ -8,8 +8,7 @@ import sympy as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cuhlm_theory.schemes import recorded_rounds
-from cuhlm_theory.schemes.table import lattice_bit
+from cuhlm_theory.schemes import lattice_bit, recorded_rounds
 from cuhlm_theory.verification import output_law, rejection_risk, total_variation
 from tests.joins.formula import on_vocabulary, statement, value
 from tests.joins.test_verification import laws
