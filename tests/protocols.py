@@ -79,8 +79,8 @@ def single_round(world, num_rounds, dice, *, skips, law_of, bits_of, answer_bit,
     """HLM and its relatives: one draft a round.
 
     skips(c, d) says whether the device keeps the draft; law_of(c, d) is the law that the server receives;
-    bits_of(c, d) the message, answer_bit the answer; draws_from the laws of a server that does not look at the
-    draft, or None; seconds_of(bits or None) the duration of a round.
+    bits_of(c, d) the message, answer_bit the answer; draws_from the laws of a server that does not look at
+    the draft, or None; seconds_of(bits or None) the duration of a round.
     """
     x, y = world.x.tolist(), world.y.tolist()
     ledger = Ledger(outputs=np.zeros(world.shape))
@@ -166,9 +166,10 @@ def chain(
 
     laws.law(c) is what the device draws from and the server verifies with; ends(c, d) says whether the
     device calls after drafting d in context c; then(d) is the context that follows d; bits_of(c) what a draft
-    costs, answer_bits(kept) what comes down, seconds_of(drafts, bits, answer) the duration of the round. Where
-    the context is the previous token, drafts depend on earlier drafts, so a wrong rollback would show in the
-    transitions. With ``rest`` the draft that ends a run is not looked at, and the server replaces from there.
+    costs, answer_bits(kept) what comes down, seconds_of(drafts, bits, answer) the duration of the round.
+    Where the context is the previous token, drafts depend on earlier drafts, so a wrong rollback would show
+    in the transitions. With ``rest`` the draft that ends a run is not looked at, and the server replaces
+    from there.
     """
     y = world.y.tolist()
     ledger = Ledger(outputs=np.zeros(world.shape))

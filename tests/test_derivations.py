@@ -5,6 +5,7 @@ import dataclasses
 import functools
 import importlib
 import json
+import pkgutil
 import re
 from pathlib import Path
 

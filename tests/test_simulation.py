@@ -136,7 +136,7 @@ def test_single_draft_protocols(name):
 
 
 def _kept_law(world, threshold):
-    """What the LLM has beyond the tokens that the device would keep, and the bits that say which those are."""
+    """What the LLM has beyond the tokens that the device would keep, and the bits that say which."""
     kept = np.where(world.u <= threshold, world.x, 0.0)
     rest = np.maximum(world.y - kept, 0.0)
     count = (kept > 0.0).sum(axis=1)
