@@ -18,8 +18,8 @@ from cuhlm_theory.parameters import Codec, Latency, Link
 from cuhlm_theory.rejection import Line
 
 ROOMS = ("cuhlm_theory", "derivations", "calibration", "figures")
-INTERNAL = ("cuhlm_theory.schemes.rules",)
-"""Rows of one table, not called from outside the package; their sentences need no sections."""
+TRUNK = ("schemes", "recommendation", "explanation", "table", "estimate", "optimise.joint")
+"""Modules of `cuhlm_theory` that put formulas together: what is no formula itself may do with a paragraph."""
 NUMERIC = re.compile(r"array_like|ndarray|\bfloat\b|\bint\b")
 
 
@@ -339,7 +339,9 @@ THEORY = (
 
 
 def _is_theory(function):
-    return function.__module__.startswith("cuhlm_theory") and function.__module__ not in INTERNAL
+    room, _, module = function.__module__.partition(".")
+    trunk = any(f"{module}.".startswith(f"{one}.") for one in TRUNK)
+    return room == "cuhlm_theory" and (not trunk or ".. math::" in (inspect.getdoc(function) or ""))
 
 
 TRIED = [one for one in FUNCTIONS if _is_theory(one.values[0]) and can_be_tried(one.values[0])]

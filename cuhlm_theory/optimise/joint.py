@@ -58,38 +58,9 @@ def joint_optimum(tokens: Tokens, system: System, budget: Budget, *, max_drafts:
     confidences are tried one by one. `cu-hlm-online` is left out, because its bias is only estimated.
     Derivation: ``derivations.optimise.joint``.
 
-    Parameters
-    ----------
-    tokens : Tokens
-        Recorded tokens with every profile.
-    system : System
-        Device, server and link; its codec supplies V and the bits an index.
-    budget : Budget
-        Bias that may be spent.
-    max_drafts : int, default 32
-        Most drafts a round [token].
-
-    Returns
-    -------
-    Joint
-        The best setting of each scheme that can meet the budget, fastest first.
-
-    Raises
-    ------
-    MissingInputError
-        If the tokens lack a profile.
-    InfeasibleError
-        If no scheme meets the budget over this link.
-
-    Notes
-    -----
     Quantisation to b bits adds at most (k + 1)/(4 (2^b - 1)) to the bias of CU-HLM, which verifies with what
     it received. Schemes that draft from the quantised law (K-SQS) pay in acceptance instead. HLM, U-HLM and
     DSD send all of x and DSSD-like schemes one scalar, both at the bits of the given codec and uncharged.
-
-    Examples
-    --------
-    See `cuhlm_theory.optimise.operating_point`.
     """
     as_count("max_drafts", max_drafts)
     for name in ("k_grid", "coarse_k_grid", "threshold_grid"):

@@ -21,33 +21,6 @@ def at_bias(scheme: Scheme, tokens: Tokens, system: System, bias: float) -> Sche
 
     A threshold is randomised between two recorded neighbours, so the bias is met with equality.
 
-    Parameters
-    ----------
-    scheme : Scheme
-        Row to tune.
-    tokens : Tokens
-        Recorded tokens.
-    system : System
-        Device, server and link.
-    bias : float
-        Wanted mean bias [-].
-
-    Returns
-    -------
-    Scheme
-        The tuned scheme; unchanged where it has no such knob.
-
-    Raises
-    ------
-    ValueError
-        If the bias is outside [0, 1].
-    InfeasibleError
-        If truncation alone exceeds the bias; the text names the knob.
-    MissingInputError
-        If the bias of the scheme is not known on these tokens.
-
-    Examples
-    --------
     >>> from cuhlm_theory.schemes import SCHEMES
     >>> tokens = Tokens(uncertainty=np.array([0.1, 0.9]), rejection=np.array([0.1, 0.5]))
     >>> at_bias(SCHEMES["rand-hlm"], tokens, None, 0.15).skip
@@ -68,36 +41,7 @@ def at_bias(scheme: Scheme, tokens: Tokens, system: System, bias: float) -> Sche
 
 
 def at_bits(scheme: Scheme, tokens: Tokens, system: System, bits: float) -> Scheme:
-    """Return the scheme that sends a wanted number of uplink bits per token, or fewer.
-
-    Parameters
-    ----------
-    scheme : Scheme
-        Row to tune.
-    tokens : Tokens
-        Recorded tokens.
-    system : System
-        Device, server and link.
-    bits : float
-        Wanted uplink payload [bit/token].
-
-    Returns
-    -------
-    Scheme
-        The tuned scheme: the smallest threshold or skip rate, or the most candidates, that fit; unchanged
-        where it has no such knob.
-
-    Raises
-    ------
-    ValueError
-        If the bits are not positive.
-    InfeasibleError
-        If one candidate a draft is already too much.
-
-    Examples
-    --------
-    See `at_bias`.
-    """
+    """Return the scheme that sends a wanted number of uplink bits per token, or fewer."""
     wanted = float(as_positive("equal_bits", bits))
 
     def sent(tuned: Scheme) -> float:
@@ -205,31 +149,6 @@ def line_up(
 
     Random skipping without a rate of its own takes that of the thresholds beside it.
 
-    Parameters
-    ----------
-    schemes : iterable of Scheme
-        Rows with their numbers.
-    tokens : Tokens
-        Recorded tokens, or the nodes of an assumed law.
-    system : System
-        Device, server and link.
-    equal_bias : float, optional
-        Wanted mean bias [-].
-    equal_bits : float, optional
-        Wanted uplink payload [bit/token].
-
-    Returns
-    -------
-    tuple of list and dict
-        Each scheme as it was tuned with its ledger, and the reason for each that could not be evaluated.
-
-    Raises
-    ------
-    ValueError
-        If both wishes are given.
-
-    Examples
-    --------
     >>> from cuhlm_theory.parameters import Codec, Latency, Link
     >>> from cuhlm_theory.schemes import SCHEMES
     >>> system = System(

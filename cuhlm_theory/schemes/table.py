@@ -326,23 +326,6 @@ SCHEMES: dict[str, Scheme] = {row.name: row for row in _ROWS}
 def scheme(name: str) -> Scheme:
     """Return the scheme of that name.
 
-    Parameters
-    ----------
-    name : str
-        One of the keys of `SCHEMES`.
-
-    Returns
-    -------
-    Scheme
-        Its row.
-
-    Raises
-    ------
-    ValueError
-        If no scheme has that name.
-
-    Examples
-    --------
     >>> scheme("hlm").payload
     Full()
     """
