@@ -226,7 +226,8 @@ class Exact(_Distribution):
         grid, profile = contexts.size_profile()
         air_s = packet_latency_s(system.link, self.bit(grid, system.codec, skip))
         chance = contexts.transmit_chance(skip)[:, None]
-        return grid[np.argmin(chance * air_s + self.truncation_price_s * profile, axis=1)]
+        sent_s = np.multiply(chance, air_s, out=np.zeros(profile.shape), where=chance > 0.0)
+        return grid[np.argmin(sent_s + self.truncation_price_s * profile, axis=1)]
 
 
 @dataclass(frozen=True, slots=True)
