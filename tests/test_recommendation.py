@@ -13,7 +13,7 @@ from cuhlm_theory.errors import CuhlmError, InfeasibleError
 from cuhlm_theory.explanation import Gain, explain, gains
 from cuhlm_theory.parameters import Budget, Codec, Latency, Link, System
 from cuhlm_theory.recommendation import Question
-from cuhlm_theory.rejection import Line, line
+from cuhlm_theory.rejection import Line
 from cuhlm_theory.schemes import SCHEMES
 from tests.worlds import random_world, recording, table
 
@@ -46,8 +46,10 @@ def test_a_line_that_does_not_rise_has_no_operating_point_and_says_why():
 
 def test_the_cost_of_a_transmission_is_that_of_the_best_size():
     world, price_s = random_world(1), 0.3
-    cost = np.arange(1, 7) * 11 / 2000 + price_s * world.tv_profile()
-    expected = 0.1 + cost.min(axis=1).mean()
+    air_s = np.arange(1, 7) * 11 / 2000
+    sent = (world.x * (world.u > QUESTION.answer().operating_scheme.threshold)).sum(axis=1)
+    size = np.argmin(sent[:, None] * air_s + price_s * world.tv_profile(), axis=1)
+    expected = 0.1 + (sent * air_s[size]).sum() / sent.sum()
     assert QUESTION.answer(bound=False).transmit_s(price_s) == pytest.approx(expected)
     flat = law([0.2], [0.1])
     uplink_s = packet_latency_s(SYSTEM.link, 6 * 11)  # k = 30 is more than V
@@ -89,7 +91,7 @@ def test_an_atom_that_does_not_fit_is_not_skipped():
 
 def test_a_uniform_law_meets_the_closed_form():
     nodes = (np.arange(20_000) + 0.5) / 20_000
-    asked = replace(law(nodes, line(nodes, 0.815, -0.066)), line=Line(0.815, -0.066))
+    asked = replace(law(nodes, Line(0.815, -0.066)(nodes)), line=Line(0.815, -0.066))
     found = asked.answer()
     assert found.operating_scheme.threshold == pytest.approx(
         0.066 / 0.815 + (2 * 0.05 / 0.815) ** 0.5, abs=1e-4
@@ -130,7 +132,7 @@ def test_the_offline_size_is_given_or_follows_its_rule():
     assert _offline_k(replace(QUESTION, offline_k=2)) == 2
     found, tokens = QUESTION.answer(), QUESTION.tokens
     theta = found.point.truncation or QUESTION.budget.bias - found.point.risk
-    profile, beta = random_world(1).tv_profile(), line(tokens.uncertainty, 0.8, -0.05)
+    profile, beta = random_world(1).tv_profile(), Line(0.8, -0.05)(tokens.uncertainty)
     weight = tokens.draft_prob
     scale = (1 - weight) * np.log1p(np.exp(-1)) + weight * np.log1p(np.exp(-beta))
     merit = [float(np.sum(tokens.weight * 2 * np.repeat(profile[:, k - 1], 6) / scale)) for k in range(1, 7)]
