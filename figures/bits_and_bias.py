@@ -5,54 +5,46 @@ with exact ones (DSSD, SQS, TK-SLT, ...) at equal bits or equal bias.
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cuhlm_theory import summary
-from cuhlm_theory.errors import CuhlmError
-from cuhlm_theory.schemes import SCHEMES, Outcome, Policy, evaluate
-from cuhlm_theory.schemes.lineup import candidate_thresholds
+from cuhlm_theory.schemes import SCHEMES, line_up
 from figures import style
 from figures.frame import Figure, Source, Tables
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-BIASED = ("u-hlm", "cu-hlm-offline", "cu-hlm-online", "cu-hlm-exact", "floor")
+BIASED = ("u-hlm", "cu-hlm-offline", "cu-hlm-online", "cu-hlm-exact", "floor", "kept-law")
 EXACT = ("hlm", "dsd", "tk-slt", "tslt", "k-sqs", "c-sqs", "dssd", "confidence-stop")
 _NEEDED = ("tv_profile", "skip_mass", "skip_risk", "k_grid", "draft_prob")
 
 
 def compute(source: Source) -> Tables:
     """Sweep the threshold of the biased schemes and evaluate the exact ones."""
-    setting = source.setting(*_NEEDED)
-    found = summary.answer(setting, bound=False)
-    tokens, system = setting.tokens, setting.system
-    thresholds = candidate_thresholds(tokens)
-    rows: list[tuple[str, float, Outcome]] = []
-    for name in BIASED:
-        for threshold in thresholds:
-            policy = replace(found.policy, threshold=float(threshold))
-            if name == "cu-hlm-exact":  # a budget for truncation, as the online rule has it
-                policy = replace(policy, truncation_price_s=None)
-            outcome = _try(name, source, policy)
-            if outcome is not None and outcome.bias is not None and outcome.uplink_bit_per_token > 0.0:
-                rows.append((name, float(threshold), outcome))
-    exact = [(name, outcome) for name in EXACT if (outcome := _try(name, source, found.policy)) is not None]
-    sync = [
-        (
-            float(t),
-            evaluate(SCHEMES["verify-on-sync"], tokens, system, replace(found.policy, threshold=float(t))),
-        )
-        for t in thresholds
-        if np.any(tokens.uncertainty > t)
-    ]
-    truncated = {
-        t: evaluate(SCHEMES["cu-hlm-exact"], tokens, system, replace(found.policy, threshold=t))
-        for t, _ in sync
-    }
+    asked = source.question(*_NEEDED)
+    best = asked.answer(bound=False)
+    tokens = best.tokens
+    thresholds = [float(threshold) for threshold in tokens.thresholds()]
+    rows = []
+    for threshold in thresholds:
+        swept = best.beside(BIASED, threshold=threshold, truncation_price_s=None)[
+            0
+        ]  # a budget, as online has
+        rows += [(scheme.name, threshold, ledger.outcome()) for scheme, ledger in swept]
+    rows = [row for row in rows if row[2].bias is not None and row[2].uplink_bit_per_token > 0.0]
+    rows.sort(key=lambda row: BIASED.index(row[0]))
+    exact = [ledger.outcome() for _, ledger in best.beside(EXACT)[0]]
+    fires = [threshold for threshold in thresholds if np.any(tokens.uncertainty > threshold)]
+    plain = SCHEMES["verify-on-sync"], best.operating_scheme
+    sync, truncated = (
+        [
+            ledger.outcome()
+            for _, ledger in line_up((row.using(threshold=t) for t in fires), tokens, asked.system)[0]
+        ]
+        for row in plain
+    )
     return {
         "bits": {
             "scheme": np.array([name for name, _, _ in rows]),
@@ -61,28 +53,16 @@ def compute(source: Source) -> Tables:
             "uplink [bit/token]": np.array([row.uplink_bit_per_token for _, _, row in rows]),
         },
         "exact": {
-            "scheme": np.array([*(name for name, _ in exact), *("verify-on-sync" for _ in sync)]),
-            "uplink [bit/token]": np.array(
-                [
-                    *(row.uplink_bit_per_token for _, row in exact),
-                    *(row.uplink_bit_per_token for _, row in sync),
-                ]
-            ),
+            "scheme": np.array([row.name for row in (*exact, *sync)]),
+            "uplink [bit/token]": np.array([row.uplink_bit_per_token for row in (*exact, *sync)]),
         },
         "sync": {
-            "threshold [-]": np.array([t for t, _ in sync]),
-            "risk of CU-HLM [-]": np.array([truncated[t].risk for t, _ in sync]),
-            "verify-on-sync [token/s]": np.array([row.throughput_token_per_s for _, row in sync]),
-            "cu-hlm-exact [token/s]": np.array([truncated[t].throughput_token_per_s for t, _ in sync]),
+            "threshold [-]": np.array(fires),
+            "risk of CU-HLM [-]": np.array([row.risk for row in truncated]),
+            "verify-on-sync [token/s]": np.array([row.throughput_token_per_s for row in sync]),
+            "cu-hlm-exact [token/s]": np.array([row.throughput_token_per_s for row in truncated]),
         },
     }
-
-
-def _try(name: str, source: Source, policy: Policy) -> Outcome | None:
-    try:
-        return evaluate(SCHEMES[name], source.need(), source.system, policy)
-    except CuhlmError:
-        return None
 
 
 def draw(axes: Mapping[str, "Axes"], tables: Tables) -> None:

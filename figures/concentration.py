@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cuhlm_theory.schemes.rules import smallest_within
 from figures import samples, style
 from figures.frame import Figure, Source, Tables
 
@@ -27,9 +26,7 @@ def compute(source: Source) -> Tables:
     assert tokens.tv_profile is not None
     assert tokens.sorted_prob is not None
     k = {"k [token]": tokens.k_grid}
-    needed = np.stack(
-        [tokens.k_grid[smallest_within(tokens.tv_profile, b)] for b in BUDGETS], axis=1
-    )  # [N, B]
+    needed = np.stack([tokens.smallest_k(budget) for budget in BUDGETS], axis=1)  # [N, B]
     return {
         "probability": {**k, **samples.quantile_table(tokens.sorted_prob, "-")},
         "distance": {**k, **samples.quantile_table(tokens.tv_profile, "-")},

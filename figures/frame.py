@@ -16,7 +16,7 @@ from cuhlm_theory import presets
 from cuhlm_theory.contexts import Tokens
 from cuhlm_theory.errors import MissingInputError
 from cuhlm_theory.parameters import Budget, Codec, Latency, System
-from cuhlm_theory.summary import Setting
+from cuhlm_theory.recommendation import Question
 from figures import style
 
 if TYPE_CHECKING:
@@ -66,13 +66,10 @@ class Source:
         """Trace of the large model's text of this pair, where there is one beside the small model's."""
         return None if self.calibration.writer == "llm" else self.calibration.text("llm")
 
-    def setting(self, *names: str, system: System | None = None) -> Setting:
+    def question(self, *names: str, system: System | None = None) -> Question:
         """Return the question that the command `optimize` would answer, or say which columns it lacks."""
-        line = self.calibration.line
-        return Setting(
-            slope=line.slope,
-            intercept=line.intercept,
-            delta=line.delta,
+        return Question(
+            line=self.calibration.line,
             tokens=self.need(*names),
             system=system or self.system,
             budget=Budget(bias=self.bias_budget),

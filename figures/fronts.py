@@ -5,17 +5,18 @@ where accuracy is the cosine similarity of sentence embeddings. Reconstructed on
 variation and the floor are new.
 """
 
-from collections.abc import Mapping
-from dataclasses import replace
+import json
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from calibration.compare import read_front
-from cuhlm_theory import summary
-from cuhlm_theory.schemes import SCHEMES, evaluate, floor_s
-from cuhlm_theory.schemes.lineup import candidate_thresholds
+from cuhlm_theory.parameters import System
+from cuhlm_theory.recommendation import Recommendation
+from cuhlm_theory.schemes import Ledger, single_draft_floor_s
 from figures import style
 from figures.frame import Figure, Source, Table, Tables
 from figures.throughput import least_transmissions
@@ -23,76 +24,86 @@ from figures.throughput import least_transmissions
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-SWEPT = ("rand-hlm", "u-hlm", "cu-hlm-offline", "cu-hlm-exact")
+SWEPT = ("rand-hlm", "u-hlm", "cu-hlm-offline", "cu-hlm-exact", "kept-law")
 _ANSWERED = ("slm", "llm", "hlm", *SWEPT, "cu-hlm-online", "verify-on-sync")  # the other schemes are exact
 _NEEDED = ("tv_profile", "skip_mass", "skip_risk", "k_grid", "draft_prob")
+_CLOSE = 1e-3  # of a latency that is rounded in a file
+_MARKS = {
+    "recommended": ("*", style.VERMILLION),
+    "operating point": ("o", style.BLUE),
+    "SLM": ("v", style.MUTED),
+    "LLM": ("^", style.INK),
+}
+_SHARES = np.append(
+    1.0 - np.geomspace(0.95, 0.004, 15), 1.0
+)  # of the tokens that follow the upper of two thresholds
+
+
+def mixed(ledgers: Sequence[Ledger]) -> tuple[np.ndarray, np.ndarray]:
+    """Return bias [-] and throughput [token/s] along thresholds and the mixtures of neighbours.
+
+    A token that follows the upper of two thresholds by chance mixes bias and seconds in proportion to that
+    chance, so between two thresholds the throughput is a hyperbola over the bias.
+    """
+    bias, seconds, tokens = (
+        np.array([ledger.mean(getattr(ledger, name)) for ledger in ledgers])
+        for name in ("bias", "seconds", "tokens")
+    )
+    bias, seconds = bias / tokens, seconds / tokens
+    ends = ((bias[:-1], bias[1:]), (seconds[:-1], seconds[1:]))
+    with np.errstate(invalid="ignore"):  # infinite seconds over a dead link
+        between = [np.outer(1.0 - _SHARES, low) + np.outer(_SHARES, high) for low, high in ends]
+    along = [
+        np.append(first[0], part.T.ravel()) for first, part in zip((bias, seconds), between, strict=True)
+    ]
+    return along[0], 1.0 / along[1]
 
 
 def compute(source: Source, *, num_points: int = 10) -> Tables:
     """Sweep the threshold of each scheme, and the bias of the floor."""
-    setting = source.setting(*_NEEDED)
-    found = summary.answer(setting)
-    tokens, system = setting.tokens, setting.system
-    rows = []
-    for threshold in candidate_thresholds(tokens):
-        policy = replace(found.policy, threshold=float(threshold))
-        for name in SWEPT:
-            outcome = evaluate(SCHEMES[name], tokens, system, policy)
-            rows.append((name, float(threshold), outcome.bias, outcome.throughput_token_per_s))
-    names, thresholds, bias, rate = zip(*rows, strict=True)
+    best = source.question(*_NEEDED).answer()
+    tokens, system = best.tokens, best.question.system
+    swept = [best.beside(SWEPT, threshold=float(threshold))[0] for threshold in tokens.thresholds()]
+    fronts = {name: mixed([row[place][1] for row in swept]) for place, name in enumerate(SWEPT)}
     most = float(np.dot(tokens.weight, tokens.rejection))
     budgets = np.geomspace(min(0.005, 0.1 * most), max(most, 0.02), num_points)
-    reached = [b for name, _, b, _ in rows if name == "u-hlm" and b is not None]
-    edge = np.unique(np.concatenate(([0.0], budgets, reached)))
-    point, sync = found.point, _best_sync(source, found)
+    edge = np.unique(np.concatenate(([0.0], budgets, fronts["u-hlm"][0])))
     tables: Tables = {
         "bias": {
-            "scheme": np.array(names),
-            "threshold [-]": np.array(thresholds),
-            "bias [-]": np.array(bias, dtype=np.float64),
-            "throughput [token/s]": np.array(rate),
+            "scheme": np.repeat(SWEPT, [len(bias) for bias, _ in fronts.values()]),
+            "bias [-]": np.concatenate([bias for bias, _ in fronts.values()]),
+            "throughput [token/s]": np.concatenate([rate for _, rate in fronts.values()]),
         },
         "floor": {
             "bias [-]": edge,
             "throughput [token/s]": np.array(
-                [1.0 / floor_s(system, max(least_transmissions(tokens, system, float(b)), 0.0)) for b in edge]
+                [1.0 / single_draft_floor_s(system, float(p)) for p in least_transmissions(tokens, edge)]
             ),
         },
-        "marks": {
-            "scheme": np.array(["operating point", "verify-on-sync", "slm", "llm"]),
-            "bias [-]": np.array([np.nan if point is None else point.bias, 0.0, most, 0.0]),
-            "throughput [token/s]": np.array(
-                [
-                    found.row.throughput_token_per_s,
-                    sync,
-                    *(
-                        evaluate(SCHEMES[n], tokens, system, found.policy).throughput_token_per_s
-                        for n in ("slm", "llm")
-                    ),
-                ]
-            ),
-        },
+        "marks": _marks(best),
     }
-    accuracy = None if source.decoded is None else _accuracy(source.decoded / "front.csv")
+    accuracy = _accuracy(source.decoded / "front.csv", system) if source.decoded is not None else None
     if accuracy:
         tables["accuracy"] = accuracy
     return tables
 
 
-def _best_sync(source: Source, found: summary.Answer) -> float:
-    tokens = source.need()
-    rates = [
-        evaluate(
-            SCHEMES["verify-on-sync"], tokens, source.system, replace(found.policy, threshold=float(t))
-        ).throughput_token_per_s
-        for t in candidate_thresholds(tokens)
-        if np.any(tokens.uncertainty > t)
-    ]
-    return max(rates, default=np.nan)
+def _marks(best: Recommendation) -> Table:
+    """Return what is recommended, CU-HLM's operating point, and each model alone."""
+    marks = {"recommended": best.scheme, "operating point": best.operating.name, "SLM": "slm", "LLM": "llm"}
+    marks = {text: name for text, name in marks.items() if text == "recommended" or name != best.scheme}
+    rows = [best.schemes[name] for name in marks.values()]
+    return {
+        "point": np.array(list(marks)),
+        "scheme": np.array(list(marks.values())),
+        "bias [-]": np.array([row["bias"] for row in rows], dtype=np.float64),
+        "throughput [token/s]": np.array([row["throughput_token_per_s"] for row in rows]),
+    }
 
 
-def _accuracy(file: Path) -> Table | None:
-    if not file.is_file():
+def _accuracy(file: Path, system: System) -> Table | None:
+    """Read what was decoded; None where there is nothing, or where it was decoded over another link."""
+    if not file.is_file() or not _decoded_on(file, system):
         return None
     rows = [row for row in read_front(file) if row["run"] != "llm"]  # that is the reference
     rows = [row for row in rows if row["scheme"] in _ANSWERED and row["cosine_to_llm"] is not None]
@@ -110,43 +121,58 @@ def _accuracy(file: Path) -> Table | None:
     return table
 
 
+def _decoded_on(file: Path, system: System) -> bool:
+    """Whether the system that the runs were charged to, where the file says so, is this one."""
+    with file.open(encoding="utf-8") as lines:
+        said = next((line.partition("system: ")[2] for line in lines if "system: " in line), "")
+    if not said:
+        return True
+    pairs = [
+        (value, getattr(getattr(system, part), name, None))
+        for part, fields in json.loads(said).items()
+        for name, value in fields.items()
+    ]
+    return all(
+        math.isclose(value, here, rel_tol=_CLOSE) if isinstance(here, float) else value == here
+        for value, here in pairs
+    )
+
+
 def draw(axes: Mapping[str, "Axes"], tables: Tables) -> None:
     """Draw the fronts under the floor, and the accuracy of decoding that was really run."""
     table, ax = tables["bias"], axes["bias"]
     for name in SWEPT:
         of = table["scheme"] == name
         bias, rate = table["bias [-]"][of], table["throughput [token/s]"][of]
-        ax.plot(bias, rate, **style.scheme_line(name, marked=True), markersize=2.2)
+        ax.plot(bias, rate, **style.scheme_line(name, marked=True), markersize=2.2, markevery=len(_SHARES))
     floor, marks = tables["floor"], tables["marks"]
     ax.plot(floor["bias [-]"], floor["throughput [token/s]"], **style.scheme_line("floor"))
-    for place, (marker, color, text) in enumerate(
-        (
-            ("*", style.VERMILLION, "operating point"),
-            ("*", style.GREEN, "verify-on-sync"),
-            ("v", style.MUTED, "SLM"),
-            ("^", style.INK, "LLM"),
-        )
-    ):
+    for place, text in enumerate(marks["point"]):
+        marker, color = _MARKS[str(text)]
+        name = style.SCHEME_LABELS[str(marks["scheme"][place])]
         ax.plot(
             marks["bias [-]"][place],
             marks["throughput [token/s]"][place],
             marker=marker,
             color=color,
             linestyle="none",
-            markersize=8 if marker == "*" else 5,
+            markersize=9 if marker == "*" else 5,
             markeredgecolor=style.PAPER,
             markeredgewidth=0.5,
             zorder=6,
             clip_on=False,
-            label=text,
+            label=f"best: {name}" if text == "recommended" else text,
         )
-    top = 1.25 * float(np.nanmax(floor["throughput [token/s]"]))
+    shown = (table["throughput [token/s]"], floor["throughput [token/s]"], marks["throughput [token/s]"])
+    rates = np.concatenate(shown)
+    rates = rates[np.isfinite(rates) & (rates > 0.0)]
+    top = 1.6 * float(rates.max())
     span = 1.05 * float(floor["bias [-]"][-1])
     ax.set(xlabel="bias: mean TV from the LLM [-]", ylabel="throughput [token/s]", xlim=(-0.02 * span, span))
     ax.set_yscale("log")
-    ax.set_ylim(0.8 * float(np.nanmin(table["throughput [token/s]"])), top)
+    ax.set_ylim(0.8 * float(rates.min()), top)
     style.unreachable(ax, floor["bias [-]"], floor["throughput [token/s]"])
-    style.label(ax, 0.02 * span, top, "unreachable with one draft", xytext=(0, -3), va="top")
+    style.label(ax, 0.3 * span, top, style.BEYOND, xytext=(0, -3), va="top")
     style.plain_log(ax)
     style.legend_below(ax, ncols=3)
     style.panel_title(ax, 0, "throughput against bias, over $u_{th}$")
@@ -174,11 +200,12 @@ FIGURE = Figure(
     title="Throughput-bias and throughput-accuracy fronts",
     answers="U-HLM and CU-HLM: throughput against accuracy over the threshold",
     status="reconstructed",
-    caption="Each scheme over its threshold on one link, the recommended operating point, and the floor: no "
-    "scheme with one draft a round and a threshold on the uncertainty is faster at the same bias. Below, "
-    "where decoding was really run: similarity of sentence embeddings to the LLM's answer, 95 % intervals "
-    "over prompts; 'LLM' is a second answer of its own, the most that sampling lets one expect, and what "
-    "the exact schemes with several drafts reach as well.",
+    caption="Each scheme over its threshold on one link; markers are thresholds, and between two of them a "
+    "token follows one by chance, which mixes bias and latency in proportion. No scheme with a threshold on "
+    "the uncertainty that names its one draft a round is faster than the floor at the same bias; the LLM "
+    "alone and the kept law are not bounded by it. Below, where decoding was really run over this very link: "
+    "similarity of sentence embeddings to the LLM's answer, 95 % intervals over prompts; 'LLM' is a second "
+    "answer of its own, the most that sampling lets one expect, and what the exact schemes reach as well.",
     compute=compute,
     draw=draw,
     panels=("bias", "accuracy"),

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cuhlm_theory import summary
 from cuhlm_theory.capacity import db_from_snr, packet_latency_s, snr_from_db
 from cuhlm_theory.parameters import Budget
 from cuhlm_theory.payload import distribution_bit
@@ -26,11 +25,10 @@ _MOST_TOKENS = 2000
 
 def compute(source: Source, *, num_points: int = 15) -> Tables:
     """Price bias as the budget does on the default link, then optimise at each SNR and bandwidth."""
-    setting = source.setting(*_NEEDED)
-    price_s = summary.answer(setting).point
-    multiplier = None if price_s is None else price_s.multiplier_s
-    price = multiplier if multiplier else 1.0
-    tokens, system, line = setting.tokens, setting.system, source.calibration.line
+    asked = source.question(*_NEEDED)
+    point = asked.answer().point
+    price = (point.multiplier_s if point is not None else None) or 1.0
+    tokens, system, line = asked.tokens, asked.system, asked.line
     assert tokens.k_grid is not None
     assert tokens.tv_profile is not None
     stride = max(1, len(tokens) // _MOST_TOKENS)

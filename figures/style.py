@@ -2,7 +2,7 @@
 
 Colours are Okabe and Ito's, safe for colour-blind readers; every curve also has its own line style or
 marker, so that nothing is told by colour alone. Measured values are open circles with intervals, theory
-is a line, the floor is the edge of a shaded region that no scheme reaches.
+is a line, the floor is the edge of a shaded region that no device reaches which sends its one draft.
 """
 
 from collections.abc import Iterator, Mapping
@@ -84,6 +84,8 @@ SCHEMES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         "dssd": {"color": VERMILLION, "linestyle": (0, (3, 1, 1, 1)), "marker": "d"},
         "confidence-stop": {"color": VERMILLION, "linestyle": (0, (5, 1.5)), "marker": "X"},
         "verify-on-sync": {"color": GREEN, "linestyle": "-", "marker": "*"},
+        "kept-law": {"color": GREEN, "linestyle": (0, (5, 1.5)), "marker": "D"},
+        "kept-law-exact": {"color": GREEN, "linestyle": (0, (3, 1, 1, 1)), "marker": "H"},
     }
 )
 """Colour, line style and marker of each scheme, the same in every figure."""
@@ -107,6 +109,8 @@ SCHEME_LABELS: Mapping[str, str] = MappingProxyType(
         "dssd": "DSSD",
         "confidence-stop": "confidence-stop",
         "verify-on-sync": "verify-on-sync",
+        "kept-law": "kept law",
+        "kept-law-exact": "kept law, exact",
     }
 )
 """How the schemes are called in print."""
@@ -220,7 +224,7 @@ def band(ax: "Axes", x: Any, low: Any, high: Any, *, color: str, alpha: float = 
 
 
 def unreachable(ax: "Axes", x: Any, edge: Any, *, above: bool = True) -> None:
-    """Shade what lies beyond the floor: no single-draft scheme gets there at the same skip rule."""
+    """Shade what lies beyond the floor: no device that sends its one draft a round gets there."""
     low, high = ax.get_ylim()
     ax.fill_between(
         x,
@@ -233,6 +237,10 @@ def unreachable(ax: "Axes", x: Any, edge: Any, *, above: bool = True) -> None:
         zorder=0.5,
     )
     ax.set_ylim(low, high)
+
+
+BEYOND = "beyond a device that\nsends its one draft"
+"""What stands in the shaded region: it bounds neither the LLM alone nor what need not name its draft."""
 
 
 def legend_below(ax: "Axes", *, ncols: int = 2, **kwargs: Any) -> None:
