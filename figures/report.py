@@ -8,19 +8,21 @@ import html
 import io
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from importlib import metadata
 from pathlib import Path
 from string import Template
 from typing import Any
 
+from calibration import Calibration
 from calibration._files import whole
-from cuhlm_theory import summary
+from cuhlm_theory.capacity import db_from_snr
 from cuhlm_theory.errors import CuhlmError
-from cuhlm_theory.explanation import explain, gains
+from cuhlm_theory.recommendation import Recommendation
+from cuhlm_theory.table import Table
 from figures import style
 from figures.catalogue import figure
-from figures.frame import Figure, Source
+from figures.frame import Figure, Source, load
 
 SHOWN = ("throughput", "fronts", "bits_and_bias", "rejection_line", "truncation_rules", "skip_rates")
 """Figures that depend on the scenario and help to decide."""
@@ -70,13 +72,13 @@ _TITLES = {
     "quantisation": "quantisation",
 }
 _COLUMNS = {
+    "throughput_token_per_s": "throughput [token/s]",
+    "throughput_ci95": "95 %",
     "bias": "bias [-]",
     "skip_rate": "skipped [-]",
     "uplink_bit_per_token": "uplink [bit/token]",
     "llm_calls_per_token": "LLM calls [1/token]",
     "latency_s": "latency [s/token]",
-    "throughput_token_per_s": "throughput [token/s]",
-    "speedup_over_hlm": "speed-up over HLM",
     "floor_ratio": "latency over the floor",
 }
 
@@ -101,6 +103,8 @@ def number(value: Any) -> str:
     """
     if value is None:
         return "–"
+    if isinstance(value, tuple | list):
+        return " to ".join(number(end) for end in value)
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int):
@@ -118,17 +122,32 @@ def number(value: Any) -> str:
     return f"{rounded:,.{digits}f}".replace(",", " ")
 
 
-def page(source: Source, setting: summary.Setting, inputs: Mapping[str, Any]) -> str:
-    """Return the page of a scenario.
+def write(best: Recommendation, path: str | Path, source: Source | None = None) -> None:
+    """Write the page of a recommendation, whole or not at all; what `Recommendation.report` calls.
 
     Parameters
     ----------
-    source : Source
-        Calibration and what was recorded with it, with the scenario's system and budget.
-    setting : Setting
-        The question.
-    inputs : mapping
-        Its options as they were understood; ``assumed`` lists those nobody gave.
+    best : Recommendation
+        The answer to show.
+    path : str or Path
+        File to (re)place.
+    source : Source, optional
+        What figures are drawn from; made of the recommendation's own question when not given.
+    """
+    text = page(best, source)
+    with whole(Path(path)) as part:
+        part.write_text(text, encoding="utf-8")
+
+
+def page(best: Recommendation, source: Source | None = None) -> str:
+    """Return the page of a recommendation.
+
+    Parameters
+    ----------
+    best : Recommendation
+        The answer to show; table, green box and figures are all its own.
+    source : Source, optional
+        What figures are drawn from; made of the recommendation's own question when not given.
 
     Returns
     -------
@@ -137,47 +156,50 @@ def page(source: Source, setting: summary.Setting, inputs: Mapping[str, Any]) ->
 
     Raises
     ------
-    InfeasibleError
+    CuhlmError
         If nothing meets the budgets.
     """
-    found = summary.answer(setting)
-    point = summary.operating_point_row(setting, found)
-    rows, missing = summary.scheme_rows(setting, found)
+    source = _source(best) if source is None else source
     drawn, refused = _figures(source)
-    notes = [f"{name}: {reason}" for name, reason in {**missing, **refused}.items()]
-    title = (
-        f"{inputs['calibration']} over {inputs['bandwidth_hz'] / 1e3:g} kHz at {inputs['snr_db']:g} dB, "
-        f"{inputs['fading']}"
-    )
+    notes = [f"{name}: {reason}" for name, reason in {**best.missing, **refused}.items()]
     return Template((Path(__file__).parent / "report.html").read_text(encoding="utf-8")).substitute(
-        title=html.escape(title),
+        title=html.escape(_title(best)),
         version=_version(),
         light=_variables(style.THEME),
         dark=_variables(DARK),
-        answer=_answer(point, rows, inputs),
-        numbers=_numbers(point),
-        explanation=_items(explain(setting.budget, found, gains(setting, found))),
-        schemes=_schemes(rows, point["scheme"]),
+        answer=_answer(best),
+        numbers=_numbers(best),
+        explanation=_items(best.why()),
+        schemes=_schemes(best.schemes, best.scheme),
         notes=html.escape("; ".join(notes)),
         figures="".join(drawn),
-        inputs=_pairs(_asked(inputs)),
+        inputs=_pairs(_asked(best)),
         provenance=_pairs(_provenance(source)),
-        assumptions=_items(_assumptions(source, inputs)),
+        assumptions=_items(_assumptions(best, source)),
     )
 
 
-def write(text: str, file: Path) -> None:
-    """Write the page, whole or not at all.
+def _source(best: Recommendation) -> Source:
+    """Make a source of a question: the calibration that it names, where it has its tokens, else its own."""
+    asked = best.question
+    options: dict[str, Any] = {"system": asked.system, "bias_budget": asked.budget.bias}
+    try:
+        found = load(str(asked.inputs["calibration"]), **options)
+        if found.tokens is not None and len(found.tokens) == len(asked.tokens):
+            return found
+    except (KeyError, ValueError):  # nothing of that name here: a calibration that was never written
+        pass
+    tokens = asked.tokens if asked.has_profile else None
+    name = str(asked.inputs.get("calibration", "a line of one's own"))
+    return Source(calibration=Calibration(name=name, line=asked.line, _tokens=tokens), **options)
 
-    Parameters
-    ----------
-    text : str
-        HTML.
-    file : Path
-        File to (re)place.
-    """
-    with whole(file) as part:
-        part.write_text(text, encoding="utf-8")
+
+def _title(best: Recommendation) -> str:
+    """Say which pair, over which link."""
+    link, name = best.question.system.link, best.question.inputs.get("calibration", "A pair")
+    if not hasattr(link, "bandwidth_hz"):
+        return f"{name} over a link of a given rate"
+    return f"{name} over {link.bandwidth_hz / 1e3:g} kHz at {db_from_snr(link.snr):.3g} dB, {link.fading}"
 
 
 def inline_svg(one: Figure, tables: Any) -> str:
@@ -236,85 +258,51 @@ def _figures(source: Source) -> tuple[list[str], dict[str, str]]:
     return drawn, refused
 
 
-def _answer(point: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], inputs: Mapping[str, Any]) -> str:
-    if point["skip_rate"] >= 1.0:
-        rule = "keep every draft on the device and never ask the server"
-    else:
-        size = point["k_mean"]
-        sent = (
-            "the full distribution"
-            if size is None
-            else f"on average the {number(float(size))} most likely entries"
-        )
-        if point["skip_rate"] <= 0.0 or point["threshold"] is None or point["threshold"] < 0.0:
-            rule = f"skip nothing and send {sent}"
-        else:
-            rule = (
-                f"keep a draft without asking when its uncertainty is at most {point['threshold']:.3g}, "
-                f"and otherwise send {sent}"
-            )
-    bias = point["bias_bound"]
-    kept = "unknown" if bias is None else f"at most {number(float(bias))}"
-    sentence = (
-        f"On this link, <strong>{rule}</strong>: that gives "
-        f"<strong>{number(point['throughput_token_per_s'])} token/s</strong>, "
-        f"{number(point['speedup_over_hlm'])} times HLM, with {100.0 * point['skip_rate']:.0f} % of the "
-        f"tokens never sent and a mean bias of {kept} (budget {inputs['bias_budget']:g})."
-    )
-    faster = [
-        row
-        for row in rows
-        if row["throughput_token_per_s"] > point["throughput_token_per_s"]
-        and row["bias"] == 0.0
-        and row["name"] != "floor"
+def _answer(best: Recommendation) -> str:
+    """Write the first screen of the recommendation: what to do, then a line a fact."""
+    first, *facts = best.lines()
+    rows = []
+    for fact in facts:
+        label, _, text = fact.strip().partition(" ")
+        rows.append(f"<dt>{html.escape(label)}</dt><dd>{html.escape(text.strip())}</dd>")
+    return f"<p><strong>{html.escape(first)}</strong></p><dl>{''.join(rows)}</dl>"
+
+
+def _numbers(best: Recommendation) -> str:
+    row = best.schemes[best.scheme]
+    cards = [
+        ("throughput", row["throughput_token_per_s"], "token/s"),
+        ("latency", row["latency_s"], "s/token"),
+        ("bias, at most", best.bias.value if best.bias.high is None else best.bias.high, ""),
+        ("uplink", row["uplink_bit_per_token"], "bit/token"),
+        ("LLM passes", row["llm_calls_per_token"], "a token"),
+        ("drafts a round", row["num_drafts"], "token"),
     ]
-    faster.sort(key=lambda row: (row["name"] != "llm", -row["throughput_token_per_s"]))  # the LLM alone first
-    if not faster:
-        return f"<p>{sentence}</p>"
-    called = {**style.SCHEME_LABELS, "llm": "the LLM alone"}
-    names = ", ".join(
-        f"{called[row['name']]} ({number(row['throughput_token_per_s'])} token/s)" for row in faster[:3]
-    )
-    return (
-        f"<p>{sentence}</p><p>Before you build it: {names} would be faster here with no bias at all. "
-        "The recommendation is the best threshold and truncation for a device that must use one draft a "
-        "round.</p>"
-    )
-
-
-def _numbers(point: Mapping[str, Any]) -> str:
-    cards = (
-        ("throughput", point["throughput_token_per_s"], "token/s"),
-        ("latency", point["latency_s"], "s/token"),
-        ("skipped", 100.0 * point["skip_rate"], "%"),
-        ("bias, at most", point["bias_bound"], ""),
-        ("uplink", point["uplink_bit_per_token"], "bit/token"),
-        ("mean k", point["k_mean"], "entries"),
-        ("speed-up over HLM", point["speedup_over_hlm"], "times"),
-        ("latency over the floor", point["floor_ratio"], "times"),
-    )
+    if "llm" in best.ledgers and best.scheme != "llm":
+        cards.append(("against the LLM alone", best.over("llm").value, "times as fast"))
     return "".join(
         f"<div><dt>{text}</dt><dd>{number(value)} <small>{unit}</small></dd></div>"
         for text, value, unit in cards
     )
 
 
-def _schemes(rows: Sequence[Mapping[str, Any]], chosen: str) -> str:
+def _schemes(table: Table, chosen: str) -> str:
     head = "".join(f'<th scope="col">{text}</th>' for text in ("scheme", *_COLUMNS.values()))
     body = []
-    for row in rows:
-        cells = [number(row[key]) for key in _COLUMNS]
+    for row in table:
+        cells = {key: number(row[key]) for key in _COLUMNS}
         if row["bias"] is not None and row["bias_is_bound"]:
-            cells[0] = f"≤ {cells[0]}"
+            cells["bias"] = f"≤ {cells['bias']}"
         mark = ' class="chosen"' if row["name"] == chosen else ""
         tip = html.escape(row["bias_note"], quote=True)
         name = f'<th scope="row" title="{tip}">{style.SCHEME_LABELS[row["name"]]}</th>'
-        body.append(f"<tr{mark}>{name}{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>")
+        body.append(f"<tr{mark}>{name}{''.join(f'<td>{cell}</td>' for cell in cells.values())}</tr>")
     return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table>"
 
 
-def _asked(inputs: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
-    assumed = {name.replace("-", "_") for name in inputs["assumed"]}
+def _asked(best: Recommendation) -> Iterable[tuple[str, str]]:
+    inputs = best.question.inputs
+    assumed = {name.replace("-", "_") for name in inputs.get("assumed", ())}
     for key, title in _TITLES.items():
         if key in inputs and inputs[key] is not None:
             value = inputs[key]
@@ -348,30 +336,34 @@ def _provenance(source: Source) -> Iterable[tuple[str, str]]:
         yield key.replace("_", " "), text
 
 
-def _assumptions(source: Source, inputs: Mapping[str, Any]) -> Iterable[str]:
-    if inputs["assumed"]:
-        names = ", ".join(name.replace("-", " ") for name in inputs["assumed"])
+def _assumptions(best: Recommendation, source: Source) -> Iterable[str]:
+    asked = best.question
+    latency, fading = asked.system.latency, getattr(asked.system.link, "fading", None)
+    if assumed := asked.inputs.get("assumed"):
+        names = ", ".join(name.replace("-", " ") for name in assumed)
         yield f"Nobody gave {names}: assumed values are used; nothing was published where it could be read."
     yield (
         "Latency of a token is the SLM's plus, when it is transmitted, the uplink's and the LLM's; "
         "throughput is mean tokens over mean time."
     )
-    if not inputs["round_trip_s"]:
+    if latency.round_trip_s == 0.0:
         yield "No round trip is charged, as in the published latency model."
-    if math.isinf(inputs["downlink_bit_per_s"]):
+    if math.isinf(latency.downlink_bit_per_s):
         yield "The downlink is free, as in the published latency model."
-    if not inputs["charge_resync"]:
+    if not latency.charge_resync:
         yield "Telling the server about skipped tokens is free, as in the published latency model."
-    if inputs["fading"] == "rayleigh-ergodic":
+    if fading == "rayleigh-ergodic":
         yield "The ergodic rate is the limit of many coherence blocks; over fading no mean latency exists."
-    if inputs["fading"] == "awgn":
+    if fading == "awgn":
         yield "Packets reach the AWGN capacity; short packets take longer (see --fading short-packet)."
     yield (
         "Bias is the mean total variation between one token's law and the LLM's, skipping and truncation "
-        "added with sound accounting: truncation is charged in every context in which something may be sent."
+        "added; truncation is charged in every context in which something may be sent."
     )
     if source.tokens is not None:
         yield "The recorded tokens stand for those to come; another pair needs its own calibration."
+    if source.decoded is not None:
+        yield "Answers that were really decoded are shown only where they were decoded over this very link."
 
 
 def _pairs(rows: Iterable[tuple[str, str]]) -> str:

@@ -239,7 +239,7 @@ def unreachable(ax: "Axes", x: Any, edge: Any, *, above: bool = True) -> None:
     ax.set_ylim(low, high)
 
 
-BEYOND = "beyond a device that\nsends its one draft"
+BEYOND = "beyond a device that sends its one draft"
 """What stands in the shaded region: it bounds neither the LLM alone nor what need not name its draft."""
 
 

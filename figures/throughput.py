@@ -56,8 +56,9 @@ def rates(source: Source, systems: Sequence[System], names: Sequence[str]) -> Ta
     lined: list[Scheme] = []  # the bias does not depend on the link: tuned once
     tokens = source.need(*_NEEDED)
     for place, system in enumerate(systems):
+        asked = source.question(*_NEEDED, system=system)
         try:
-            best = source.question(*_NEEDED, system=system).answer(bound=False)
+            best = asked.answer(bound=False)
         except CuhlmError:  # nothing meets the budget on this link
             continue
         if not lined:
@@ -126,7 +127,7 @@ def draw(axes: Mapping[str, "Axes"], tables: Tables) -> None:
                 ax.plot(x, table[f"{name} [token/s]"], **line, markersize=3, markevery=2)
         ax.set(ylabel="throughput [token/s]", ylim=(0.0, 1.15 * top))
         if panel != "several":  # there only one scheme is far from the others
-            ax.set(yscale="log", ylim=(0.7 * low, 2.6 * top))
+            ax.set(yscale="log", ylim=(0.7 * low, 3.5 * top))
             style.plain_log(ax)
         ax.set(xlabel="bandwidth [Hz]" if panel == "bandwidth" else "SNR [dB]")
         if panel == "bandwidth":
@@ -135,7 +136,7 @@ def draw(axes: Mapping[str, "Axes"], tables: Tables) -> None:
             floor = table["floor [token/s]"]
             ax.plot(x, floor, **style.scheme_line("floor"))
             style.unreachable(ax, x, floor)
-            style.label(ax, x[len(x) // 2], 2.5 * top, style.BEYOND, xytext=(0, -2), ha="center", va="top")
+            style.label(ax, x[len(x) // 2], 3.5 * top, style.BEYOND, xytext=(0, -2), ha="center", va="top")
         style.legend_below(ax, ncols=3)
         style.panel_title(ax, index, title)
 

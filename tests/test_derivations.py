@@ -5,7 +5,6 @@ import dataclasses
 import functools
 import importlib
 import json
-import pkgutil
 import re
 from pathlib import Path
 

@@ -1,6 +1,7 @@
 """Figures are judged by the numbers they draw, on a pair of small models that is enumerated exactly."""
 
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 from matplotlib.figure import Figure as Canvas
 
 from cuhlm_theory.errors import CuhlmError, MissingInputError
-from figures import catalogue, frame, samples, style
+from figures import catalogue, frame, fronts, samples, style, throughput
 from figures.frame import Source, default_system, read_csv, write_csv
 from tests.exact_pair import record
 
@@ -185,7 +186,8 @@ def test_throughput_grows_with_the_snr_and_never_crosses_the_floor(tables):
     for panel in ("single", "bandwidth"):
         floor = table[panel]["floor [token/s]"]
         for name, rate in table[panel].items():
-            if name.endswith("[token/s]") and not name.startswith(("llm", "verify-on-sync")):
+            unbounded = (*throughput.UNBOUNDED, "verify-on-sync")  # no draft, none named, several
+            if name.endswith("[token/s]") and not name.startswith(unbounded):
                 known = np.isfinite(rate)
                 assert known.any()
                 assert np.all(rate[known] <= floor[known] * (1.0 + 1e-9)), name
@@ -208,6 +210,33 @@ def test_no_front_crosses_the_floor(tables):
         of = table["scheme"] == scheme
         assert increases(table["bias [-]"][of], by=1e-9)
         assert increases(table["throughput [token/s]"][of], by=1e-9)
+
+
+@pytest.mark.parametrize("name", ["u-hlm", "cu-hlm-offline", "kept-law"])
+def test_between_two_thresholds_a_front_is_what_a_randomised_threshold_reaches(name, source, tables):
+    """The last two are far apart: the straight line between them is reached by nothing."""
+    table, best = tables["fronts"]["bias"], source.question().answer()
+    low, high = (float(t) for t in best.tokens.thresholds()[-2:])
+    of = table["scheme"] == name
+    along = table["bias [-]"][of], table["throughput [token/s]"][of]
+    for mix in fronts._SHARES[[4, 9, 14]]:
+        ((_, ledger),) = best.beside((name,), threshold=low, upper_threshold=high, mix=float(mix))[0]
+        row = ledger.outcome()
+        place = int(np.argmin(np.abs(along[0] - row.bias)))
+        assert along[0][place] == pytest.approx(row.bias)
+        assert along[1][place] == pytest.approx(row.throughput_token_per_s)
+    at = slice(-len(fronts._SHARES) - 1, None)
+    bias, rate = along[0][at], along[1][at]
+    straight = np.interp(bias[5], bias[[0, -1]], rate[[0, -1]])
+    assert rate[5] <= straight
+
+
+def test_the_marks_are_the_recommendation_and_the_models_alone(source, tables):
+    marks, best = tables["fronts"]["marks"], source.question().answer()
+    assert marks["point"][0] == "recommended"
+    assert marks["scheme"][0] == best.scheme
+    assert marks["throughput [token/s]"][0] == pytest.approx(best.throughput.value)
+    assert {"slm", "llm"} <= {*marks["scheme"]}
 
 
 def test_skip_rate_and_risk_grow_with_the_threshold(tables):
@@ -336,6 +365,13 @@ def test_decoding_that_was_really_run_is_drawn_beside_theory(source, tmp_path):
     assert accuracy["cosine similarity to the LLM's answer [-]"][0] == 0.8  # not the reference itself
     assert np.isnan(accuracy["threshold [-]"][0])
     assert list(compute("skip_rates", run)["decoded"]["risk [-]"]) == [0.02, 0.1]
+    described = json.dumps({"link": asdict(run.system.link), "latency": asdict(run.system.latency)})
+    text = (tmp_path / "front.csv").read_text()
+    (tmp_path / "front.csv").write_text(f"# prompts: 2; system: {described}\n{text}")
+    assert "accuracy" in compute("fronts", run)
+    link = replace(run.system.link, bandwidth_hz=2.0 * run.system.link.bandwidth_hz)
+    elsewhere = replace(run, system=replace(run.system, link=link))
+    assert "accuracy" not in compute("fronts", elsewhere)  # the answers were not decoded over this link
     with style.applied("fronts"):
         for name in ("fronts", "skip_rates"):
             found, one = compute(name, run), catalogue.figure(name)

@@ -1,12 +1,13 @@
 """The page of a scenario stands alone, says what was recommended, and follows the reader's colours."""
 
+import html
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
 
 from cuhlm_theory.contexts import Tokens
-from cuhlm_theory.parameters import Budget
 from cuhlm_theory.schemes import SCHEMES
 from figures import catalogue, report, style
 from figures.frame import Source, default_system
@@ -35,11 +36,16 @@ def source():
 
 
 @pytest.fixture(scope="module")
-def page(source):
+def best(source):
+    return replace(source.question(), inputs=INPUTS).answer()
+
+
+@pytest.fixture(scope="module")
+def page(source, best):
     shown = report.SHOWN
     report.SHOWN = ("rejection_line", "attenuation")  # two are enough to see that ids do not collide
     try:
-        return report.page(source, source.setting(), INPUTS)
+        return report.page(best, source)
     finally:
         report.SHOWN = shown
 
@@ -82,14 +88,32 @@ def test_the_page_needs_nothing_from_outside(page):
     assert "$" not in re.sub(r"<svg.*?</svg>", "", page, flags=re.DOTALL)
 
 
-def test_the_recommendation_and_every_scheme_are_on_it(page):
-    assert "On this link, <strong>" in page
-    assert "token/s</strong>" in page
-    for name in SCHEMES:
-        assert style.SCHEME_LABELS[name] in page
-    assert page.count('class="chosen"') == 1
+def test_the_green_box_is_the_first_screen_of_the_recommendation(page, best):
+    (box,) = re.findall(r'<section class="answer".*?</section>', page, flags=re.DOTALL)
+    text = html.unescape(re.sub(r"<[^>]+>", " ", box))
+    said = [re.sub(r"\s+", " ", line).strip() for line in best.lines()]
+    assert all(line in re.sub(r"\s+", " ", text) for line in said)
+    assert "the LLM alone" in text or best.scheme == "llm"
+
+
+def test_every_scheme_is_in_the_table_the_fastest_first(page, best):
+    (table,) = re.findall(r"<table><thead>.*?</table>", page, flags=re.DOTALL)
+    names = re.findall(r'<th scope="row"[^>]*>([^<]+)</th>', table)
+    assert names == [style.SCHEME_LABELS[row["name"]] for row in best.schemes]
+    assert set(names) == {style.SCHEME_LABELS[name] for name in SCHEMES if name not in best.missing}
+    (chosen,) = re.findall(r'<tr class="chosen"><th[^>]*>([^<]+)</th>', table)
+    assert chosen == style.SCHEME_LABELS[best.scheme]
     assert "random &lt;pair&gt;" in page
     assert "(assumed)" in page
+
+
+def test_a_recommendation_is_written_whole_without_a_source(best, tmp_path, monkeypatch):
+    monkeypatch.setattr(report, "SHOWN", ("concentration",))  # drawn from the tokens of the question
+    report.write(best, tmp_path / "page.html")
+    text = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert text.startswith("<!doctype html>")
+    assert text.count("<svg") == 1
+    assert [file.name for file in tmp_path.iterdir()] == ["page.html"]
 
 
 def test_figures_take_the_colours_of_the_page(page):
@@ -111,18 +135,10 @@ def test_a_line_without_a_profile_still_gets_a_page(source, monkeypatch):
     known = source.calibration.without_tokens()
     monkeypatch.setattr(report, "FALLBACK", ())
     bare = Source(calibration=known, system=source.system)
-    setting = source.setting()
-    setting = type(setting)(
-        slope=setting.slope,
-        intercept=setting.intercept,
-        delta=setting.delta,
-        tokens=Tokens.of(known.law, known.line),
-        system=setting.system,
-        budget=Budget(bias=0.05),
-    )
-    text = report.page(bare, setting, INPUTS)
-    assert "On this link" in text
-    assert "missing" not in text.lower() or "give a recorded" in text
+    asked = replace(source.question(), tokens=Tokens.of(known.law, known.line), inputs=INPUTS)
+    for page in (report.page(asked.answer(), bare), report.page(asked.answer())):
+        assert "Run " in page
+        assert "missing" not in page.lower() or "give a recorded" in page
 
 
 @pytest.mark.parametrize(
