@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from cuhlm_theory.capacity import db_from_snr, snr_from_db
 from cuhlm_theory.contexts import Tokens
@@ -31,7 +31,7 @@ UNBOUNDED = ("llm", "kept-law")
 _NEEDED = ("tv_profile", "skip_mass", "skip_risk", "k_grid", "draft_prob")
 
 
-def least_transmissions(tokens: Tokens, bias: ArrayLike) -> NDArray[np.float64]:
+def least_transmissions(tokens: Tokens, bias: float | NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the least share that a threshold on u must transmit when skipping may cost that bias, [...].
 
     Truncation is free here, so no single-draft scheme with a threshold transmits less at that bias. The

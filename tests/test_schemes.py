@@ -616,7 +616,7 @@ def test_a_number_goes_to_the_rule_that_owns_it_and_to_no_other():
     [
         ("hlm", "confidence is no number of hlm; it has none"),
         ("rand-hlm", "confidence is no number of rand-hlm; it has skip_rate"),
-        ("dssd", "confidence is no number of dssd; it has num_drafts"),
+        ("dssd", "confidence is no number of dssd; it has num_drafts, adds_bonus"),
     ],
 )
 def test_a_number_that_no_rule_owns_is_refused_and_the_owned_ones_are_told(name, words):
