@@ -156,18 +156,18 @@ def bca_interval(
     Parameters
     ----------
     estimate : array_like, shape [...]
-        The statistic on the sample.
+        The statistic on the sample [-].
     replicates : array_like, shape [B, ...]
-        The statistic on each resample.
+        The statistic on each resample [-].
     jackknife : array_like, shape [P, ...]
-        The statistic with one cluster left out.
+        The statistic with one cluster left out [-].
     level : float, default 0.95
         Coverage aimed at, c [-].
 
     Returns
     -------
     low, high : ndarray of float64, shape [...]
-        Ends of the interval; NaN where a replicate or a jackknife value is NaN.
+        Ends of the interval; NaN where a replicate or a jackknife value is NaN [-].
 
     Raises
     ------

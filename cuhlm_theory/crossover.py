@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import brentq
 
 from cuhlm_theory._checks import Floats
 from cuhlm_theory.schemes.ledger import Ledger
@@ -112,15 +111,16 @@ def changes(skipping: Sequence[Ledger], others: Sequence[Ledger]) -> list[Change
     for quantity, (what, now, value_at) in ways.items():
         values = value_at(_GRID)
 
-        def gap(value: float, what: str = what) -> float:
-            point = np.array([value])
-            return float(envelope(first, what, point)[0][0] - envelope(second, what, point)[0][0])
+        def gap(value: Floats, what: str = what) -> Floats:
+            return envelope(first, what, value)[0] - envelope(second, what, value)[0]
 
-        ahead = np.flatnonzero(envelope(first, what, values)[0] < envelope(second, what, values)[0])
+        ahead = np.flatnonzero(gap(values) < 0.0)
         if not len(ahead) or ahead[0] == 0:
             continue
-        low, high = sorted((float(values[ahead[0] - 1]), float(values[ahead[0]])))
-        crossing = float(brentq(gap, low, high))
+        near = np.linspace(values[ahead[0] - 1], values[ahead[0]], len(_GRID))
+        place = int(np.flatnonzero(gap(near) < 0.0)[0])
+        ends = gap(near[place - 1 : place + 1])  # linear in between, but for a kink that is closer still
+        crossing = float(near[place - 1] + (near[place] - near[place - 1]) * ends[0] / (ends[0] - ends[1]))
         then = envelope(first, what, values[ahead[:1]])[1][0]
         shown = 1.0 / crossing if what == "air" else crossing
         found.append(Change(quantity=quantity, value=shown, now=now, then=then))

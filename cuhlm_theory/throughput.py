@@ -106,7 +106,7 @@ def round_parts_s(
 
     Returns
     -------
-    tuple of ndarray
+    tuple of ndarray, shape [...]
         Seconds of the device, the uplink, the server, and round trip with downlink [s].
 
     Raises

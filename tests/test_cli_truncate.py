@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy import special
 
-from cuhlm_theory import payload, rejection, truncation
+from cuhlm_theory import payload, truncation
+from cuhlm_theory.rejection import Line
 
 ROWS = np.random.default_rng(0).dirichlet(np.full(40, 0.3), size=3)
 
@@ -56,7 +57,7 @@ def test_printed_rule_keeps_at_least_as_many(cuhlm_json, file):
         "-0.066",
     )
     got = cuhlm_json("truncate", path, "--budget", "0.05", *options)
-    beta = rejection.line(0.4, 0.815, -0.066)
+    beta = Line(0.815, -0.066)(0.4)
     k = truncation.printed_k(ROWS, 0.05, ROWS[:, 5], beta)
     assert got["k"] == k.tolist()
     assert got["rule"] == "printed"

@@ -33,7 +33,7 @@ from cuhlm_theory.contexts import Tokens
 from cuhlm_theory.errors import MissingInputError
 from cuhlm_theory.parameters import Codec, Latency, Link, System
 from cuhlm_theory.rejection import Line
-from cuhlm_theory.schemes import SCHEMES
+from cuhlm_theory.schemes import NEVER_SKIP, SCHEMES
 from cuhlm_theory.schemes.payload import round_to_lattice
 
 torch = pytest.importorskip("torch")
@@ -583,7 +583,7 @@ def test_the_rules_say_of_a_live_context_what_they_say_of_its_record(scheme):
     for name in ("transmit", "risk"):
         live, recorded = (getattr(rules.skip.skips(place, drafts=True), name) for place in (every, tokens))
         np.testing.assert_allclose(live, recorded, atol=1e-12)
-    live, recorded = (rules.payload.carried(place, system(6)) for place in (every, tokens))
+    live, recorded = (rules.payload.carried(place, system(6), rules.skip) for place in (every, tokens))
     np.testing.assert_allclose(live.bit, recorded.bit)
     if recorded.size is not None:
         np.testing.assert_array_equal(live.size, recorded.size)
@@ -606,7 +606,7 @@ def test_a_live_context_answers_the_questions_that_need_both_laws():
 
 def test_a_price_chooses_among_the_sizes_that_it_was_found_on():
     logits = example_laws(12)[0]
-    chosen = setting("cu-hlm-exact", truncation_price_s=0.2)
+    chosen = setting("cu-hlm-exact", truncation_price_s=0.2, threshold=NEVER_SKIP)
     free = laws.Context(logits, chosen, system(6)).kept_entries(np.array([0]))[0]
     held = laws.Context(logits, replace(chosen, k_grid=(1, 6)), system(6)).kept_entries(np.array([0]))[0]
     assert free == 4

@@ -18,7 +18,10 @@ from cuhlm_theory.parameters import Codec, Latency, Link
 from cuhlm_theory.rejection import Line
 
 ROOMS = ("cuhlm_theory", "derivations", "calibration", "figures")
-TRUNK = ("schemes", "recommendation", "explanation", "table", "estimate", "optimise.joint")
+TRUNK = (
+    *("schemes", "recommendation", "explanation", "table", "estimate", "optimise.joint", "crossover"),
+    *("bootstrap", "comparison"),
+)
 """Modules of `cuhlm_theory` that put formulas together: what is no formula itself may do with a paragraph."""
 NUMERIC = re.compile(r"array_like|ndarray|\bfloat\b|\bint\b")
 
@@ -198,6 +201,8 @@ NAMED = {
     **dict.fromkeys(("bits", "bits_per_draft"), "bit"),
     **dict.fromkeys(("equal_bits", "at_bits.bits"), "bit/token"),
     "bias_price_for_budget": "s",
+    **dict.fromkeys(("independent_rounds.entries", "recorded_rounds.entries"), "token"),
+    **dict.fromkeys(("round_parts_s.drafts", "round_parts_s.catch_up"), "token"),
     "bandwidths_hz": "Hz",
     "logits": "nat",
     "varentropy_bound": "nat^2",

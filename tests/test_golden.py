@@ -1,4 +1,4 @@
-"""`cuhlm optimize` answers what `golden/optimize.jsonl` keeps, number by number, but for what is explained."""
+"""`cuhlm optimize` answers what `golden/optimize.jsonl` keeps, number by number, unless explained."""
 
 import json
 import re

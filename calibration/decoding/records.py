@@ -51,7 +51,7 @@ _FLOATS = (
     "llm_measured_s",
 )
 _CHARGED = ("llm_calls", "catch_up", "uplink_bit", "downlink_bit")
-_SUMMED = ("catch_up", "uplink_bit", "downlink_bit", "slm_s", "uplink_s", "llm_s", "other_s")
+_SUMMED = ("uplink_bit", "downlink_bit", "slm_s", "uplink_s", "llm_s", "other_s")
 _COSTS = {"uplink_bit", "downlink_bit", *(name for name in _FLOATS if name.endswith("_s"))}
 
 Row = dict[str, Any]
@@ -114,6 +114,7 @@ def ledger(table: Mapping[str, NDArray[Any]], scheme: Scheme, system: System) ->
         drafts=drafts,
         entries=entries if sends else np.full(len(tokens), np.nan),
         llm_calls=calls,
+        catch_up=total(table["catch_up"]) if "catch_up" in table else np.zeros(len(tokens)),
         llm_width=total(table["llm_width"]) if "llm_width" in table else np.full(len(tokens), np.nan),
         bias=total(table["tv"]),
         risk=total(np.nan_to_num(table["risk"])),

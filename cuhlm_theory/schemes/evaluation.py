@@ -149,7 +149,7 @@ def _rounds(scheme: "Scheme", tokens: Tokens, acceptance: Floats, ends: Floats, 
     if tokens.prompt is not None:
         return recorded_rounds(acceptance, ends, tokens.prompt, carried.bit, entries=size, **options)
     weight = tokens.weight
-    ending = float(weight @ ends)
+    ending = min(float(weight @ ends), 1.0)
     keep = float(weight @ ((1.0 - ends) * acceptance)) / (1.0 - ending) if ending < 1.0 else 1.0
     last = float(weight @ (ends * acceptance)) / ending if ending > 0.0 else 1.0
     bit, entries = float(weight @ carried.bit), float(weight @ size)

@@ -33,8 +33,8 @@ def at_bias(scheme: Scheme, tokens: Tokens, system: System, bias: float) -> Sche
     if not isinstance(scheme.skip, Below) or scheme.drafts_several:
         return scheme
 
-    def spent(threshold: float) -> float:
-        ledger = _at(scheme, threshold).ledger(tokens, system)
+    def spent(tuned: Scheme) -> float:
+        ledger = tuned.ledger(tokens, system)
         return ledger.per_token(ledger.bias)
 
     return _by_threshold(scheme, tokens, spent, wanted, (f"{scheme.name} has a bias of", "equal_bias"))
@@ -57,8 +57,8 @@ def at_bits(scheme: Scheme, tokens: Tokens, system: System, bits: float) -> Sche
     if sent(_at(scheme, NEVER_SKIP)) <= wanted:
         return _at(scheme, NEVER_SKIP)
 
-    def unsent(threshold: float) -> float:  # falls below -wanted while too much is sent
-        return -sent(_at(scheme, threshold))
+    def unsent(tuned: Scheme) -> float:  # falls below -wanted while too much is sent
+        return -sent(tuned)
 
     return _by_threshold(scheme, tokens, unsent, -wanted, (f"{scheme.name} sends", "equal_bits"))
 
@@ -87,13 +87,15 @@ def _at(scheme: Scheme, threshold: float) -> Scheme:
 
 
 def _by_threshold(
-    scheme: Scheme, tokens: Tokens, level: Callable[[float], float], wanted: float, names: tuple[str, str]
+    scheme: Scheme, tokens: Tokens, level: Callable[[Scheme], float], wanted: float, names: tuple[str, str]
 ) -> Scheme:
     """Find the randomised threshold at which a level that grows with the threshold is met with equality."""
     what, knob = names
-    thresholds = tokens.thresholds()
+    thresholds = [float(threshold) for threshold in tokens.thresholds()]
     low, high = 0, len(thresholds) - 1
-    at_low, at_high = level(float(thresholds[low])), level(float(thresholds[high]))
+    if scheme.payload.weighs_airtime and knob == "equal_bias":  # less is truncated at a higher threshold
+        low = int(np.searchsorted(thresholds, scheme.threshold or NEVER_SKIP))
+    at_low, at_high = level(_at(scheme, thresholds[low])), level(_at(scheme, thresholds[high]))
     if np.isnan(at_low) or np.isnan(at_high):
         raise InfeasibleError(f"{what} an unknown amount on these tokens; give a recorded --calibration")
     if at_low > wanted + _CLOSE:
@@ -103,20 +105,18 @@ def _by_threshold(
         )
     wanted = max(wanted, at_low)  # rounding may leave the least just above
     if at_high <= wanted:
-        return _at(scheme, float(thresholds[high]))
+        return _at(scheme, thresholds[high])
     while high - low > 1:
         middle = (low + high) // 2
-        value = level(float(thresholds[middle]))
+        value = level(_at(scheme, thresholds[middle]))
         if value <= wanted:
             low, at_low = middle, value
         else:
-            high, at_high = middle, value
-    mix = (wanted - at_low) / (at_high - at_low)
-    return scheme.using(
-        threshold=float(thresholds[low]),
-        upper_threshold=float(thresholds[high]),
-        mix=min(max(mix, 0.0), 1.0),
-    )
+            high = middle
+    mixed = scheme.using(threshold=thresholds[low], upper_threshold=thresholds[high], mix=1.0)
+    gain = level(mixed) - at_low
+    mix = (wanted - at_low) / gain if gain > 0.0 else 0.0
+    return mixed.using(mix=min(max(mix, 0.0), 1.0))
 
 
 def _by_candidates(scheme: Scheme, system: System, sent: Callable[[Scheme], float], wanted: float) -> Scheme:

@@ -52,6 +52,8 @@ class Payload:
     """Whether the server takes a reconstruction for the law of the draft."""
     knob: ClassVar[str | None] = None
     """Field that trades bits for acceptance."""
+    weighs_airtime: ClassVar[bool] = False
+    """Whether the size depends on how often the context transmits."""
     names_draft: ClassVar[bool] = True
     """Whether the server learns the draft; what need not say it is not bounded by the single-draft floor."""
     count: ClassVar[str | None] = None
@@ -212,6 +214,12 @@ class Exact(_Distribution):
     """With it, keep the k of least P_tx tau_up(k) + price * TV_k instead, P_tx the chance to transmit [s]."""
 
     truncates: ClassVar[bool] = True
+
+    @property
+    def weighs_airtime(self) -> bool:  # type: ignore[override]
+        """Where sizes are chosen by a price."""
+        return self.truncation_price_s is not None
+
     modelled: ClassVar[str] = _TRUNCATED
 
     def __post_init__(self) -> None:
@@ -225,7 +233,7 @@ class Exact(_Distribution):
             return contexts.smallest_k(self.truncation_budget)
         grid, profile = contexts.size_profile()
         air_s = packet_latency_s(system.link, self.bit(grid, system.codec, skip))
-        chance = contexts.transmit_chance(skip)[:, None]
+        chance = contexts.transmit_chance(skip.base)[:, None]
         sent_s = np.multiply(chance, air_s, out=np.zeros(profile.shape), where=chance > 0.0)
         return grid[np.argmin(sent_s + self.truncation_price_s * profile, axis=1)]
 

@@ -29,6 +29,11 @@ class Skip(Protocol):
         """Uncertainty above which nothing is kept [-]."""
         ...
 
+    @property
+    def base(self) -> "Skip":
+        """The rule that sizes are chosen for, before a coin raises its threshold."""
+        ...
+
     def skips(self, contexts: Contexts, *, drafts: bool = False) -> Skips:
         """Chance to transmit and risk of each context; ``drafts`` looks at the recorded drafts alone."""
         ...
@@ -59,6 +64,11 @@ class Always:
         """Nothing to choose."""
         return [{}]
 
+    @property
+    def base(self) -> "Skip":
+        """The rule itself."""
+        return self
+
     def mixture(self, at: Callable[[float], Value], mixed: Callable[[Value, Value, float], Value]) -> Value:
         """Return the quantity at the threshold that amounts to this rule."""
         return at(1.0)
@@ -80,6 +90,11 @@ class Never:
     def options(self, tokens: Tokens) -> list[dict[str, float]]:
         """Nothing to choose."""
         return [{}]
+
+    @property
+    def base(self) -> "Skip":
+        """The rule itself."""
+        return self
 
     def mixture(self, at: Callable[[float], Value], mixed: Callable[[Value, Value, float], Value]) -> Value:
         """Return the quantity at the threshold that amounts to this rule."""
@@ -115,6 +130,11 @@ class AtRandom:
     def options(self, tokens: Tokens) -> list[dict[str, float]]:
         """Everything or nothing; what lies between follows from the budget (`schemes.at_bias`)."""
         return [{"skip_rate": 0.0}, {"skip_rate": 1.0}]
+
+    @property
+    def base(self) -> "Skip":
+        """The rule itself."""
+        return self
 
     def mixture(self, at: Callable[[float], Value], mixed: Callable[[Value, Value, float], Value]) -> Value:
         """Return the mixture of keeping nothing and keeping everything."""
@@ -153,6 +173,11 @@ class Below:
     def highest(self) -> float:
         """The larger threshold in use."""
         return self.upper_threshold if self.upper_threshold is not None and self.mix > 0.0 else self.threshold
+
+    @property
+    def base(self) -> "Skip":
+        """The lower threshold."""
+        return Below(self.threshold)
 
     def mixture(self, at: Callable[[float], Value], mixed: Callable[[Value, Value, float], Value]) -> Value:
         """Return what a quantity is under this rule, given what it is at one threshold and how two mix."""
