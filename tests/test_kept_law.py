@@ -197,6 +197,8 @@ def test_a_packet_can_be_read_by_a_server_that_knows_the_bound(most, data):
 def test_a_kept_token_costs_24_bits_where_the_printed_packet_has_736_000():
     assert int(kept_law.payload_bit(1, 32_000, 8, 1)) == 24
     assert int(kept_law.payload_bit(0, 2, 1, 1)) == 1
+    assert int(kept_law.payload_bit(1, 2, 1, 1)) == 3
+    assert int(kept_law.payload_bit(1, 32_768, 8, 1)) == 24  # 15 bits tell 2^15 tokens apart
     assert kept_law.payload_bit([0, 1, 2], 151_936, 8, 2).tolist() == [2, 28, 54]
 
 
@@ -222,6 +224,8 @@ def test_rounding_keeps_certainty_and_grid_points():
     grid = np.arange(256) / 255
     for j in range(256):
         assert kept_law.round_down([grid[j], 0.0], 8)[0] == grid[j]
+        if j:
+            assert kept_law.round_down([np.nextafter(grid[j], 0.0), 0.0], 8)[0] == grid[j - 1]
     assert kept_law.round_down([0.999, 0.0], 1).tolist() == [0.0, 0.0]
 
 
