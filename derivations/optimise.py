@@ -325,7 +325,7 @@ def separable_counterexample() -> Statement:
         functions=("optimise.separable_actions",),
         tests=(
             "test_truncation_is_due_in_full_where_a_context_may_transmit",
-            "test_section_12_as_written_is_no_bound_and_the_sound_accounting_is",
+            "test_charging_truncation_on_transmission_is_no_bound_and_the_sound_accounting_is",
         ),
         assumptions=(
             "Three tokens, x = (9/10, 1/10, 0), k = 1, so xhat = (9/10, 1/20, 1/20); y = xhat; the device "
