@@ -17,9 +17,9 @@ from cuhlm_theory.capacity import packet_latency_s
 from cuhlm_theory.contexts import NEVER_SKIP, Tokens
 from cuhlm_theory.crossover import Change, changes
 from cuhlm_theory.drafting import sync_break_even_risk
-from cuhlm_theory.errors import CuhlmError
+from cuhlm_theory.errors import CuhlmError, MissingInputError
 from cuhlm_theory.estimate import Estimate
-from cuhlm_theory.optimise import (
+from cuhlm_theory.optimisation import (
     Certificate,
     OperatingPoint,
     curves,
@@ -28,7 +28,7 @@ from cuhlm_theory.optimise import (
     solve_curves,
     solve_lp,
 )
-from cuhlm_theory.parameters import Budget, System
+from cuhlm_theory.parameters import Budget, Codec, Latency, Link, System
 from cuhlm_theory.payload import distribution_bit
 from cuhlm_theory.rejection import Line
 from cuhlm_theory.schemes import SCHEMES, Ledger, Outcome, Scheme, at_bias, fastest_threshold, line_up
@@ -40,6 +40,69 @@ from cuhlm_theory.truncation import printed_k_offline
 _SHOWN = ("throughput_token_per_s", "throughput_ci95", "bias", "skip_rate", "uplink_bit_per_token")
 _SLACK = 1e-9
 _RESAMPLES = 1000
+
+
+def optimise(
+    calibration: Any,
+    link: Link,
+    *,
+    bias: float = 0.05,
+    latency: Latency | None = None,
+    codec: Codec | None = None,
+) -> "Recommendation":
+    """Answer the main question: which scheme to run over a link, at what threshold, how fast, at what bias.
+
+    Parameters
+    ----------
+    calibration : object
+        What `cuhlm_theory.load` returns: a pair with its rejection line and recorded tokens.
+    link : Link
+        Uplink of the device.
+    bias : float, default 0.05
+        Mean per-token total variation from the large model's law that may be spent [-].
+    latency : Latency, optional
+        Compute and protocol latencies; the calibration's own by default.
+    codec : Codec, optional
+        How distributions are written; the calibration's vocabulary and 8 bits a probability by default.
+
+    Returns
+    -------
+    Recommendation
+        The answer; its ``repr`` is the first screen.
+
+    Raises
+    ------
+    MissingInputError
+        If the calibration lacks tokens, a vocabulary or a latency that was not given.
+    InfeasibleError
+        If nothing meets the budget.
+
+    Examples
+    --------
+    >>> import cuhlm_theory as cuhlm
+    >>> best = cuhlm.optimise(cuhlm.load("smollm2"), cuhlm.Link(bandwidth_hz=1e6, snr=3.0))
+    >>> best.scheme
+    'dssd'
+    """
+    known = calibration.law
+    if known is None:
+        raise MissingInputError(f"calibration {calibration.name} has no law of the uncertainty; give another")
+    if codec is None:
+        if calibration.vocab_size is None:
+            raise MissingInputError(f"calibration {calibration.name} has no vocabulary size; give codec")
+        codec = Codec(vocab_size=calibration.vocab_size)
+    if latency is None:
+        if calibration.slm_latency_s is None or calibration.llm_latency_s is None:
+            raise MissingInputError(f"calibration {calibration.name} has no latencies; give latency")
+        latency = Latency(slm_s=calibration.slm_latency_s, llm_s=calibration.llm_latency_s)
+    tokens = calibration.tokens
+    return Question(
+        line=calibration.line,
+        tokens=Tokens.of(known, calibration.line) if tokens is None else tokens,
+        system=System(link=link, codec=codec, latency=latency),
+        budget=Budget(bias=bias),
+        inputs={"calibration": calibration.name, "writer": calibration.writer},
+    ).answer()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -56,7 +56,7 @@ def weak_duality() -> Statement:
         title="Every multiplier is a certificate",
         source="here (Lagrange)",
         status="new",
-        functions=("optimise.solve_lp", "optimise.solve"),
+        functions=("optimisation.solve_lp", "optimisation.solve"),
         tests=(
             "test_every_multiplier_bounds_every_policy",
             "test_the_solver_certifies_the_closed_form",
@@ -132,7 +132,7 @@ def lagrangian() -> Statement:
         title="The optimum mixes two policies of one multiplier",
         source="here (Lagrange)",
         status="new",
-        functions=("optimise.solve",),
+        functions=("optimisation.solve",),
         tests=(
             "test_two_actions_mix_as_derived",
             "test_no_deterministic_policy_within_the_budget_is_faster",
@@ -220,7 +220,7 @@ def kkt() -> Statement:
         title="Conditions of the joint optimum, context by context",
         source="here",
         status="departs",
-        functions=("optimise.solve",),
+        functions=("optimisation.solve",),
         tests=(
             "test_truncation_is_sunk_in_the_rule_and_weighs_on_the_size_as_derived",
             "test_the_multiplier_is_the_price_of_the_budget",
@@ -265,7 +265,7 @@ def hull() -> Statement:
         title="Only vertices of the hull can win",
         source="here",
         status="new",
-        functions=("optimise.lower_hull", "optimise.actions"),
+        functions=("optimisation.lower_hull", "optimisation.actions"),
         tests=(
             "test_some_vertex_of_the_hull_is_as_good_as_any_action",
             "test_the_hull_keeps_the_best_action_for_every_multiplier",
@@ -322,7 +322,7 @@ def separable_counterexample() -> Statement:
         title="Truncation is due in every context that may transmit",
         source="here",
         status="departs",
-        functions=("optimise.separable_actions",),
+        functions=("optimisation.separable_actions",),
         tests=(
             "test_truncation_is_due_in_full_where_a_context_may_transmit",
             "test_charging_truncation_on_transmission_is_no_bound_and_the_sound_accounting_is",
@@ -366,7 +366,7 @@ def sound_accounting() -> Statement:
         title="Bias that is charged to a context",
         source="here",
         status="departs",
-        functions=("optimise.actions", "optimise.operating_point"),
+        functions=("optimisation.actions", "optimisation.operating_point"),
         tests=(
             "test_truncation_is_due_in_full_where_a_context_may_transmit",
             "test_the_true_bias_of_the_operating_point_is_within_the_budget",
@@ -415,7 +415,7 @@ def operating_point() -> Statement:
         title="Sizes that a device can choose by itself",
         source="here",
         status="new",
-        functions=("optimise.operating_point",),
+        functions=("optimisation.operating_point",),
         tests=(
             "test_a_device_changes_its_size_at_the_derived_multiplier",
             "test_no_threshold_and_multiplier_beat_the_operating_point",
@@ -577,7 +577,7 @@ def joint() -> Statement:
         title="When the search over bits a probability may stop",
         source="here",
         status="new",
-        functions=("optimise.joint_optimum", "optimise.quantisation_profile"),
+        functions=("optimisation.joint_optimum", "optimisation.quantisation_profile"),
         tests=(
             "test_the_quantisation_that_is_charged_is_the_derived_bound",
             "test_no_grid_point_beats_the_joint_optimum",

@@ -203,7 +203,7 @@ def test_missing_latencies_name_the_remedies(capsys, base):
 
 def test_the_recommended_numbers_are_the_operating_point():
     from calibration.decoding.plan import recommended
-    from cuhlm_theory.optimise import operating_point
+    from cuhlm_theory.optimisation import operating_point
 
     rng = np.random.default_rng(0)
     tokens = Tokens(

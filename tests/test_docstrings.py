@@ -19,7 +19,7 @@ from cuhlm_theory.rejection import Line
 
 ROOMS = ("cuhlm_theory", "derivations", "calibration", "figures")
 TRUNK = (
-    *("schemes", "recommendation", "explanation", "table", "estimate", "optimise.joint", "crossover"),
+    *("schemes", "recommendation", "explanation", "table", "estimate", "optimisation.joint", "crossover"),
     *("bootstrap", "comparison"),
 )
 """Modules of `cuhlm_theory` that put formulas together: what is no formula itself may do with a paragraph."""
@@ -255,7 +255,7 @@ VALUES = {
     "distance_m": 10.0, "downlink_bit": 10.0, "draft": 1, "draft_cost": 0.1, "draft_prob": 0.3,
     "draft_uplink_s": 0.01, "duration_s": 1.0, "exponent": 3.0, "factor": 0.8, "full_uplink_s": 1.0,
     "index_bits": 8, "index_uplink_s": 0.01, "intercept": -0.05, "k": 2, "kept_prob": 0.3, "kind": "printed",
-    "drafts": 2.0, "llm_calls": 1.0, "catch_up": 0.0, "uplink_s": 0.1, "estimate": 0.1, "replicates": 0.1,
+    "drafts": 2.0, "llm_calls": 1.0, "catch_up": 0.0, "estimate": 0.1, "replicates": 0.1,
     "jackknife": 0.1,
     "latency_ratio": 0.1, "latency_s": 1.0, "level": 0.5, "llm_prob": 0.3, "llm_s": 0.1, "max_bias": 0.1,
     "max_temperature": 2.0, "mean_of_uncertainty": 0.4, "mean_snr": 3.0, "mean_uncertainty": 0.4,

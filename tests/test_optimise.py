@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from cuhlm_theory.capacity import packet_latency_s
 from cuhlm_theory.contexts import Tokens
 from cuhlm_theory.errors import InfeasibleError, MissingInputError
-from cuhlm_theory.optimise import (
+from cuhlm_theory.optimisation import (
     actions,
     curves,
     joint_optimum,

@@ -7,7 +7,7 @@ import numpy as np
 
 from cuhlm_theory.contexts import Tokens
 from cuhlm_theory.errors import MissingInputError
-from cuhlm_theory.optimise import operating_point
+from cuhlm_theory.optimisation import operating_point
 from cuhlm_theory.parameters import Budget, System
 from cuhlm_theory.schemes import SCHEMES
 

@@ -285,7 +285,7 @@ def _at_bias(question: Question, bias: float) -> Recommendation:
 
 
 def _joint(question: Question) -> list[dict[str, Any]]:
-    from cuhlm_theory.optimise import joint_optimum
+    from cuhlm_theory.optimisation import joint_optimum
 
     found = joint_optimum(question.tokens, question.system, question.budget)
     return [

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from calibration.finding import DATA
-from cuhlm_theory.optimise import solve, solve_lp
+from cuhlm_theory.optimisation import solve, solve_lp
 
 pytestmark = pytest.mark.slow
 

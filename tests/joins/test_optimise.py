@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from cuhlm_theory.capacity import awgn_capacity_bit_per_s
 from cuhlm_theory.contexts import Tokens
-from cuhlm_theory.optimise import lower_hull, quantisation_profile, solve
+from cuhlm_theory.optimisation import lower_hull, quantisation_profile, solve
 from cuhlm_theory.parameters import Codec
 from cuhlm_theory.payload import distribution_bit
 from cuhlm_theory.truncation import quantisation_tv_bound, reconstruct, truncation_tv, tv_profile

@@ -9,7 +9,7 @@ from cuhlm_theory._checks import Floats
 from cuhlm_theory.capacity import packet_latency_s
 from cuhlm_theory.contexts import NEVER_SKIP, Tokens
 from cuhlm_theory.errors import InfeasibleError
-from cuhlm_theory.optimise.knapsack import lower_hull
+from cuhlm_theory.optimisation.knapsack import lower_hull
 from cuhlm_theory.parameters import Link, System
 from cuhlm_theory.payload import distribution_bit
 from cuhlm_theory.throughput import transmission_latency_s
@@ -63,7 +63,7 @@ def curves(tokens: Tokens, system: System, *, quantisation_tv: Floats | None = N
 
     Examples
     --------
-    See `cuhlm_theory.optimise.operating_point`.
+    See `cuhlm_theory.optimisation.operating_point`.
     """
     sizes = tokens.need("k_grid").astype(np.int64)
     transmit, risk = tokens.transmit_profile(), tokens.need("skip_risk")
@@ -139,7 +139,7 @@ def actions(given: Curves) -> Actions:
 
     Examples
     --------
-    See `cuhlm_theory.optimise.operating_point`.
+    See `cuhlm_theory.optimisation.operating_point`.
     """
     latency_s, bias, j, k = pairs(given)
     best = lower_hull(bias, latency_s)  # [N, A]
@@ -172,7 +172,7 @@ def pairs(given: Curves) -> tuple[Floats, Floats, NDArray[np.int64], NDArray[np.
 
     Examples
     --------
-    See `cuhlm_theory.optimise.operating_point`.
+    See `cuhlm_theory.optimisation.operating_point`.
     """
     if not np.all(np.isfinite(given.send_s)):
         raise InfeasibleError("the link is dead, nothing can be transmitted; raise snr_db")
@@ -216,7 +216,7 @@ def separable_actions(given: Curves, tokens: Tokens) -> Actions:
 
     Examples
     --------
-    See `cuhlm_theory.optimise.operating_point`.
+    See `cuhlm_theory.optimisation.operating_point`.
     """
     if not np.all(np.isfinite(given.send_s)):
         raise InfeasibleError("the link is dead, nothing can be transmitted; raise snr_db")

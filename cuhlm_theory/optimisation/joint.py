@@ -9,8 +9,8 @@ import numpy as np
 from cuhlm_theory._checks import as_count
 from cuhlm_theory.contexts import Tokens
 from cuhlm_theory.errors import CuhlmError, InfeasibleError
-from cuhlm_theory.optimise.actions import curves
-from cuhlm_theory.optimise.operating import operating_point
+from cuhlm_theory.optimisation.actions import curves
+from cuhlm_theory.optimisation.operating import operating_point
 from cuhlm_theory.parameters import Budget, Codec, System
 from cuhlm_theory.schemes import SCHEMES, Outcome, Scheme, at_bias, best_num_drafts
 from cuhlm_theory.schemes.payload import Exact, Top

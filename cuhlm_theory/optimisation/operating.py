@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from cuhlm_theory._checks import Floats, as_nonnegative
 from cuhlm_theory.contexts import Tokens
 from cuhlm_theory.errors import InfeasibleError
-from cuhlm_theory.optimise.actions import Actions, Curves, actions, curves, pairs
-from cuhlm_theory.optimise.knapsack import Knapsack, lower_hull, solve
+from cuhlm_theory.optimisation.actions import Actions, Curves, actions, curves, pairs
+from cuhlm_theory.optimisation.knapsack import Knapsack, lower_hull, solve
 from cuhlm_theory.parameters import Budget, System
 
 _SLACK = 1e-12  # rounding of sums of float32 columns that meet a budget with equality
