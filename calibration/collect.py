@@ -18,6 +18,7 @@ import dataclasses
 import hashlib
 import itertools
 import json
+import os
 import shutil
 import sys
 import time
@@ -315,7 +316,7 @@ def _write_one(
     text, written = _write(pair, writer, contexts, settings, batch)
     read = _score(pair, reader, contexts, text)
     slm_logits, llm_logits = (written, read) if settings.writer == "slm" else (read, written)
-    with ThreadPoolExecutor() as threads:  # numpy leaves the interpreter while it works
+    with _threads() as threads:
         return list(
             threads.map(
                 lambda row: _describe_answer(
@@ -342,7 +343,7 @@ def _write_both(
     parts: list[list[dict[str, NDArray[Any]]]] = [[] for _ in contexts]
     open_rows = list(range(len(contexts)))
     tokens = None
-    with ThreadPoolExecutor() as threads:
+    with _threads() as threads:
         while open_rows:
             slm_logits, llm_logits = (model.send(tokens).cpu().numpy() for model in (slm, llm))
             described = threads.map(
@@ -358,6 +359,11 @@ def _write_both(
                 if tokens[row] in pair.stop_tokens or len(parts[row]) == settings.max_new_tokens:
                     open_rows.remove(row)
     return [{name: np.concatenate([part[name] for part in row]) for name in row[0]} for row in parts]
+
+
+def _threads() -> ThreadPoolExecutor:
+    """One thread a core, since numpy leaves the interpreter while it works; more would share their caches."""
+    return ThreadPoolExecutor(os.cpu_count())
 
 
 def _hybrid_token(
