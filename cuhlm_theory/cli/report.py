@@ -27,7 +27,7 @@ def command(*, out: Path, **setting_values: Any) -> output.Result:
     """One page for a scenario: recommendation, schemes, figures, provenance, assumptions."""
     if not out.parent.is_dir():
         raise ValueError(f"out must lie in an existing folder; got {str(out)!r}")
-    setting, inputs = build_setting(**setting_values)
+    setting, _ = build_setting(**setting_values)
     from dataclasses import replace
 
     from figures import frame, report
@@ -35,5 +35,5 @@ def command(*, out: Path, **setting_values: Any) -> output.Result:
     source = frame.load(setting_values["calibration"], system=setting.system, bias_budget=setting.budget.bias)
     if setting_values["uncertainty"] is not None:
         source = replace(source, calibration=source.calibration.without_tokens())
-    report.write(report.page(source, setting, inputs), out)
+    report.write(setting.answer(), out, source)
     return {"file": str(out)}
