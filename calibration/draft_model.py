@@ -11,18 +11,16 @@ pass: what is minimised is then the rejection on the contexts that a draft model
 
 Loss at a position, x and y the small and the large model at the sampling temperature: w KL(y, x) + TV(x, y).
 
-The shipped weights were made by ``python -m calibration.draft_model --seed 0 --out DIR`` on the CPU: ten
+The shipped weights were made by ``cuhlm distil --seed 0 --out DIR`` on the CPU: ten
 rounds, 480 000 new tokens, 1.3 million in gradients, an hour and a half on two shared cores. The command
 resumes where it stopped. Another machine rounds differently, so a rebuild is another sample of the recipe.
 """
 
 from __future__ import annotations
 
-import argparse
 import ast
 import copy
 import json
-import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -32,6 +30,7 @@ import numpy as np
 
 from calibration import pairs
 from calibration._files import whole
+from calibration.progress import track
 from calibration.prompts import code_instruction
 
 if TYPE_CHECKING:
@@ -361,7 +360,6 @@ def write_rows(
         The rows; with the large model's law where it was the writer.
     """
     import torch
-    from tqdm import tqdm
 
     device = model.device
     num_rows = stage.num_rows
@@ -403,7 +401,7 @@ def write_rows(
         for layer, given in zip(cache.layers, one.past_key_values.layers, strict=True):
             layer.update(given.keys.expand(num_rows, -1, -1, -1), given.values.expand(num_rows, -1, -1, -1))
         hidden = one.last_hidden_state[:, -1].expand(num_rows, -1)
-        for step in tqdm(range(stage.row_tokens), desc=note, file=sys.stderr, mininterval=5):
+        for step in track(range(stage.row_tokens), stage.row_tokens, note):
             logits = model.lm_head(hidden).float()
             if not answers:
                 top = logits.topk(recipe.num_top)
@@ -441,11 +439,10 @@ def write_rows(
 def score_rows(model: Any, shard: Shard, recipe: Recipe, width: int, *, note: str) -> None:
     """Fill in the large model's law at every position, one pass."""
     import torch
-    from tqdm import tqdm
 
     starts = range(0, len(shard.tokens), 16)
     with torch.inference_mode():
-        for start in tqdm(starts, desc=note, file=sys.stderr, mininterval=5):
+        for start in track(starts, len(starts), note):
             rows = slice(start, start + 16)
             ids = torch.from_numpy(shard.tokens[rows].astype(np.int64)).to(model.device)
             hidden = model.model(ids, use_cache=False).last_hidden_state[:, width - 1 : -1]
@@ -705,7 +702,6 @@ def _resume(run: _Run, optimiser: Any) -> int:
 def _train_round(run: _Run, optimiser: Any, shards: list[Shard], index: int) -> float:
     """Take the gradient steps of a round: every new row once, then rows of all rounds at random; mean TV."""
     import torch
-    from tqdm import tqdm
 
     recipe, stage = run.recipe, run.recipe.stage(index)
     rng = np.random.default_rng([recipe.seed, index, 1])
@@ -717,8 +713,7 @@ def _train_round(run: _Run, optimiser: Any, shards: list[Shard], index: int) -> 
     starts = range(0, len(picks), stage.batch_rows)
     weights = optimiser.param_groups[0]["params"]
     mean_tv = 0.0
-    bar = tqdm(starts, desc=f"round {index}: training", file=sys.stderr, mininterval=5)
-    for number, start in enumerate(bar):
+    for number, start in enumerate(track(starts, len(starts), f"round {index}: training")):
         optimiser.param_groups[0]["lr"] = learning_rate(recipe, recipe.first_step(index) + number)
         batch = _joined([shards[i].rows([j]) for i, j in picks[start : start + stage.batch_rows]])
         batch = batch.first(stage.row_tokens)
@@ -727,7 +722,6 @@ def _train_round(run: _Run, optimiser: Any, shards: list[Shard], index: int) -> 
         optimiser.step()
         optimiser.zero_grad()
         mean_tv += (tv - mean_tv) / (1 + number)
-        bar.set_postfix(tv=f"{tv:.3f}")
     return mean_tv
 
 
@@ -751,39 +745,16 @@ def _joined(parts: list[Shard]) -> Shard:
     return Shard(**{f.name: np.concatenate([getattr(part, f.name) for part in cut]) for f in fields(Shard)})
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Distil the built-in pair's small model and write ``slm.safetensors``."""
-    parser = argparse.ArgumentParser(
-        prog="python -m calibration.draft_model", description=(__doc__ or "").split("\n")[0]
-    )
-    parser.add_argument(
-        "--out", type=Path, required=True, help="folder of the weights; its folder work/ is resumed"
-    )
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--seed", type=int, default=0, help="default %(default)s")
-    options = parser.parse_args(arguments)
-    import tqdm
-
-    recipe = Recipe(seed=options.seed)
-    large, tokenizer = pairs.load_built_in_llm()
-    small, found = distil(large.to(options.device), tokenizer, recipe, options.out / "work", tqdm.tqdm.write)
-    save(small, recipe, found, options.out / "slm.safetensors")
-
-
 def save(small: Any, recipe: Recipe, found: dict[str, float], path: Path) -> None:
     """Write the weights with the command, the recipe and the validation in the file's metadata."""
     pairs.save_slice(
         small,
         path,
         {
-            "command": f"python -m calibration.draft_model --seed {recipe.seed} --out DIR",
+            "command": f"cuhlm distil --seed {recipe.seed} --out DIR",
             "recipe": json.dumps(asdict(recipe)),
             "layers": json.dumps(pairs.KEPT_LAYERS),
             "held_out_tv": json.dumps({name: round(value, 4) for name, value in found.items()}),
             "license": "Apache-2.0; derived from SmolLM2-135M-Instruct",
         },
     )
-
-
-if __name__ == "__main__":
-    main()

@@ -1,7 +1,7 @@
 """Decode prompts with many schemes, keep every token, and set the schemes side by side.
 
-``python -m calibration.runs --out DIR`` decodes the shipped prompts with the built-in pair. It writes a file
-per run as it goes, so an interrupted call goes on where it stopped and ends with the same result:
+``cuhlm runs --out DIR`` decodes the shipped prompts with the built-in pair. A file a run is written as it
+goes, so an interrupted call goes on where it stopped and ends with the same result:
 
 ``decoded.parquet``
     one row a committed token: the columns of `calibration.decoding.records`, with ``run`` and ``prompt``
@@ -12,19 +12,16 @@ per run as it goes, so an interrupted call goes on where it stopped and ends wit
 """
 
 import csv
-import functools
 import hashlib
 import json
-import sys
 import time
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
 import numpy as np
 from numpy.typing import NDArray
 
@@ -32,10 +29,9 @@ from calibration._files import whole
 from calibration.decoding import Clock, Decoded, Settings, decode, decode_together
 from calibration.decoding.plan import offline_size, recommended, sizes, skip_rate
 from calibration.decoding.records import ACCEPTED, RESAMPLED, SKIPPED, charged, columns, new_row
+from calibration.progress import track
 from cuhlm_theory.contexts import Tokens
-from cuhlm_theory.errors import CuhlmError
-from cuhlm_theory.parameters import Budget, Codec, Latency, System
-from cuhlm_theory.presets import DEFAULT_LINK
+from cuhlm_theory.parameters import Budget, System
 from cuhlm_theory.rejection import Line
 from cuhlm_theory.schemes import SCHEMES, resolved
 
@@ -102,18 +98,36 @@ def default_runs(
 # ---------------------------------------------------------------------------------------------------- running
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LineUp:
+    """What is decoded: every prompt with every run, over one system."""
+
+    prompts: Sequence["Prompt"]
+    """What to answer."""
+    runs: Sequence[Run]
+    """How to answer it."""
+    system: System
+    """Link, codec and nominal latencies to charge."""
+    seed: int = 0
+    """Every (run, prompt) has its own stream of this seed."""
+    note: str = ""
+    """Goes into the header, such as where the calibration came from."""
+    one_by_one: bool = False
+    """Decode each prompt by itself and charge the wall clock of its passes instead of the latencies of
+    ``system``; together, the passes of all prompts are shared and their wall clock is nobody's own."""
+
+    def __post_init__(self) -> None:
+        if not self.prompts or not self.runs:
+            raise ValueError(f"there must be prompts and runs; got {len(self.prompts)} and {len(self.runs)}")
+
+    @property
+    def clock(self) -> Clock:
+        """What rounds are charged with."""
+        return Clock(system=self.system, measured=self.one_by_one)
+
+
 def execute(
-    load: Callable[[], "Pair"],
-    prompts: Sequence["Prompt"],
-    runs: Sequence[Run],
-    system: System,
-    out: Path,
-    *,
-    seed: int = 0,
-    jobs: int = 1,
-    note: str = "",
-    finished_only: bool = False,
-    one_by_one: bool = False,
+    load: Callable[[], "Pair"], lineup: LineUp, out: Path, *, jobs: int = 1, finished_only: bool = False
 ) -> Path:
     """Decode every prompt with every run and join the results.
 
@@ -121,25 +135,14 @@ def execute(
     ----------
     load : callable
         Loads the pair; called once in each process, so with more than one it must be importable.
-    prompts : sequence of Prompt
-        What to answer.
-    runs : sequence of Run
-        How to answer it.
-    system : System
-        Link, codec and nominal latencies to charge.
+    lineup : LineUp
+        What to decode.
     out : Path
         Folder of the results; runs that an earlier call finished are not decoded again.
-    seed : int, default 0
-        Seed; every (run, prompt) has its own stream.
     jobs : int, default 1
         Processes.
-    note : str, default ""
-        Goes into the header, such as where the calibration came from.
     finished_only : bool, default False
         Decode nothing; join the runs that an earlier call finished.
-    one_by_one : bool, default False
-        Decode each prompt by itself and charge the wall clock of its passes instead of the latencies of
-        ``system``; together, the passes of all prompts are shared and their wall clock is nobody's own.
 
     Returns
     -------
@@ -149,47 +152,41 @@ def execute(
     Raises
     ------
     ValueError
-        If there is nothing to decode, or a prompt does not fit.
+        If a prompt does not fit, or nothing is finished where nothing is to be decoded.
     """
-    if not prompts or not runs:
-        raise ValueError(f"there must be prompts and runs; got {len(prompts)} and {len(runs)}")
     pair = load()
-    header = {**_header(pair, prompts, runs, system, seed, note), "measured_compute": one_by_one}
+    header = _header(pair, lineup)
     parts = _parts(header, out / "parts")
     if finished_only:
         done = [run for run, part in enumerate(parts) if part.is_file()]
         if not done:
-            raise ValueError(f"there must be a finished run in {out}; got 0 of {len(runs)}")
-        runs, parts = [runs[run] for run in done], tuple(parts[run] for run in done)
+            raise ValueError(f"there must be a finished run in {out}; got 0 of {len(lineup.runs)}")
+        lineup, parts = replace(lineup, runs=[lineup.runs[run] for run in done]), [parts[run] for run in done]
         header["runs"] = [header["runs"][run] for run in done]
-    clock = Clock(system=system, measured=one_by_one)
-    work = _Work(prompts=tuple(prompts), runs=tuple(runs), clock=clock, seed=seed, parts=parts)
-    todo = [run for run in range(len(runs)) if not work.parts[run].is_file()]
-    _work_off(todo, load, pair, work, jobs)
+    work = _Work(lineup=lineup, parts=parts)
+    _work_off([run for run, part in enumerate(parts) if not part.is_file()], load, pair, work, jobs)
     return _join(pair, work, header, out)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Work:
-    prompts: tuple["Prompt", ...]
-    runs: tuple[Run, ...]
-    clock: Clock
-    seed: int
-    parts: tuple[Path, ...]
+    lineup: LineUp
+    parts: Sequence[Path]
 
     def do(self, pair: "Pair", run: int) -> None:
         """Decode all prompts with one run, in step or one by one, and store the rows."""
-        settings, stream = self.runs[run].settings, zlib.crc32(self.runs[run].name.encode())
-        contexts = [pair.context(prompt, settings.max_new_tokens) for prompt in self.prompts]
-        rngs = [np.random.default_rng([self.seed, number, stream]) for number in range(len(self.prompts))]
+        lineup, clock = self.lineup, self.lineup.clock
+        settings, stream = lineup.runs[run].settings, zlib.crc32(lineup.runs[run].name.encode())
+        contexts = [pair.context(prompt, settings.max_new_tokens) for prompt in lineup.prompts]
+        rngs = [np.random.default_rng([lineup.seed, number, stream]) for number in range(len(contexts))]
         models, stop = (pair.slm, pair.llm), pair.stop_tokens
-        if self.clock.measured:
+        if clock.measured:
             found = [
-                decode(models, context, settings, self.clock, rng=rng, stop_tokens=stop)
+                decode(models, context, settings, clock, rng=rng, stop_tokens=stop)
                 for context, rng in zip(contexts, rngs, strict=True)
             ]
         else:
-            found = decode_together(models, contexts, settings, self.clock, rngs=rngs, stop_tokens=stop)
+            found = decode_together(models, contexts, settings, clock, rngs=rngs, stop_tokens=stop)
         rows = [{name: column.tolist() for name, column in one.columns.items()} for one in found]
         _write_whole(self.parts[run], json.dumps(rows).encode())
 
@@ -209,26 +206,19 @@ def _step(run: int) -> None:
 
 
 def _work_off(todo: list[int], load: Callable[[], "Pair"], pair: "Pair", work: _Work, jobs: int) -> None:
-    from tqdm import tqdm
-
-    def bar(steps: Iterator[None]) -> None:
-        for _ in tqdm(steps, total=len(todo), desc="runs", file=sys.stderr, mininterval=5):
-            pass
-
     if jobs <= 1:
-        bar(work.do(pair, run) for run in todo)
+        for run in track(todo, len(todo), "runs"):
+            work.do(pair, run)
         return
     import multiprocessing
 
     with ProcessPoolExecutor(
         jobs, mp_context=multiprocessing.get_context("spawn"), initializer=_start, initargs=(load, work)
     ) as pool:
-        bar(iter(pool.map(_step, todo)))
+        list(track(pool.map(_step, todo), len(todo), "runs"))
 
 
-def _header(
-    pair: "Pair", prompts: Sequence["Prompt"], runs: Sequence[Run], system: System, seed: int, note: str
-) -> dict[str, Any]:
+def _header(pair: "Pair", lineup: LineUp) -> dict[str, Any]:
     import platform
     from importlib.metadata import version
 
@@ -239,12 +229,13 @@ def _header(
         "llm_sha256": pair.llm_sha256,
         "dtype": pair.dtype,
         "device": pair.device,
-        "seed": seed,
-        "note": note,
-        "prompts": [prompt.name for prompt in prompts],
-        "prompts_sha256": hashlib.sha256("\0".join(p.text for p in prompts).encode()).hexdigest(),
-        "system": asdict(system),
-        "runs": [{"name": run.name, **run.settings.described()} for run in runs],
+        "seed": lineup.seed,
+        "note": lineup.note,
+        "prompts": [prompt.name for prompt in lineup.prompts],
+        "prompts_sha256": hashlib.sha256("\0".join(p.text for p in lineup.prompts).encode()).hexdigest(),
+        "system": asdict(lineup.system),
+        "runs": [{"name": run.name, **run.settings.described()} for run in lineup.runs],
+        "measured_compute": lineup.one_by_one,
         "versions": {
             "python": platform.python_version(),
             **{name: version(name) for name in ("torch", "transformers", "numpy", "scipy")},
@@ -252,13 +243,13 @@ def _header(
     }
 
 
-def _parts(header: dict[str, Any], store: Path) -> tuple[Path, ...]:
+def _parts(header: dict[str, Any], store: Path) -> list[Path]:
     """Return the file of each run, named by all that its tokens depend on, which latencies are not."""
     store.mkdir(parents=True, exist_ok=True)
     common = {key: header[key] for key in header if key not in ("runs", "note", "versions", "system")}
     common["system"] = {key: header["system"][key] for key in ("link", "codec")}
     keys = [json.dumps([common, run], sort_keys=True).encode() for run in header["runs"]]
-    return tuple(store / f"{hashlib.sha256(key).hexdigest()[:20]}.json" for key in keys)
+    return [store / f"{hashlib.sha256(key).hexdigest()[:20]}.json" for key in keys]
 
 
 def _write_whole(path: Path, content: bytes) -> None:
@@ -272,20 +263,20 @@ def _write_whole(path: Path, content: bytes) -> None:
 def _join(pair: "Pair", work: _Work, header: dict[str, Any], out: Path) -> Path:
     from calibration.accuracy import log_likelihood
 
-    runs = work.runs
+    runs, clock = work.lineup.runs, work.lineup.clock
     parts = [json.loads(part.read_text(encoding="utf-8")) for part in work.parts]
     tables, answers = [], []
     for run in range(len(runs)):
         for number, rows in enumerate(parts[run]):
-            typed, length = _typed(rows, work.clock), len(rows["token"])
+            typed, length = _typed(rows, clock), len(rows["token"])
             tables.append(
                 {"run": np.full(length, run, np.int16), "prompt": np.full(length, number, np.int32), **typed}
             )
-            scheme, system = runs[run].settings.scheme, work.clock.system
+            scheme, system = runs[run].settings.scheme, clock.system
             decoded = Decoded(tokens=rows["token"], columns=typed, scheme=scheme, system=system)
             answers.append(_answer(pair, run, number, decoded))
     heat = runs[0].settings.temperature or 1.0
-    for number, prompt in enumerate(work.prompts):
+    for number, prompt in enumerate(work.lineup.prompts):
         context = pair.context(prompt, runs[0].settings.max_new_tokens)
         mine = [row for row in answers if row["prompt"] == number]
         said = [parts[row["run"]][number]["token"] for row in mine]
@@ -414,120 +405,3 @@ def _write_front(path: Path, rows: list[dict[str, Any]], header: dict[str, Any])
             }
         )
     _write_whole(path, text.getvalue().encode())
-
-
-# ---------------------------------------------------------------------------------------------------- command
-
-
-@functools.cache
-def _loaded(options: tuple[tuple[str, Any], ...]) -> "Pair":
-    """Load a pair, once in each process."""
-    from calibration.pairs import load_pair
-
-    return load_pair(**dict(options))
-
-
-@click.command("python -m calibration.runs")
-@click.option(
-    "--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder to write."
-)
-@click.option("--calibration", default="smollm2", show_default=True, help="Line, law of u, latencies.")
-@click.option("--slm", default=None, help="Small model [default: the built-in pair].")
-@click.option("--llm", default=None, help="Large model.")
-@click.option("--dtype", default="float32", show_default=True, help="Number format of the weights.")
-@click.option("--device", default="cpu", show_default=True, help="cpu or cuda.")
-@click.option("--prompts", default=None, help="Prompts file [default: the shipped ones].")
-@click.option("--num-prompts", type=int, default=24, show_default=True, help="The first of them.")
-@click.option("--max-new-tokens", type=int, default=48, show_default=True, help="Longest answer.")
-@click.option("--thresholds", default="0.1,0.3,0.6", show_default=True, help="u_th of the schemes that skip.")
-@click.option("--only", default=None, help="Schemes to run, comma-separated [default: all].")
-@click.option("--slm-latency-s", type=float, default=None, help="tau_SLM [s] [default: the calibration's].")
-@click.option("--llm-latency-s", type=float, default=None, help="tau_LLM [s] [default: the calibration's].")
-@click.option("--finished-only", is_flag=True, help="Decode nothing; join the runs that are finished.")
-@click.option(
-    "--one-by-one",
-    is_flag=True,
-    help="Decode each prompt by itself, time both models first, charge the wall clock of every pass.",
-)
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed.")
-@click.option("--jobs", type=int, default=1, show_default=True, help="Processes.")
-def main(
-    *,
-    out: Path,
-    calibration: str,
-    slm: str | None,
-    llm: str | None,
-    dtype: str,
-    device: str,
-    prompts: str | None,
-    num_prompts: int,
-    max_new_tokens: int,
-    thresholds: str,
-    only: str | None,
-    slm_latency_s: float | None,
-    llm_latency_s: float | None,
-    finished_only: bool,
-    one_by_one: bool,
-    seed: int,
-    jobs: int,
-) -> None:
-    """Decode prompts with every scheme; an interrupted call goes on where it stopped."""
-    from calibration.collect import decode_latency_s
-    from calibration.finding import load
-    from calibration.prompts import built_in_prompts, read_prompts
-
-    fitted = load(calibration)
-    tokens = fitted.tokens
-    slm_s, llm_s = slm_latency_s or fitted.slm_latency_s, llm_latency_s or fitted.llm_latency_s
-    if tokens is None or fitted.vocab_size is None or not (slm_s and llm_s):
-        raise ValueError(f"calibration must have recorded tokens and latencies; {fitted.name} has not")
-    system = System(
-        link=DEFAULT_LINK,
-        codec=Codec(vocab_size=fitted.vocab_size),
-        latency=Latency(slm_s=slm_s, llm_s=llm_s),
-    )
-    runs = default_runs(
-        tokens,
-        system,
-        fitted.line,
-        thresholds=[float(value) for value in thresholds.split(",")],
-        temperature=fitted.temperature or 0.7,
-        max_new_tokens=max_new_tokens,
-    )
-    if only is not None:
-        runs = [run for run in runs if run.settings.scheme.name in only.split(",")]
-    chosen = (read_prompts(prompts) if prompts else built_in_prompts())[:num_prompts]
-    options = {"slm": slm, "llm": llm, "dtype": dtype, "device": device}
-    load_pair = functools.partial(_loaded, tuple(options.items()))
-    if one_by_one:
-        pair = load_pair()
-        context = pair.context(chosen[0], max_new_tokens)
-        timed = Latency(
-            slm_s=slm_latency_s or decode_latency_s(pair.slm, context),
-            llm_s=llm_latency_s or decode_latency_s(pair.llm, context),
-        )
-        system = replace(system, latency=timed)
-    execute(
-        load_pair,
-        chosen,
-        runs,
-        system,
-        out,
-        seed=seed,
-        jobs=jobs,
-        finished_only=finished_only,
-        one_by_one=one_by_one,
-        note=f"calibration {fitted.name}: a={fitted.line.slope:.4g}, b={fitted.line.intercept:.4g}",
-    )
-    click.echo((out / FRONT_FILE).read_text(encoding="utf-8"), nl=False)
-
-
-if __name__ == "__main__":
-    try:
-        main(standalone_mode=False)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(2)
-    except (ValueError, CuhlmError, OSError) as error:
-        click.echo(f"calibration.runs: {error}", err=True)
-        sys.exit(2 if isinstance(error, ValueError) else 1)

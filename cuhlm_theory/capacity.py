@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from cuhlm_theory import _special as special
 from cuhlm_theory._checks import Floats, as_floats, as_nonnegative, as_positive
 from cuhlm_theory.errors import DivergentError, MissingInputError
-from cuhlm_theory.parameters import Link
+from cuhlm_theory.parameters import FixedRate, Link, Uplink
 
 _LN2 = math.log(2.0)
 _MAX_DB = 3000.0  # 10 ** 300: beyond it float64 overflows
@@ -563,7 +563,7 @@ def short_packet_latency_s(
     )
 
 
-def rate_bit_per_s(link: Link, bits: ArrayLike | None = None) -> Floats:
+def rate_bit_per_s(link: Uplink, bits: ArrayLike | None = None) -> Floats:
     r"""Rate of a link: capacity, goodput, or bits per second of one short packet.
 
     .. math:: \text{by } \mathtt{fading}:\; C,\; \bar C,\; C_\epsilon,\; W R^\star p,\; B W / n
@@ -572,8 +572,8 @@ def rate_bit_per_s(link: Link, bits: ArrayLike | None = None) -> Floats:
 
     Parameters
     ----------
-    link : Link
-        Bandwidth, SNR and channel model.
+    link : Link or FixedRate
+        Bandwidth, SNR and channel model, or the rate.
     bits : array_like, shape [...], optional
         :math:`B`, payload [bit]; only a short packet's rate depends on it.
 
@@ -594,6 +594,8 @@ def rate_bit_per_s(link: Link, bits: ArrayLike | None = None) -> Floats:
     >>> float(rate_bit_per_s(Link(bandwidth_hz=1e6, snr=3.0)))
     2000000.0
     """
+    if isinstance(link, FixedRate):
+        return np.asarray(link.rate_bit_per_s)
     if link.fading == "short-packet":
         if bits is None:
             raise MissingInputError("the rate of a short packet depends on its size: give bits")
@@ -613,7 +615,7 @@ def rate_bit_per_s(link: Link, bits: ArrayLike | None = None) -> Floats:
     return np.asarray(link.bandwidth_hz * rate * arq_success_probability(rate, link.snr))
 
 
-def packet_latency_s(link: Link, bits: ArrayLike) -> Floats:
+def packet_latency_s(link: Uplink, bits: ArrayLike) -> Floats:
     r"""Latency of one packet over a link.
 
     .. math:: T = B / \mathtt{rate}(B)
@@ -622,8 +624,8 @@ def packet_latency_s(link: Link, bits: ArrayLike) -> Floats:
 
     Parameters
     ----------
-    link : Link
-        Bandwidth, SNR and channel model.
+    link : Link or FixedRate
+        Bandwidth, SNR and channel model, or the rate.
     bits : array_like, shape [...]
         :math:`B`, payload [bit].
 
@@ -645,12 +647,12 @@ def packet_latency_s(link: Link, bits: ArrayLike) -> Floats:
     array([0.   , 0.368])
     """
     payload = as_nonnegative("bits", bits)
-    if link.fading == "short-packet":
+    if isinstance(link, Link) and link.fading == "short-packet":
         return short_packet_latency_s(payload, link.bandwidth_hz, link.snr, link.block_error)
     return _latency(payload, rate_bit_per_s(link))
 
 
-def mean_packet_latency_s(link: Link, bits: ArrayLike) -> Floats:
+def mean_packet_latency_s(link: Uplink, bits: ArrayLike) -> Floats:
     r"""Mean time until a packet has got through, lost attempts repeated.
 
     .. math:: E[T] = T / (1 - \epsilon), \quad \epsilon \text{: chance that an attempt is lost}
@@ -660,8 +662,8 @@ def mean_packet_latency_s(link: Link, bits: ArrayLike) -> Floats:
 
     Parameters
     ----------
-    link : Link
-        Bandwidth, SNR and channel model.
+    link : Link or FixedRate
+        Bandwidth, SNR and channel model, or the rate.
     bits : array_like, shape [...]
         :math:`B`, payload [bit].
 
@@ -687,6 +689,8 @@ def mean_packet_latency_s(link: Link, bits: ArrayLike) -> Floats:
     >>> float(mean_packet_latency_s(Link(bandwidth_hz=1e6, snr=3.0), 736_000.0))
     0.368
     """
+    if isinstance(link, FixedRate):
+        return packet_latency_s(link, bits)
     if link.fading == "rayleigh-ergodic":
         return rate_adaptive_mean_latency_s(bits, link.bandwidth_hz, link.snr)
     lost = {"rayleigh-outage": link.outage, "short-packet": link.block_error}.get(link.fading, 0.0)

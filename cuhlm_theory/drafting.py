@@ -14,7 +14,7 @@ from cuhlm_theory import _special as special
 from cuhlm_theory._checks import Floats, as_count, as_nonnegative, as_positive, as_probability
 from cuhlm_theory.capacity import packet_latency_s
 from cuhlm_theory.errors import DivergentError, InfeasibleError
-from cuhlm_theory.parameters import Latency, Link
+from cuhlm_theory.parameters import Latency, Uplink
 from cuhlm_theory.throughput import transmission_latency_s
 
 _SEARCH_BITS = 52  # draft counts up to 2**52 are whole numbers in float64
@@ -407,7 +407,7 @@ class DraftPlan:
 def best_drafts_on_link(
     acceptance: float,
     latency: Latency,
-    link: Link,
+    link: Uplink,
     bits_per_draft: float,
     *,
     downlink_bit: float = 0.0,
@@ -428,7 +428,7 @@ def best_drafts_on_link(
         :math:`\alpha`, below 1 [-].
     latency : Latency
         Compute and protocol latencies [s].
-    link : Link
+    link : Link or FixedRate
         Uplink, with any channel model.
     bits_per_draft : float
         :math:`B`, payload of one draft [bit].
@@ -453,6 +453,7 @@ def best_drafts_on_link(
 
     Examples
     --------
+    >>> from cuhlm_theory.parameters import Link
     >>> tau, slow = Latency(slm_s=0.01, llm_s=0.1), Link(bandwidth_hz=1e6, snr=1.0)
     >>> best_drafts_on_link(0.6, tau, slow, 24).num_drafts
     3
@@ -495,7 +496,7 @@ def _round_s(
     count: np.ndarray,
     alpha: float,
     latency: Latency,
-    link: Link,
+    link: Uplink,
     bits: float,
     downlink_bit: float,
     rejection_bit: float,

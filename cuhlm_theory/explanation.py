@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from cuhlm_theory.errors import CuhlmError
+from cuhlm_theory.parameters import Link
 from cuhlm_theory.recommendation import Question, Recommendation
 
 _DB = 10.0**0.1
@@ -37,8 +38,13 @@ def gains(found: Recommendation) -> list[Gain]:
         changed[f"{_STEP:g} more {found.binds} budget"] = replace(asked, budget=replace(budget, **part))
     faster = replace(system.latency, llm_s=0.9 * system.latency.llm_s)
     finer = replace(system.codec, prob_bits=system.codec.prob_bits + 1)
+    louder = (
+        [("One more dB of SNR", replace(system, link=replace(system.link, snr=system.link.snr * _DB)))]
+        if isinstance(system.link, Link)
+        else []
+    )
     for what, better in (
-        ("One more dB of SNR", replace(system, link=replace(system.link, snr=system.link.snr * _DB))),
+        *louder,
         ("One more bit a probability", replace(system, codec=finer)),
         ("10 % less LLM latency", replace(system, latency=faster)),
     ):

@@ -1,14 +1,15 @@
 """What the formulas take: the link, the codec, the latencies and the budgets.
 
 Every description is a frozen dataclass in linear SI units, checked once when it is made; vary one with
-`dataclasses.replace`.
+`dataclasses.replace`. What a field means stands in its `quantity`, which the command line reads as well.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import InitVar, dataclass
 from typing import Literal, get_args
 
 from cuhlm_theory._checks import as_count, as_nonnegative, as_positive, as_probability
+from cuhlm_theory._fields import quantity
 
 Fading = Literal["awgn", "rayleigh-ergodic", "rayleigh-outage", "rayleigh-arq", "short-packet"]
 CodecKind = Literal["printed", "dense", "enumerative", "best"]
@@ -21,20 +22,41 @@ def _one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Link:
-    """Uplink of the device; linear signal-to-noise ratio, mean over the fading where there is fading."""
+    """Uplink of the device, by its bandwidth and its signal-to-noise ratio.
 
-    bandwidth_hz: float
-    """W, bandwidth [Hz]."""
-    snr: float
-    """SNR (AWGN, short packets) or mean SNR (Rayleigh), linear [-]; 0 is a dead link."""
-    fading: Fading = "awgn"
-    """Channel model of THEORY section 1."""
-    outage: float = 0.01
-    """Outage probability of `rayleigh-outage` [-], in (0, 1)."""
-    block_error: float = 1e-3
-    """Block error probability of `short-packet` [-], in (0, 0.5)."""
+    Give the ratio as ``snr`` (linear, what is kept) or as ``snr_db``.
 
-    def __post_init__(self) -> None:
+    Examples
+    --------
+    >>> Link(bandwidth_hz=1e6, snr_db=20.0).snr
+    100.0
+    """
+
+    bandwidth_hz: float = quantity(help="Bandwidth", symbol="W", unit="Hz", assumed=180e3)
+    snr: float = quantity(
+        None,
+        help="SNR, or its mean under fading; linear in Python, -inf dB is a dead link",
+        unit="dB",
+        option="snr-db",
+        keyword="snr_db",
+        assumed=3.0,
+    )
+    snr_db: InitVar[float | None] = None
+    fading: Fading = quantity("awgn", help="Channel model", assumed="awgn")
+    outage: float = quantity(0.01, help="Outage probability (of rayleigh-outage), in (0, 1)", unit="-")
+    block_error: float = quantity(
+        1e-3, help="Block error probability (of short-packet), in (0, 0.5)", unit="-"
+    )
+
+    def __post_init__(self, snr_db: float | None) -> None:
+        if snr_db is not None:
+            if self.snr is not None:
+                raise ValueError(f"give snr or snr_db, not both; got {self.snr:g} and {snr_db:g} dB")
+            from cuhlm_theory.capacity import snr_from_db
+
+            object.__setattr__(self, "snr", float(snr_from_db(snr_db)))
+        if self.snr is None:
+            raise ValueError("snr or snr_db must be given; got neither")
         as_positive("bandwidth_hz", self.bandwidth_hz)
         as_nonnegative("snr", self.snr)
         _one_of("fading", self.fading, get_args(Fading))
@@ -45,24 +67,43 @@ class Link:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FixedRate:
+    """Uplink of one rate, for who knows neither bandwidth nor signal-to-noise ratio."""
+
+    rate_bit_per_s: float = quantity(
+        help="Rate of the uplink; stands instead of bandwidth, SNR and fading", unit="bit/s"
+    )
+
+    def __post_init__(self) -> None:
+        as_positive("rate_bit_per_s", self.rate_bit_per_s)
+
+
+Uplink = Link | FixedRate
+"""What carries the packets."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Codec:
     """How a truncated distribution is written into bits."""
 
-    vocab_size: int
-    """V, tokens in the vocabulary."""
-    prob_bits: int = 8
-    """b_prob, bits a probability [bit]."""
-    index_bits: int | None = None
-    """Bits a token index [bit]; None is ceil(log2 V)."""
-    kind: CodecKind = "printed"
-    """Which payload formula of THEORY section 2 is charged."""
+    vocab_size: int = quantity(
+        help="Vocabulary, tokens in it", symbol="V", unit="token", assumed=32_000, calibrated=True
+    )
+    prob_bits: int = quantity(8, help="Bits a probability", symbol="b_prob", unit="bit")
+    index_bits: int | None = quantity(
+        None, help="Bits a token index; 0 sends none, as U-HLM prints", unit="bit", unset="ceil(log2 V)"
+    )
+    kind: CodecKind = quantity("printed", help="Payload formula", option="codec")
 
     def __post_init__(self) -> None:
         as_count("vocab_size", self.vocab_size, at_least=2)
         as_count("prob_bits", self.prob_bits, at_least=1, at_most=64)
-        if self.index_bits is not None:
-            as_count(
-                "index_bits", self.index_bits, at_least=math.ceil(math.log2(self.vocab_size)), at_most=64
+        width = math.ceil(math.log2(self.vocab_size))
+        bits = width if self.index_bits is None else int(as_count("index_bits", self.index_bits, at_least=0))
+        if bits and not width <= bits <= 64:
+            raise ValueError(
+                f"index_bits must be 0 (no index is sent) or lie in [{width}, 64], since a shorter index "
+                f"cannot tell {self.vocab_size} tokens apart; got {bits}"
             )
         _one_of("kind", self.kind, get_args(CodecKind))
 
@@ -76,18 +117,32 @@ class Codec:
 class Latency:
     """Compute and protocol latencies; those that the papers neglect default to 0."""
 
-    slm_s: float
-    """tau_SLM, one draft token on the device [s]."""
-    llm_s: float
-    """tau_LLM, one verification pass on the server [s]."""
-    round_trip_s: float = 0.0
-    """Protocol round trip, charged once a transmission [s]."""
-    downlink_bit_per_s: float = math.inf
-    """Rate of the downlink [bit/s]; infinite neglects it, as the papers do."""
-    llm_prefill_s: float = 0.0
-    """Server time a skipped token costs when the context catches up [s]."""
-    charge_resync: bool = False
-    """Whether skipped token indices are charged to the uplink at the next transmission."""
+    slm_s: float = quantity(
+        help="SLM latency, a draft token on the device",
+        symbol="tau_SLM",
+        unit="s",
+        option="slm-latency-s",
+        assumed=0.02,
+        calibrated=True,
+    )
+    llm_s: float = quantity(
+        help="LLM latency, a verification pass on the server",
+        symbol="tau_LLM",
+        unit="s",
+        option="llm-latency-s",
+        assumed=0.04,
+        calibrated=True,
+    )
+    round_trip_s: float = quantity(0.0, help="Protocol round trip, charged once a transmission", unit="s")
+    downlink_bit_per_s: float = quantity(
+        math.inf, help="Downlink rate; infinite neglects it, as the papers do", unit="bit/s"
+    )
+    llm_prefill_s: float = quantity(
+        0.0, help="LLM prefill a skipped token, when the context catches up", unit="s"
+    )
+    charge_resync: bool = quantity(
+        False, help="Skipped tokens charged to the uplink, their indices at the next transmission"
+    )
 
     def __post_init__(self) -> None:
         for name in ("slm_s", "llm_s"):
@@ -102,13 +157,11 @@ class Latency:
 class System:
     """A device, a server and the link between them."""
 
-    link: Link
+    link: Uplink
     codec: Codec
     latency: Latency
-    tx_power_w: float = 0.2
-    """Radiated power while transmitting [W] (assumed; 23 dBm)."""
-    slm_energy_j: float = 0.0
-    """Device energy of one draft token [J] (assumed 0 unless given)."""
+    tx_power_w: float = quantity(0.2, help="Transmit power while sending (assumed; 23 dBm)", unit="W")
+    slm_energy_j: float = quantity(0.0, help="Energy of a draft on the device (assumed)", unit="J")
 
     def __post_init__(self) -> None:
         as_nonnegative("tx_power_w", self.tx_power_w)
@@ -119,12 +172,15 @@ class System:
 class Budget:
     """Bias that may be spent, mean per-token total variation from the LLM's law."""
 
-    bias: float = 0.05
-    """Total bias budget [-]; the optimum splits it."""
-    risk: float | None = None
-    """Part for skipping [-]; None lets the optimum choose."""
-    truncation: float | None = None
-    """Part for truncation [-]; None lets the optimum choose."""
+    bias: float = quantity(
+        0.05, help="Bias budget, mean per-token bias; the optimum splits it", unit="-", option="bias-budget"
+    )
+    risk: float | None = quantity(
+        None, help="Part for skipping", unit="-", option="risk-budget", unset="optimised"
+    )
+    truncation: float | None = quantity(
+        None, help="Part for truncation", unit="-", option="truncation-budget", unset="optimised"
+    )
 
     def __post_init__(self) -> None:
         for name in ("bias", "risk", "truncation"):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cuhlm_theory.errors import CuhlmError, MissingInputError
-from cuhlm_theory.parameters import Budget
+from cuhlm_theory.parameters import Budget, System
 from figures.frame import Figure, load
 
 NAMES = (
@@ -69,6 +69,7 @@ def make(
     *,
     out: Path,
     calibration: str = "smollm2",
+    system: System | None = None,
     bias_budget: float = 0.05,
     num_jobs: int | None = None,
 ) -> tuple[list[Path], dict[str, str]]:
@@ -82,6 +83,8 @@ def make(
         Folder to write into.
     calibration : str, default "smollm2"
         What to draw from, as `calibration.load` takes it.
+    system : System, optional
+        Link, codec and latencies; the assumed link and the calibration's own when not given.
     bias_budget : float, default 0.05
         Mean per-token total variation that may be spent [-].
     num_jobs : int, optional
@@ -103,11 +106,12 @@ def make(
     """
     chosen = list(dict.fromkeys(figure(name).name for name in (names or NAMES)))
     jobs = min(num_jobs or min(os.cpu_count() or 1, 4), len(chosen))
+    bias_budget = Budget(bias=bias_budget).bias
     _ = load(
-        calibration, bias_budget=Budget(bias=bias_budget).bias
+        calibration, system=system, bias_budget=bias_budget
     ).tokens  # what is bad for all fails here, once
     order = sorted(chosen, key=lambda name: (name not in _SLOW, chosen.index(name)))
-    shares = [(order[job::jobs], out, calibration, bias_budget) for job in range(jobs)]
+    shares = [(order[job::jobs], out, calibration, system, bias_budget) for job in range(jobs)]
     if jobs == 1:
         made = [_make_some(*shares[0])]
     else:
@@ -127,10 +131,10 @@ def make(
 
 
 def _make_some(
-    names: Sequence[str], out: Path, calibration: str, bias_budget: float
+    names: Sequence[str], out: Path, calibration: str, system: System | None, bias_budget: float
 ) -> dict[str, tuple[list[Path], str]]:
     """Make the figures of one process; for each its files, or why there are none."""
-    source = load(calibration, bias_budget=bias_budget)
+    source = load(calibration, system=system, bias_budget=bias_budget)
     results: dict[str, tuple[list[Path], str]] = {}
     for name in names:
         drawn = figure(name)

@@ -38,7 +38,7 @@ def compute(source: Source, *, num_points: int = 60) -> Tables:
     bits = distribution_bit(codec, k).astype(np.float64)
     tables: Tables = {"latency": {"k [token]": k, "payload [bit]": bits}, "excess": {"k [token]": k}}
     for model in MODELS:
-        link = replace(source.system.link, fading=model, outage=0.01, block_error=1e-3)  # type: ignore[arg-type]
+        link = replace(source.link, fading=model, outage=0.01, block_error=1e-3)  # type: ignore[arg-type]
         tables["latency"][f"{model} [s]"] = capacity.packet_latency_s(link, bits)
     for snr_db in SNRS_DB:
         snr = float(capacity.snr_from_db(snr_db))

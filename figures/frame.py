@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 import calibration as calibrations
 from calibration import Calibration
-from cuhlm_theory import presets
 from cuhlm_theory.contexts import Tokens
 from cuhlm_theory.errors import MissingInputError
-from cuhlm_theory.parameters import Budget, Codec, Latency, System
+from cuhlm_theory.ladder import Ladder
+from cuhlm_theory.parameters import Budget, Link, System
 from cuhlm_theory.recommendation import Question
 from figures import style
 
@@ -48,7 +48,7 @@ class Source:
     bias_budget: float = 0.05
     """Mean per-token total variation that may be spent [-]."""
     decoded: Path | None = None
-    """Folder of decoding really run on this pair (`python -m calibration.runs`), where there is one."""
+    """Folder of decoding really run on this pair (`cuhlm runs`), where there is one."""
 
     @property
     def tokens(self) -> Tokens | None:
@@ -65,6 +65,16 @@ class Source:
     def verified(self) -> "Trace | None":
         """Trace of the large model's text of this pair, where there is one beside the small model's."""
         return None if self.calibration.writer == "llm" else self.calibration.text("llm")
+
+    @property
+    def link(self) -> Link:
+        """The link of the system, for a figure that varies its bandwidth or SNR."""
+        if isinstance(self.system.link, Link):
+            return self.system.link
+        raise MissingInputError(
+            "a link given by --rate-bit-per-s has no bandwidth and no SNR to vary; give --bandwidth-hz and "
+            "--snr-db instead"
+        )
 
     def question(self, *names: str, system: System | None = None) -> Question:
         """Return the question that the command `optimize` would answer, or say which columns it lacks."""
@@ -115,7 +125,7 @@ def load(
     calibration : str or Path, default "smollm2"
         Name or path as `calibration.load` takes it.
     system : System, optional
-        Link, codec and latencies; the assumed default link and the calibration's own when not given.
+        Link, codec and latencies; the assumed link and the calibration's own when not given.
     bias_budget : float, default 0.05
         Mean per-token total variation that may be spent [-].
 
@@ -138,23 +148,10 @@ def load(
     decoded = None if found.folder is None else found.folder / "decoded"
     return Source(
         calibration=found,
-        system=system or default_system(found),
+        system=system or Ladder({}, {"calibration": found}).system(),
         bias_budget=bias_budget,
         decoded=decoded if decoded is not None and decoded.is_dir() else None,
     )
-
-
-def default_system(line: Calibration) -> System:
-    """Return the assumed link with a calibration's vocabulary and latencies.
-
-    A published line has no latencies: those of the presets are assumed.
-    """
-    vocab_size = line.vocab_size or int(presets.SETTINGS["vocab_size"].value)
-    latency = Latency(
-        slm_s=line.slm_latency_s or presets.SETTINGS["slm_latency_s"].value,
-        llm_s=line.llm_latency_s or presets.SETTINGS["llm_latency_s"].value,
-    )
-    return System(link=presets.DEFAULT_LINK, codec=Codec(vocab_size=vocab_size), latency=latency)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

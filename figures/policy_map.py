@@ -38,7 +38,7 @@ def compute(source: Source, *, num_points: int = 15) -> Tables:
     rows = []
     for s in snr_db:
         for w in bandwidth:
-            link = replace(system.link, snr=float(snr_from_db(s)), bandwidth_hz=float(w))
+            link = replace(source.link, snr=float(snr_from_db(s)), bandwidth_hz=float(w))
             cost_s = packet_latency_s(link, bits) + price * profile  # [N, K]
             best = np.argmin(cost_s, axis=1)
             transmit_s = system.latency.llm_s + system.latency.round_trip_s + float(cost_s.min(axis=1).mean())
@@ -51,8 +51,8 @@ def compute(source: Source, *, num_points: int = 15) -> Tables:
         "inputs": {
             "bias price [s]": np.array([price]),
             "bias budget [-]": np.array([Budget(bias=source.bias_budget).bias]),
-            "snr [dB]": np.array([float(db_from_snr(system.link.snr))]),
-            "bandwidth [Hz]": np.array([system.link.bandwidth_hz]),
+            "snr [dB]": np.array([float(db_from_snr(source.link.snr))]),
+            "bandwidth [Hz]": np.array([source.link.bandwidth_hz]),
         },
         "threshold": {"shown": np.array(["threshold [-]"])},
         "size": {"shown": np.array(["mean k [token]"])},

@@ -16,8 +16,10 @@ from typing import Any
 
 from calibration import Calibration
 from calibration._files import whole
+from cuhlm_theory._fields import quantities
 from cuhlm_theory.capacity import db_from_snr
 from cuhlm_theory.errors import CuhlmError
+from cuhlm_theory.parameters import Budget, Codec, FixedRate, Latency, Link, System
 from cuhlm_theory.recommendation import Recommendation
 from cuhlm_theory.table import Table
 from figures import style
@@ -45,31 +47,16 @@ DARK = {
 """The theme's colours on a dark page."""
 
 _TITLES = {
-    "bandwidth_hz": "bandwidth [Hz]",
-    "snr_db": "SNR [dB]",
-    "fading": "channel model",
-    "outage": "outage probability [-]",
-    "block_error": "block error probability [-]",
-    "vocab_size": "vocabulary V [token]",
-    "prob_bits": "bits a probability [bit]",
-    "index_bits": "bits an index [bit]",
-    "codec": "payload formula",
-    "slm_latency_s": "SLM latency [s/token]",
-    "llm_latency_s": "LLM latency [s/token]",
-    "round_trip_s": "round trip [s]",
-    "downlink_bit_per_s": "downlink [bit/s]",
-    "llm_prefill_s": "LLM prefill a skipped token [s]",
-    "charge_resync": "skipped tokens charged to the uplink",
-    "tx_power_w": "transmit power [W]",
-    "slm_energy_j": "energy of a draft [J]",
-    "bias_budget": "bias budget [-]",
-    "risk_budget": "part for skipping [-]",
-    "truncation_budget": "part for truncation [-]",
-    "bias_price_s": "price of bias [s]",
-    "temperature": "sampling temperature [-]",
-    "calibration": "calibration",
-    "uncertainty": "law of the uncertainty",
-    "quantisation": "quantisation",
+    **{
+        key: one.title
+        for kind in (Link, FixedRate, Codec, Latency, System, Budget)
+        for key, one in quantities(kind).items()
+    },
+    "bias_price_s": "Price of bias [s]",
+    "temperature": "Sampling temperature [-]",
+    "calibration": "Calibration",
+    "uncertainty": "Law of the uncertainty",
+    "quantisation": "Quantisation",
 }
 _COLUMNS = {
     "throughput_token_per_s": "throughput [token/s]",
@@ -197,8 +184,8 @@ def _source(best: Recommendation) -> Source:
 def _title(best: Recommendation) -> str:
     """Say which pair, over which link."""
     link, name = best.question.system.link, best.question.inputs.get("calibration", "A pair")
-    if not hasattr(link, "bandwidth_hz"):
-        return f"{name} over a link of a given rate"
+    if not isinstance(link, Link):
+        return f"{name} over {link.rate_bit_per_s / 1e3:g} kbit/s"
     return f"{name} over {link.bandwidth_hz / 1e3:g} kHz at {db_from_snr(link.snr):.3g} dB, {link.fading}"
 
 

@@ -80,7 +80,7 @@ def _is_lined(name: str) -> bool:
 
 def compute(source: Source, *, num_points: int = 9) -> Tables:
     """Tune every scheme to the bias budget at each SNR and at each bandwidth with the same transmit power."""
-    link = source.system.link
+    link = source.link
     snr_db = np.linspace(-10.0, 30.0, num_points)
     systems = [replace(source.system, link=replace(link, snr=float(s))) for s in snr_from_db(snr_db)]
     table = rates(source, systems, (*SINGLE, *SEVERAL))

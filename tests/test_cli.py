@@ -3,15 +3,21 @@
 import importlib.metadata
 import json
 import os
+import re
 import subprocess
 import sys
+from types import SimpleNamespace
 
+import click
 import numpy as np
 import pytest
 
-from cuhlm_theory import capacity
+from cuhlm_theory import capacity, rooms
+from cuhlm_theory._fields import quantities, renamed
 from cuhlm_theory.cli import app, options, output
 from cuhlm_theory.errors import DivergentError, InfeasibleError, MissingInputError
+from cuhlm_theory.ladder import Ladder
+from cuhlm_theory.parameters import Budget, Codec, FixedRate, Latency, Link, System
 
 NARROW_SPACE = "\u202f"  # between the digits of a table
 HEAVY = ("torch", "transformers", "sympy", "cvxpy", "matplotlib", "pandas", "sklearn")
@@ -35,7 +41,7 @@ def test_without_arguments_it_shows_its_help(run_cuhlm):
     assert (code, err) == (0, "")
     assert (0, out, "") == run_cuhlm("--help") == run_cuhlm("-h")
     assert "Example: cuhlm optimize" in out
-    for name in app._COMMANDS:
+    for name in rooms.commands():
         assert f"\n  {name} " in out
 
 
@@ -45,7 +51,7 @@ def test_it_reads_the_arguments_of_the_process(monkeypatch, capsys):
     assert json.loads(capsys.readouterr().out)["printed_bit"] == 690
 
 
-@pytest.mark.parametrize("name", app._COMMANDS)
+@pytest.mark.parametrize("name", rooms.commands())
 def test_every_command_has_help_with_an_example(run_cuhlm, name):
     code, out, err = run_cuhlm(name, "--help")
     assert (code, err) == (0, "")
@@ -132,7 +138,7 @@ def test_light_commands_import_nothing_heavy(tmp_path):
         ["truncate", str(law), "--budget", "0.1", "--json"],
         ["drafts", "--acceptance", "0.8", "--latency-ratio", "0.1", "--json"],
         ["optimize", "--json"],
-        *([name, "--help"] for name in app._COMMANDS),
+        *([name, "--help"] for name in rooms.commands()),
     ]
     code = (
         "import contextlib, io, json, sys\n"
@@ -208,11 +214,11 @@ def test_an_unknown_key_gives_the_nearest_known_one(assert_refused, scenario, ke
         (b"\xff\xfe\x00", ["is not TOML", "scenario.toml"]),
         ("bits = [1, 2]\n", ["scenario key 'bits' must be one value; got a list"]),
         ("[snr-db]\nstart = 1\n", ["scenario key 'snr-db' must be one value; got a dict"]),
-        ("bits = true\n", ["--bits", "'True' is not a valid float"]),
-        ('bits = "many"\n', ["--bits", "'many' is not a valid float"]),
-        ("snr-db = true\n", ["snr_db must be a number", "'True'"]),
-        ("snr-db = nan\n", ["snr_db must be a number", "'nan'"]),
-        ("bandwidth-hz = -1\n", ["bandwidth_hz must be positive; got -1"]),
+        ("bits = true\n", ["--bits", "must be a number [bit]; got 'True'"]),
+        ('bits = "many"\n', ["--bits", "must be a number [bit]; got 'many'"]),
+        ("snr-db = true\n", ["--snr-db must be a number", "'True'"]),
+        ("snr-db = nan\n", ["--snr-db must be a number", "'nan'"]),
+        ("bandwidth-hz = -1\n", ["--bandwidth-hz must be positive; got -1"]),
         ("mean = 7\n", ["--mean", "'7' is not a valid boolean"]),
         ("help = true\n", ["'help' is unknown"]),
     ],
@@ -222,23 +228,68 @@ def test_refuses_scenarios_that_say_nothing_sensible(assert_refused, scenario, t
 
 
 def test_a_scenario_truncates_no_number_to_make_it_fit(assert_refused, scenario):
-    assert_refused("payload", scenario("k = 2.5\n"), words=["'2.5' is not a valid integer"])
+    assert_refused("payload", scenario("k = 2.5\n"), words=["--k must be a whole number; got '2.5'"])
 
 
 # options and output
 
 
-def test_the_shared_link_ends_the_decibels():
-    link = options.build_link(
-        bandwidth_hz=1e6, snr_db=20.0, fading="short-packet", outage=0.2, block_error=0.3
-    )
-    assert (link.bandwidth_hz, link.fading, link.outage, link.block_error) == (1e6, "short-packet", 0.2, 0.3)
-    assert link.snr == pytest.approx(100.0)
+KINDS = (Link, FixedRate, Codec, Latency, System, Budget)
 
 
-def test_decibels_sweep_only_where_a_sweep_makes_sense():
-    sweep, single = options.Decibels(sweep=True), options.Decibels()
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_options_of_a_description_are_its_fields(kind):
+    made = click.command()(options.of(kind)(lambda **_: None))
+    fields = quantities(kind)
+    assert [option.name for option in made.params] == list(fields)
+    for option, one in zip(made.params, fields.values(), strict=True):
+        assert option.opts == [one.option]
+        assert option.default is None  # the ladder knows the default
+        assert one.help in option.help
+        assert one.kind is bool or not one.fallback or one.fallback in option.help
+
+
+@pytest.mark.parametrize(
+    ("text", "unit", "number"),
+    [
+        ("5e6", "Hz", 5e6),
+        ("5M", "Hz", 5e6),
+        ("180k", "Hz", 180e3),
+        ("180 kHz", "Hz", 180e3),
+        ("60ms", "s", 0.06),
+        ("1Mbit/s", "bit/s", 1e6),
+        ("1Mbps", "bit/s", 1e6),
+        ("92kB", "bit", 736e3),
+        ("2kB/s", "bit/s", 16e3),
+        ("23dBm", "W", 10 ** (2.3) / 1e3),
+        ("200mW", "W", 0.2),
+        ("5%", "-", 0.05),
+        ("-3dB", "dB", -3.0),
+        ("inf", "bit/s", np.inf),
+    ],
+)
+def test_numbers_as_people_write_them(text, unit, number):
+    assert options.Number(unit).convert(text, None, None) == pytest.approx(number)
+
+
+def test_whole_numbers_as_people_write_them():
+    got = options.WHOLE.convert("32k", None, None)
+    assert (got, type(got)) == (32_000, int)
+
+
+@pytest.mark.parametrize(
+    ("text", "unit"),
+    [("60ms", "Hz"), ("5 min", "s"), ("23dBm", "dB"), ("1:2", "s"), ("a = 3", "s"), ("5MM", "Hz"), ("", "s")],
+)
+def test_another_unit_is_refused(text, unit):
+    with pytest.raises(click.UsageError, match=rf"must be a number \[{unit}\]; got '{text}'"):
+        options.Number(unit).convert(text, None, None)
+
+
+def test_numbers_sweep_only_where_a_sweep_makes_sense():
+    sweep, single = options.Sweep("dB"), options.Number("dB")
     np.testing.assert_allclose(sweep.convert("-1:1:0.5", None, None), [-1.0, -0.5, 0.0, 0.5, 1.0])
+    np.testing.assert_allclose(options.Sweep("Hz").convert("1k:3kHz:1k", None, None), [1e3, 2e3, 3e3])
     assert (
         sweep.convert("7", None, None)
         == single.convert("7", None, None)
@@ -246,11 +297,81 @@ def test_decibels_sweep_only_where_a_sweep_makes_sense():
         == 7.0
     )
     assert len(sweep.convert("0:99999:1", None, None)) == 100_000
-    for bad in ("0:100000:1", "0:inf:1", "inf", "", ":", "1:2:3:4"):
+    for bad in ("0:100000:1", "0:inf:1", "nan", "", ":", "1:2:3:4"):
         with pytest.raises(Exception, match="A:B:STEP with A <= B, STEP > 0 and at most 100000 points; got"):
             sweep.convert(bad, None, None)
-    with pytest.raises(Exception, match=r"^snr_db must be a number; got '0:10:5'$"):
+    with pytest.raises(Exception, match=r"must be a number \[dB\]; got '0:10:5'$"):
         single.convert("0:10:5", None, None)
+
+
+# the ladder
+
+
+def test_every_number_is_that_of_the_highest_rung():
+    known = SimpleNamespace(vocab_size=50, slm_latency_s=0.5, llm_latency_s=None)
+    ladder = Ladder({"vocab_size": 40, "snr_db": 20.0, "codec": "dense"}, {"calibration": known})
+    system, budget = ladder.system(), ladder.build(Budget)
+    assert system == System(
+        link=Link(bandwidth_hz=180e3, snr_db=20.0),
+        codec=Codec(vocab_size=40, kind="dense"),
+        latency=Latency(slm_s=0.5, llm_s=0.04),
+    )
+    assert budget == Budget()
+    rungs = ladder.provenance
+    assert {key for key, rung in rungs.items() if rung == "option"} == {"vocab_size", "snr_db", "codec"}
+    assert rungs["slm_latency_s"] == "calibration"
+    assert ladder.assumed == ["bandwidth_hz", "fading", "llm_latency_s"]
+    assert set(rungs) == {key for kind in KINDS if kind is not FixedRate for key in quantities(kind)}
+    assert ladder.told["snr_db"] == 20.0
+    assert {rungs[key] for key in ("prob_bits", "round_trip_s", "bias_budget")} == {"default"}
+
+
+def test_a_zero_is_a_number_that_was_given():
+    for key, text in (("vocab_size", "at least 2"), ("slm_latency_s", "positive"), ("prob_bits", "[1, 64]")):
+        with pytest.raises(ValueError, match=re.escape(f"{key} must ")) as caught:
+            Ladder({key: 0}, {"calibration": SimpleNamespace(vocab_size=50, slm_latency_s=0.5)}).system()
+        assert text in str(caught.value)
+
+
+def test_what_is_measured_is_not_assumed():
+    known = SimpleNamespace(vocab_size=50, slm_latency_s=0.5, llm_latency_s=None)
+    with pytest.raises(MissingInputError, match=r"^llm_latency_s is not known; give it, or a calibration"):
+        Ladder({}, {"calibration": known}, assume=False).system()
+    assert Ladder({"llm_latency_s": 0.1}, {"calibration": known}, assume=False).system().latency.llm_s == 0.1
+
+
+def test_a_rate_stands_instead_of_bandwidth_and_snr():
+    assert Ladder({"rate_bit_per_s": 1e6}).link() == FixedRate(rate_bit_per_s=1e6)
+    with pytest.raises(ValueError, match=r"^rate_bit_per_s stands instead of snr_db; got both$"):
+        Ladder({"rate_bit_per_s": 1e6, "snr_db": 3.0}).link()
+    both = {"rate_bit_per_s": 1e6, "snr_db": 3.0}
+    assert isinstance(Ladder(both, scenario=["snr_db"]).link(), FixedRate)  # the command line overrides
+    assert isinstance(Ladder(both, scenario=["rate_bit_per_s"]).link(), Link)
+    assert isinstance(Ladder({"rate_bit_per_s": 1e6}, scenario=["rate_bit_per_s"]).link(), FixedRate)
+    with pytest.raises(ValueError, match="got both"):
+        Ladder(both, scenario=["rate_bit_per_s", "snr_db"]).link()
+
+
+def test_a_rate_at_the_command_line(cuhlm_json, assert_refused):
+    got = cuhlm_json("channel", "--rate-bit-per-s", "1Mbit/s", "--bits", "500kbit")
+    assert (got["rate_bit_per_s"], got["latency_s"], got["assumed"]) == (1e6, 0.5, [])
+    assert (got["bandwidth_hz"], got["snr_db"], got["fading"]) == (None, None, None)
+    words = ["--rate-bit-per-s stands instead of --bandwidth-hz; got both"]
+    assert_refused("channel", "--rate-bit-per-s", "1M", "--bandwidth-hz", "1M", words=words)
+
+
+def test_an_option_is_named_as_it_is_typed():
+    names = {"k": "--k", "slm_s": "--slm-latency-s", "snr": "--snr", "snr_db": "--snr-db"}
+    for text, typed in (
+        ("k must be at least 1; got 0", "--k must be at least 1; got 0"),
+        ("the best k must be 1", "the best k must be 1"),
+        ("give slm_s, or snr_db", "give --slm-latency-s, or --snr-db"),
+        ("give --snr_db", "give --snr_db"),
+        ("my_slm_s is not slm_s_", "my_slm_s is not slm_s_"),
+    ):
+        assert str(renamed(ValueError(text), names)) == typed
+    odd = UnicodeDecodeError("utf-8", b"k", 0, 1, "k must")
+    assert renamed(odd, names) is odd
 
 
 def test_results_become_plain_json():

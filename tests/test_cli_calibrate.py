@@ -128,9 +128,9 @@ def test_the_first_prompts_are_used_and_a_table_is_printed(capsys, base, tmp_pat
 @pytest.mark.parametrize(
     ("arguments", "message", "code"),
     [
-        (["--num-prompts", "0"], "num_prompts must be at least 1; got 0", 2),
-        (["--num-prompts", "6"], "num_prompts must be at most the 5 prompts there are; got 6", 2),
-        (["--max-new-tokens", "0"], "max_new_tokens must be at least 1; got 0", 2),
+        (["--num-prompts", "0"], "--num-prompts must lie in [1, 5], the prompts there are; got 0", 2),
+        (["--num-prompts", "6"], "--num-prompts must lie in [1, 5], the prompts there are; got 6", 2),
+        (["--max-new-tokens", "0"], "--max-new-tokens must be at least 1; got 0", 2),
         (["--temperature", "0"], "temperature must be positive; got 0", 2),
         (["--seed", "-1"], "seed must be at least 0; got -1", 2),
         (["--max-new-tokens", "60"], "must have at most 4 tokens", 2),

@@ -17,9 +17,9 @@ def test_the_default_channel_is_the_assumed_one(result):
     assert got["latency_s"] == pytest.approx(736_000 / got["rate_bit_per_s"])
     assert "Shannon" in got["latency_is"]
     assert "mean_latency_s" not in got
-    assert got["assumed"] == ["bandwidth_hz", "snr_db"]
-    assert result("--snr-db", "3")["assumed"] == ["bandwidth_hz"]
-    assert result("--snr-db", "3", "--bandwidth-hz", "180e3")["assumed"] == []
+    assert got["assumed"] == ["bandwidth_hz", "snr_db", "fading"]
+    assert result("--snr-db", "3")["assumed"] == ["bandwidth_hz", "fading"]
+    assert result("--snr-db", "3", "--bandwidth-hz", "180e3", "--fading", "awgn")["assumed"] == []
 
 
 def test_repetition_shows_its_rate_and_success(result):
@@ -111,7 +111,9 @@ def test_tables_show_units_and_meaning(run_cuhlm):
     assert len([line for line in out.splitlines() if line.strip().startswith(("0 ", "5 ", "10 "))]) == 3
     assert "mean latency" not in out
     assert "Assumed: bandwidth_hz." in " ".join(out.split())
-    assert "Assumed" not in run_cuhlm("channel", "--snr-db", "5", "--bandwidth-hz", "1e6")[1]
+    assert (
+        "Assumed" not in run_cuhlm("channel", "--snr-db", "5", "--bandwidth-hz", "1e6", "--fading", "awgn")[1]
+    )
     assert "mean latency [s]" in run_cuhlm("channel", "--mean")[1]
     assert "blocklength" in run_cuhlm("channel", "--fading", "short-packet")[1]
 
@@ -119,24 +121,24 @@ def test_tables_show_units_and_meaning(run_cuhlm):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("--bandwidth-hz", "-1"), ("bandwidth_hz must be positive; got -1",)),
-        (("--bandwidth-hz", "0"), ("bandwidth_hz must be positive; got 0",)),
-        (("--bandwidth-hz", "nan"), ("bandwidth_hz must be finite; got nan",)),
+        (("--bandwidth-hz", "-1"), ("--bandwidth-hz must be positive; got -1",)),
+        (("--bandwidth-hz", "0"), ("--bandwidth-hz must be positive; got 0",)),
+        (("--bandwidth-hz", "nan"), ("--bandwidth-hz must be a number [Hz]; got 'nan'",)),
         (("--bits", "-1"), ("bits must be at least 0; got -1",)),
-        (("--bits", "nan"), ("bits must be finite; got nan",)),
+        (("--bits", "nan"), ("--bits must be a number [bit]; got 'nan'",)),
         (("--bits", "many"), ("--bits", "many")),
         (("--outage", "1"), ("outage must lie in (0, 1); got 1",)),
-        (("--block-error", "0.5"), ("block_error must lie in (0, 0.5); got 0.5",)),
+        (("--block-error", "0.5"), ("--block-error must lie in (0, 0.5); got 0.5",)),
         (("--fading", "rice"), ("--fading", "rice", "rayleigh-arq")),
-        (("--snr-db", "nan"), ("snr_db must be a number", "'nan'")),
-        (("--snr-db", "loud"), ("snr_db must be a number", "'loud'")),
+        (("--snr-db", "nan"), ("--snr-db must be a number", "'nan'")),
+        (("--snr-db", "loud"), ("--snr-db must be a number", "'loud'")),
         (("--snr-db", "9:0:1"), ("A <= B", "'9:0:1'")),
         (("--snr-db", "0:9:0"), ("STEP > 0", "'0:9:0'")),
         (("--snr-db", "0:9:-1"), ("STEP > 0", "'0:9:-1'")),
         (("--snr-db", "0:9"), ("A:B:STEP", "'0:9'")),
         (("--snr-db", "0:nan:1"), ("A:B:STEP", "'0:nan:1'")),
         (("--snr-db", "0:9:1e-9"), ("at most 100000 points", "'0:9:1e-9'")),
-        (("--snr-db", "4000"), ("snr_db must be at most 3000; got 4000",)),
+        (("--snr-db", "4000"), ("--snr-db must be at most 3000; got 4000",)),
         (("--loudness", "1"), ("--loudness",)),
     ],
 )

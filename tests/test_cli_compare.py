@@ -234,11 +234,11 @@ def test_rows_that_fail_are_listed_with_their_reason(folder, capsys):
         (["--calibration", "nowhere"], "existing file or folder; got 'nowhere'", 2),
         (["--resamples", "10"], "resamples must be at least 100; got 10", 2),
         (["--decoded", "nowhere.parquet"], "decoded must be an existing file; got 'nowhere.parquet'", 2),
-        (["--truncation-budget", "1.5"], "truncation_budget must lie in [0, 1]; got 1.5", 2),
+        (["--truncation-budget", "1.5"], "--truncation-budget must lie in [0, 1]; got 1.5", 2),
         (["--transfer", "u-hlm"], "calibration u-hlm has no recorded tokens", 1),
-        (["--risk-budget", "0"], "risk_budget must lie in (0, 1); got 0", 2),
-        (["--failure-probability", "1"], "failure_probability must lie in (0, 1); got 1", 2),
-        (["--bandwidth-hz", "-1"], "bandwidth_hz must be positive; got -1", 2),
+        (["--risk-budget", "0"], "--risk-budget must lie in (0, 1); got 0", 2),
+        (["--failure-probability", "1"], "--failure-probability must lie in (0, 1); got 1", 2),
+        (["--bandwidth-hz", "-1"], "--bandwidth-hz must be positive; got -1", 2),
     ],
 )
 def test_refusals_are_one_line(folder, capsys, arguments, message, code):
@@ -258,7 +258,7 @@ def test_a_calibration_without_latencies_names_the_option(folder, capsys, tmp_pa
     with pytest.raises(SystemExit) as stop:
         main(["compare", "--calibration", str(tmp_path), "--resamples", "100"])
     assert stop.value.code == 1
-    assert "the calibration has no llm_latency_s; give --llm-latency-s" in capsys.readouterr().err
+    assert "--llm-latency-s is not known; give it, or a calibration that has it" in capsys.readouterr().err
 
 
 def test_a_trace_that_its_calibration_was_not_fitted_on_is_refused(folder, tmp_path):

@@ -118,7 +118,7 @@ def test_off_a_terminal_brackets_tell_the_actions_apart(capsys, base):
 def test_on_a_terminal_styles_differ_even_without_colour(monkeypatch):
     from rich.console import Console
 
-    from cuhlm_theory.cli.decode import _MEANING, _Painter
+    from calibration.cli.decode import _MEANING, _Painter
 
     class Spelled:
         def decode(self, tokens, **_):
@@ -134,9 +134,9 @@ def test_on_a_terminal_styles_differ_even_without_colour(monkeypatch):
 
 
 def test_refusals_are_one_line(capsys, base):
-    assert refused(capsys, [*base, "--prompt", " "]) == (2, "cuhlm: prompt must not be empty; got ' '")
+    assert refused(capsys, [*base, "--prompt", " "]) == (2, "cuhlm: --prompt must not be empty; got ' '")
     code, message = refused(capsys, [*base, "--max-new-tokens", "70"])
-    assert (code, message) == (2, "cuhlm: max_new_tokens must be at most 63; got 70")
+    assert (code, message) == (2, "cuhlm: --max-new-tokens must be at most 63; got 70")
     code, message = refused(capsys, [*base, "--max-new-tokens", "60"])
     assert (code, "must have at most 4 tokens; got 5" in message) == (2, True)
     code, message = refused(capsys, [*base, "--temperature", "-1"])
@@ -154,7 +154,7 @@ def test_the_number_of_drafts_is_the_calibration_s_best_or_must_be_given(capsys,
 
     where = base.index("--num-drafts")
     bare = [*base[:where], *base[where + 2 :], "--scheme", "dssd"]
-    message = "cuhlm: num_drafts is not known; give --num-drafts or --calibration"
+    message = "cuhlm: --num-drafts is not known; give --num-drafts or --calibration"
     assert refused(capsys, bare) == (1, message)
     found = run_json(capsys, [*bare, "--calibration", "smollm2", "--vocab-size", "257"])
     system = System(
@@ -168,7 +168,7 @@ def test_the_number_of_drafts_is_the_calibration_s_best_or_must_be_given(capsys,
 
 def test_more_entries_than_tokens_are_refused(capsys, base):
     given = [*base, "--scheme", "cu-hlm-offline", "--k", "300"]
-    assert refused(capsys, given) == (2, "cuhlm: offline_k must lie in [1, 257]; got 300")
+    assert refused(capsys, given) == (2, "cuhlm: --k must lie in [1, 257]; got 300")
 
 
 def test_models_with_different_vocabularies_are_one_line(capsys, base, tmp_path):
@@ -240,7 +240,7 @@ def test_help_shows_an_example_and_every_scheme(capsys):
 def test_help_loads_no_model_library():
     import subprocess
 
-    code = "import sys, cuhlm_theory.cli.decode; print(bool({'torch', 'cvxpy', 'pandas'} & set(sys.modules)))"
+    code = "import sys, calibration.cli.decode; print(bool({'torch', 'cvxpy', 'pandas'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
 

@@ -49,12 +49,12 @@ def test_the_table(run_cuhlm):
     ("arguments", "words"),
     [
         (("--acceptance", "1.5", "--latency-ratio", "0.1"), ["acceptance", "[0, 1]", "1.5"]),
-        (("--acceptance", "0.5", "--latency-ratio", "-1"), ["latency_ratio", "-1"]),
-        (("--acceptance", "0.5"), ["latency_ratio", "bits_per_draft"]),
+        (("--acceptance", "0.5", "--latency-ratio", "-1"), ["--latency-ratio", "-1"]),
+        (("--acceptance", "0.5"), ["--latency-ratio", "--bits-per-draft"]),
         (("--acceptance", "0.5", "--latency-ratio", "0.1", "--bits-per-draft", "3"), ["not both"]),
-        (("--acceptance", "0.5", "--bits-per-draft", "3"), ["slm_latency_s"]),
+        (("--acceptance", "0.5", "--bits-per-draft", "3"), ["--slm-latency-s"]),
         (("--latency-ratio", "0.1"), ["acceptance"]),
-        (("--acceptance", "0.5", "--latency-ratio", "0.1", "--num-drafts", "-1"), ["num_drafts", "-1"]),
+        (("--acceptance", "0.5", "--latency-ratio", "0.1", "--num-drafts", "-1"), ["--num-drafts", "-1"]),
     ],
 )
 def test_bad_input_is_one_line_and_exit_2(assert_refused, arguments, words):
@@ -64,5 +64,5 @@ def test_bad_input_is_one_line_and_exit_2(assert_refused, arguments, words):
 def test_what_has_no_answer_exits_1_with_the_knob(assert_refused):
     assert_refused("drafts", "--acceptance", "1", "--latency-ratio", "0.1", code=1, words=["acceptance < 1"])
     assert_refused(
-        "drafts", "--acceptance", "0.5", "--latency-ratio", "0", code=1, words=["latency_ratio > 0"]
+        "drafts", "--acceptance", "0.5", "--latency-ratio", "0", code=1, words=["--latency-ratio > 0"]
     )

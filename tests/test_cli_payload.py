@@ -70,12 +70,12 @@ def test_the_table_shows_bits_and_bytes(run_cuhlm):
     [
         (("--k", "32001"), "k must lie in [1, 32000]; got 32001"),
         (("--k", "0"), "k must lie in [1, 32000]; got 0"),
-        (("--k", "1", "--vocab-size", "1"), "vocab_size must lie in [2, 2147483648]; got 1"),
-        (("--vocab-size", "1" + "0" * 30), "vocab_size must lie in [2, 2147483648]; got 1e+30"),
-        (("--prob-bits", "0"), "prob_bits must lie in [1, 64]; got 0"),
-        (("--index-bits", "14"), "index_bits must lie in [15, 64]; got 14"),
-        (("--num-tokens", "-1"), "num_tokens must lie in [0, 2147483648]; got -1"),
-        (("--k", "2.5"), "'2.5' is not a valid integer"),
+        (("--k", "1", "--vocab-size", "1"), "--vocab-size must be at least 2; got 1"),
+        (("--vocab-size", "1" + "0" * 30), "--vocab-size must be at most 9007199254740992; got 1e+30"),
+        (("--prob-bits", "0"), "--prob-bits must lie in [1, 64]; got 0"),
+        (("--index-bits", "14"), "--index-bits must be 0 (no index is sent) or lie in [15, 64], since"),
+        (("--num-tokens", "-1"), "--num-tokens must lie in [0, 2147483648]; got -1"),
+        (("--k", "2.5"), "--k must be a whole number; got '2.5'"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_2(assert_refused, arguments, text):

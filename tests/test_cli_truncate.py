@@ -121,7 +121,7 @@ PRINTED = ("--rule", "printed", "--uncertainty", "0.4", "--draft", "1", "--slope
             ("--budget", "0.1", *PRINTED, "--uncertainty", "2"),
             "uncertainty must lie in [0, 1]; got 2",
         ),
-        ([0.5, 0.5], ("--budget", "0.1", "--prob-bits", "0"), "prob_bits must lie in [1, 64]; got 0"),
+        ([0.5, 0.5], ("--budget", "0.1", "--prob-bits", "0"), "--prob-bits must lie in [1, 64]; got 0"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_2(assert_refused, file, array, arguments, text):

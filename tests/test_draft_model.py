@@ -280,6 +280,6 @@ def test_the_weights_say_how_they_were_made(run, tmp_path):
     draft_model.save(small, RECIPE, found, tmp_path / "slm.safetensors")
     with safe_open(tmp_path / "slm.safetensors", "pt") as stored:
         metadata = stored.metadata()
-    assert metadata["command"] == "python -m calibration.draft_model --seed 0 --out DIR"
+    assert metadata["command"] == "cuhlm distil --seed 0 --out DIR"
     assert '"writer": "small"' in metadata["recipe"]
     assert '"own text"' in metadata["held_out_tv"]

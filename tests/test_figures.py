@@ -10,8 +10,9 @@ import pytest
 from matplotlib.figure import Figure as Canvas
 
 from cuhlm_theory.errors import CuhlmError, MissingInputError
+from cuhlm_theory.ladder import Ladder
 from figures import catalogue, frame, fronts, samples, style, throughput
-from figures.frame import Source, default_system, read_csv, write_csv
+from figures.frame import Source, read_csv, write_csv
 from tests.exact_pair import record
 
 FEW = {
@@ -31,7 +32,7 @@ FEW = {
 
 def source_of(**options):
     recording = record(**options)
-    return Source(calibration=recording, system=default_system(recording))
+    return Source(calibration=recording, system=Ladder({}, {"calibration": recording}).system())
 
 
 @pytest.fixture(scope="module")

@@ -8,9 +8,11 @@ from html.parser import HTMLParser
 import pytest
 
 from cuhlm_theory.contexts import Tokens
+from cuhlm_theory.ladder import Ladder
+from cuhlm_theory.parameters import FixedRate
 from cuhlm_theory.schemes import SCHEMES
 from figures import catalogue, report, style
-from figures.frame import Source, default_system
+from figures.frame import Source
 from tests.exact_pair import record
 
 INPUTS = {
@@ -32,7 +34,7 @@ VOID = {"meta", "br", "path", "use", "rect", "input"}
 @pytest.fixture(scope="module")
 def source():
     recording = record(num_prompts=6, tokens_per_prompt=8)
-    return Source(calibration=recording, system=default_system(recording))
+    return Source(calibration=recording, system=Ladder({}, {"calibration": recording}).system())
 
 
 @pytest.fixture(scope="module")
@@ -114,6 +116,13 @@ def test_a_recommendation_is_written_whole_without_a_source(best, tmp_path, monk
     assert text.startswith("<!doctype html>")
     assert text.count("<svg") == 1
     assert [file.name for file in tmp_path.iterdir()] == ["page.html"]
+
+
+def test_a_link_of_a_given_rate_is_named_by_it(source, monkeypatch):
+    monkeypatch.setattr(report, "SHOWN", ())
+    system = replace(source.system, link=FixedRate(rate_bit_per_s=50e3))
+    page = report.page(replace(source.question(system=system), inputs=INPUTS).answer(), source)
+    assert "random &lt;pair&gt; over 50 kbit/s" in page
 
 
 def test_figures_take_the_colours_of_the_page(page):

@@ -67,6 +67,11 @@ def pair():
     )
 
 
+def execute(pair, prompts, chosen, system, out, *, finished_only=False, **more):
+    lineup = runs.LineUp(prompts=prompts, runs=chosen, system=system, **more)
+    return runs.execute(lambda: pair, lineup, out, finished_only=finished_only)
+
+
 @pytest.fixture(scope="module")
 def chosen():
     numbers = {"threshold": 0.9, "offline_k": 4, "line": Line(0.8, 0.0), "skip_rate": 0.5, "num_drafts": 2}
@@ -80,7 +85,7 @@ def chosen():
 @pytest.fixture(scope="module")
 def made(pair, chosen, tmp_path_factory):
     out = tmp_path_factory.mktemp("runs")
-    runs.execute(lambda: pair, PROMPTS, chosen, SYSTEM, out, seed=3, note="tiny")
+    execute(pair, PROMPTS, chosen, SYSTEM, out, seed=3, note="tiny")
     return out
 
 
@@ -96,13 +101,13 @@ def test_an_interrupted_call_resumes_to_the_same_tokens(pair, chosen, made, tmp_
 
     monkeypatch.setattr(runs, "decode_together", breaks)
     with pytest.raises(KeyboardInterrupt):
-        runs.execute(lambda: pair, PROMPTS, chosen, SYSTEM, tmp_path, seed=3, note="tiny")
+        execute(pair, PROMPTS, chosen, SYSTEM, tmp_path, seed=3, note="tiny")
     assert not (tmp_path / runs.DECODED_FILE).exists()
     assert len(list((tmp_path / "parts").glob("*.json"))) == 2
-    runs.execute(lambda: pair, PROMPTS, chosen, SYSTEM, tmp_path, seed=3, finished_only=True)
+    execute(pair, PROMPTS, chosen, SYSTEM, tmp_path, seed=3, finished_only=True)
     header = read_decoded(tmp_path / runs.DECODED_FILE).header
     assert [run["name"] for run in header["runs"]] == [run.name for run in chosen[:2]]
-    runs.execute(lambda: pair, PROMPTS, chosen, SYSTEM, tmp_path, seed=3, note="tiny")
+    execute(pair, PROMPTS, chosen, SYSTEM, tmp_path, seed=3, note="tiny")
     assert len(calls) == 3 + 3
     first, again = (read_decoded(folder / runs.DECODED_FILE).columns for folder in (made, tmp_path))
     for name in first:
@@ -112,20 +117,20 @@ def test_an_interrupted_call_resumes_to_the_same_tokens(pair, chosen, made, tmp_
 
 def test_parts_of_other_inputs_are_not_used(pair, chosen, tmp_path):
     few = chosen[:2]
-    runs.execute(lambda: pair, PROMPTS[:1], few, SYSTEM, tmp_path, seed=3)
+    execute(pair, PROMPTS[:1], few, SYSTEM, tmp_path, seed=3)
     before = read_decoded(tmp_path / runs.DECODED_FILE).columns["token"]
-    runs.execute(lambda: pair, PROMPTS[:1], few, SYSTEM, tmp_path, seed=4)
+    execute(pair, PROMPTS[:1], few, SYSTEM, tmp_path, seed=4)
     found = read_decoded(tmp_path / runs.DECODED_FILE)
     assert found.header["seed"] == 4
     assert before.tolist() != found.columns["token"].tolist()
 
 
 def test_another_clock_charges_the_same_tokens_again(pair, chosen, tmp_path, monkeypatch):
-    runs.execute(lambda: pair, PROMPTS, chosen[:3], SYSTEM, tmp_path)
+    execute(pair, PROMPTS, chosen[:3], SYSTEM, tmp_path)
     before = read_decoded(tmp_path / runs.DECODED_FILE).columns
     monkeypatch.setattr(runs, "decode_together", None)  # nothing is decoded again
     slower = replace(SYSTEM, latency=Latency(slm_s=0.02, llm_s=0.3))
-    runs.execute(lambda: pair, PROMPTS, chosen[1:3], slower, tmp_path)
+    execute(pair, PROMPTS, chosen[1:3], slower, tmp_path)
     after = read_decoded(tmp_path / runs.DECODED_FILE).columns
     hlm, again = before["run"] == 2, after["run"] == 1
     np.testing.assert_array_equal(before["token"][hlm], after["token"][again])
@@ -133,7 +138,7 @@ def test_another_clock_charges_the_same_tokens_again(pair, chosen, tmp_path, mon
 
 
 def test_one_by_one_the_wall_clock_of_the_passes_is_charged(pair, chosen, tmp_path):
-    runs.execute(lambda: pair, PROMPTS, chosen[2:4], SYSTEM, tmp_path, seed=3, one_by_one=True)
+    execute(pair, PROMPTS, chosen[2:4], SYSTEM, tmp_path, seed=3, one_by_one=True)
     found = read_decoded(tmp_path / runs.DECODED_FILE)
     table = {name: column.astype(float) for name, column in found.columns.items()}
     assert found.header["measured_compute"] is True
@@ -217,14 +222,14 @@ def test_default_runs_cover_the_schemes_at_every_threshold():
 
 def test_refusals(pair, chosen, tmp_path):
     with pytest.raises(ValueError, match="there must be prompts and runs; got 0 and 5"):
-        runs.execute(lambda: pair, [], chosen, SYSTEM, tmp_path)
+        execute(pair, [], chosen, SYSTEM, tmp_path)
     with pytest.raises(ValueError, match="prompt long must have at most 26 tokens; got 27"):
-        runs.execute(lambda: pair, [Prompt("long", "a" * 27)], chosen, SYSTEM, tmp_path)
+        execute(pair, [Prompt("long", "a" * 27)], chosen, SYSTEM, tmp_path)
 
 
 def test_a_greedy_run_is_judged_at_temperature_one(pair, chosen, tmp_path):
     greedy = [replace(run, settings=replace(run.settings, temperature=0.0)) for run in chosen[1:3]]
-    runs.execute(lambda: pair, PROMPTS[:1], greedy, SYSTEM, tmp_path)
+    execute(pair, PROMPTS[:1], greedy, SYSTEM, tmp_path)
     found = read_decoded(tmp_path / runs.DECODED_FILE)
     table = found.columns
     assert found.header["runs"][0]["temperature"] == 0.0

@@ -88,7 +88,7 @@ def read_decoded(path: str | Path) -> DecodedTable:
     Parameters
     ----------
     path : str or Path
-        File written by ``python -m calibration.runs``.
+        File written by ``cuhlm runs``.
 
     Returns
     -------

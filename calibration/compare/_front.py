@@ -13,7 +13,7 @@ def read_front(path: str | Path) -> list[dict[str, Any]]:
     Parameters
     ----------
     path : str or Path
-        File written by ``python -m calibration.runs``.
+        File written by ``cuhlm runs``.
 
     Returns
     -------

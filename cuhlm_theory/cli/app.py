@@ -1,51 +1,46 @@
 """The front door: finds the subcommand, turns every failure into one line and an exit code."""
 
-import importlib
 import os
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import click
 
+from cuhlm_theory import rooms
+from cuhlm_theory._fields import renamed
 from cuhlm_theory.errors import CuhlmError
-
-_COMMANDS = {
-    "channel": "rate and latency of one packet",
-    "payload": "bits of a truncated distribution under each codec",
-    "uncertainty": "mean uncertainty of a draft token from logits",
-    "thresholds": "skip thresholds from a rejection line",
-    "truncate": "smallest truncation size within a budget",
-    "drafts": "best number of drafts a round",
-    "optimize": "thresholds, truncation and operating point for one channel",
-    "calibrate": "run a real model pair, record a trace, fit it",
-    "decode": "hybrid decoding, live, over a simulated link",
-    "compare": "theory against measurement",
-    "derive": "print a derivation, or check them all",
-    "figures": "regenerate the figures",
-    "report": "one self-contained page for a scenario",
-}
 
 _EXTRAS = {"sympy": "derivations", "matplotlib": "figures"}  # every other optional package runs models
 
 
-class _LazyGroup(click.Group):
-    """Commands live in `cuhlm_theory.cli.<name>` as the object `command`."""
+class _Rooms(click.Group):
+    """Commands of every room that is installed, imported when they are called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(_COMMANDS)
+        return list(rooms.commands())
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in _COMMANDS:
-            return None
-        return importlib.import_module(f"cuhlm_theory.cli.{cmd_name}").command
+        entry = rooms.commands().get(cmd_name)
+        return entry and entry.load()
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
-            formatter.write_dl(list(_COMMANDS.items()))
+            formatter.write_dl([(name, rooms.first_line(entry)) for name, entry in rooms.commands().items()])
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (ValueError, CuhlmError) as error:
+            command = self.get_command(ctx, ctx.invoked_subcommand or "")
+            if command is None:
+                raise
+            typed = {str(one.name): max(one.opts, key=len) for one in command.params if one.opts[0][0] == "-"}
+            raise renamed(error, typed) from error
 
 
 @click.group(
-    cls=_LazyGroup,
+    cls=_Rooms,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Example: cuhlm optimize --snr-db 10 --bandwidth-hz 1e6 --bias-budget 0.05",
 )

@@ -6,7 +6,7 @@ import click
 
 from cuhlm_theory import drafting
 from cuhlm_theory.cli import options, output
-from cuhlm_theory.parameters import Latency
+from cuhlm_theory.parameters import FixedRate, Latency, Link
 
 
 def _render(result: output.Result) -> None:
@@ -31,12 +31,18 @@ def _note(result: output.Result) -> str:
     epilog="\b\nExample: cuhlm drafts --acceptance 0.6 --latency-ratio 0.01",
 )
 @options.scenario
-@click.option("--acceptance", type=float, required=True, help="Chance that a draft is kept.")
-@click.option("--latency-ratio", type=float, default=None, help="Time of a draft over that of an LLM pass.")
-@click.option("--num-drafts", type=int, default=None, help="Evaluate this number instead of the best.")
-@click.option("--bits-per-draft", type=float, default=None, help="Uplink payload of a draft [bit].")
-@options.link
-@options.latency
+@click.option("--acceptance", type=options.Number(), required=True, help="Chance that a draft is kept.")
+@click.option(
+    "--latency-ratio", type=options.Number(), default=None, help="Time of a draft over that of an LLM pass."
+)
+@click.option(
+    "--num-drafts", type=options.WHOLE, default=None, help="Evaluate this number instead of the best."
+)
+@click.option(
+    "--bits-per-draft", type=options.Number("bit"), default=None, help="Uplink payload of a draft [bit]."
+)
+@options.of(Link, FixedRate)
+@options.of(Latency, only=["slm_latency_s", "llm_latency_s", "round_trip_s"])
 @output.reports(_render)
 def command(
     *,
@@ -44,28 +50,19 @@ def command(
     latency_ratio: float | None,
     num_drafts: int | None,
     bits_per_draft: float | None,
-    bandwidth_hz: float,
-    snr_db: float,
-    fading: str,
-    outage: float,
-    block_error: float,
-    slm_latency_s: float | None,
-    llm_latency_s: float | None,
-    round_trip_s: float,
+    **values: Any,
 ) -> output.Result:
     """Best number of drafts a round, for a latency ratio or over a link (with --bits-per-draft)."""
     if (latency_ratio is None) == (bits_per_draft is None):
         raise ValueError("give either latency_ratio, or bits_per_draft and the two latencies; not both")
     if latency_ratio is not None:
         return _from_ratio(acceptance, latency_ratio, num_drafts)
-    if slm_latency_s is None or llm_latency_s is None:
+    if values["slm_latency_s"] is None or values["llm_latency_s"] is None:
         raise ValueError("bits_per_draft needs slm_latency_s and llm_latency_s; give both")
     if num_drafts is not None:
         raise ValueError("num_drafts goes with latency_ratio; a link is searched")
-    link = options.build_link(
-        bandwidth_hz=bandwidth_hz, snr_db=snr_db, fading=fading, outage=outage, block_error=block_error
-    )
-    latency = Latency(slm_s=slm_latency_s, llm_s=llm_latency_s, round_trip_s=round_trip_s)
+    ladder = options.ladder(values)
+    latency, link = ladder.build(Latency), ladder.link()
     plan = drafting.best_drafts_on_link(acceptance, latency, link, bits_per_draft)  # type: ignore[arg-type]
     return {
         "acceptance": acceptance,

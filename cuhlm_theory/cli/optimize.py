@@ -95,8 +95,7 @@ def _render(result: output.Result) -> None:
     inputs, point = result["inputs"], result["operating_point"]
     known = inputs["assumed"]
     output.table(
-        f"Operating point at {inputs['snr_db']:g} dB, {inputs['bandwidth_hz']:g} Hz, {inputs['fading']}; "
-        f"{inputs['calibration']}, V = {inputs['vocab_size']}",
+        f"Operating point at {_place(inputs)}; {inputs['calibration']}, V = {inputs['vocab_size']}",
         ["quantity", "value"],
         [(text, point[key]) for key, text in _POINT.items()],
         note=f"Binding budget: {point['binds']}."
@@ -113,7 +112,7 @@ def _render(result: output.Result) -> None:
     sync = result.get("verify_on_sync")
     if sync:
         winner = "verify-on-sync" if sync["exact_wins"] else "CU-HLM"
-        click.echo(
+        output.say(
             f"At the same trigger: verify-on-sync {sync['latency_s']:.4g} s a token and exact "
             f"({sync['latency_with_bonus_s']:.4g} s with the LLM's bonus token), CU-HLM "
             f"{sync['cu_hlm_latency_s']:.4g} s; {winner} is faster. Break-even risk for i.i.d. tokens: "
@@ -121,12 +120,18 @@ def _render(result: output.Result) -> None:
         )
     proof = result["certificate"]
     if proof:
-        click.echo(
+        output.say(
             f"Certificate ({proof['solver']}): knowing the risk of every context, the best randomised policy "
             f"takes {proof['primal']:.9g} s; none takes less than {proof['dual']:.9g} s; relative gap "
             f"{proof['relative_gap']:.1e}."
         )
     _render_more(result)
+
+
+def _place(inputs: dict[str, Any]) -> str:
+    if inputs["rate_bit_per_s"] is not None:
+        return f"{inputs['rate_bit_per_s']:g} bit/s"
+    return f"{inputs['snr_db']:g} dB, {inputs['bandwidth_hz']:g} Hz, {inputs['fading']}"
 
 
 def _cells(rows: list[dict[str, Any]], columns: dict[str, str]) -> list[list[Any]]:
@@ -176,7 +181,7 @@ def _render_more(result: output.Result) -> None:
     if result.get("truncation"):
         _render_truncation(result["truncation"])
     for sentence in result.get("explanation", ()):
-        click.echo(sentence)
+        output.say(sentence)
 
 
 def _render_truncation(found: dict[str, Any]) -> None:
@@ -221,36 +226,45 @@ def _render_headline(found: dict[str, Any]) -> None:
 @options.scenario
 @setting_options
 @click.option("--certify", is_flag=True, help="Also solve the linear programme in cvxpy and use its dual.")
-@click.option("--equal-bias", type=float, default=None, help="Bring every scheme to this bias where it can.")
-@click.option("--equal-bits", type=float, default=None, help="Bring every scheme to this many bits a token.")
+@click.option(
+    "--equal-bias", type=options.Number(), default=None, help="Bring every scheme to this bias where it can."
+)
+@click.option(
+    "--equal-bits",
+    type=options.Number("bit"),
+    default=None,
+    help="Bring every scheme to this many bits a token.",
+)
 @click.option(
     "--scheme", "scheme_name", type=click.Choice(list(SCHEMES)), default=None, help="Only this scheme."
 )
-@click.option("--num-drafts", type=int, default=None, help="Drafts a round [default: the best].")
-@click.option("--num-candidates", type=int, default=30, show_default=True, help="K of TK-SLT, TSLT, K-SQS.")
+@click.option("--num-drafts", type=options.WHOLE, default=None, help="Drafts a round [default: the best].")
+@click.option(
+    "--num-candidates", type=options.WHOLE, default=None, help="K of TK-SLT, TSLT, K-SQS [default: 30]."
+)
 @click.option("--explain", is_flag=True, help="Say in words what binds and what one more unit would buy.")
 @click.option("--joint", is_flag=True, help="Optimise scheme, b_prob, codec and draft count too.")
 @click.option("--headline", is_flag=True, help="Show where the published speed-ups hold.")
 @output.reports(_render)
+@options.saves_scenario
 def command(
     *,
     certify: bool,
     equal_bias: float | None,
     equal_bits: float | None,
     scheme_name: str | None,
-    num_drafts: int | None,
-    num_candidates: int,
     explain: bool,
     joint: bool,
     headline: bool,
-    **setting_values: Any,
+    **values: Any,
 ) -> output.Result:
     """Thresholds, truncation and operating point for one channel, beside every scheme."""
-    question, inputs = build_setting(**setting_values)
+    question, inputs = build_setting(values)
+    options.within_vocabulary(values, question.system.codec.vocab_size, "num_candidates")
     found = question.answer()
     lined_up = found if equal_bias is None else _at_bias(question, equal_bias)
     names = tuple(SCHEMES) if scheme_name is None else (scheme_name,)
-    numbers = {"num_candidates": num_candidates} | ({} if num_drafts is None else {"num_drafts": num_drafts})
+    numbers = {key: values[key] for key in ("num_drafts", "num_candidates") if values[key] is not None}
     rows, missing = lined_up.beside(names, equal_bias=equal_bias, equal_bits=equal_bits, **numbers)
     result = {
         "recommendation": found.to_dict() if scheme_name is None else None,

@@ -1,57 +1,112 @@
-"""Options that several commands share, the scenario file that may carry them, and what they build."""
+"""Options made of the fields of descriptions, the scenario file that may carry them, and what they build."""
 
 import difflib
 import functools
+import math
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NoReturn, get_args, get_origin
 
 import click
 import numpy as np
 
-from cuhlm_theory import presets
-from cuhlm_theory.capacity import snr_from_db
+from cuhlm_theory import load
+from cuhlm_theory._checks import as_count
+from cuhlm_theory._fields import Quantity, quantities
+from cuhlm_theory.ladder import Ladder
 from cuhlm_theory.law import Recorded
-from cuhlm_theory.parameters import Link
+from cuhlm_theory.parameters import Codec, FixedRate, Latency, Link, System
 
 _MAX_POINTS = 100_000  # of a sweep on the command line
+_CONVERSIONS: dict[tuple[str, str], Callable[[float], float]] = {  # from a unit as written to an option's
+    ("dBm", "W"): lambda level: 10.0 ** (level / 10.0) / 1e3,
+    ("%", "-"): lambda percent: percent / 100.0,
+    ("bps", "bit/s"): float,
+    ("B", "bit"): lambda byte: 8.0 * byte,
+    ("B/s", "bit/s"): lambda byte: 8.0 * byte,
+}
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
-class Decibels(click.ParamType):
-    """One value in dB, or with ``sweep`` also ``A:B:STEP``, ends included."""
+# ---------------------------------------------------------------------------------------------------- numbers
 
-    name = "dB"
 
-    def __init__(self, *, sweep: bool = False) -> None:
-        self.sweep = sweep
+class Number(click.ParamType):
+    """A number, plain or as people write it: ``5e6``, ``5M``, ``60ms``, ``1Mbit/s``, ``23dBm``."""
+
+    name = "number"
+    form = ""  # another form that it may have
+
+    def __init__(self, unit: str = "-", *, whole: bool = False) -> None:
+        self.unit, self.whole = unit, whole
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return a float, or an int where it must be whole."""
+        try:
+            number = _in_unit(str(value), self.unit)
+        except ValueError:
+            number = math.nan
+        if math.isnan(number) or (self.whole and not number.is_integer()):
+            self.refuse(value, param, ctx)
+        return int(number) if self.whole else number
+
+    def refuse(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> NoReturn:
+        """Say what the value must be."""
+        unit = f" [{self.unit}]" if self.unit != "-" else ""
+        name = "value" if param is None else max(param.opts, key=len)
+        raise click.UsageError(
+            f"{name} must be a {'whole ' * self.whole}number{unit}{self.form}; got {value!r}", ctx
+        )
+
+
+WHOLE = Number(whole=True)
+"""A count."""
+
+
+class Sweep(Number):
+    """A number, or ``A:B:STEP`` with both ends included."""
+
+    form = f" or A:B:STEP with A <= B, STEP > 0 and at most {_MAX_POINTS} points"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return a float, or an array for a sweep."""
+        parts = str(value).split(":")
+        if len(parts) == 1:
+            return super().convert(value, param, ctx)
         try:
-            parts = [float(part) for part in str(value).split(":")]
+            start, stop, step = (_in_unit(part, self.unit) for part in parts)
         except ValueError:
-            parts = []
-        if len(parts) == 1 and parts[0] < np.inf:
-            return parts[0]
-        if (
-            self.sweep
-            and len(parts) == 3
-            and np.all(np.isfinite(parts))
-            and parts[2] > 0
-            and parts[1] >= parts[0]
-            and (parts[1] - parts[0]) / parts[2] < _MAX_POINTS
+            start = stop = step = math.nan
+        if not (
+            math.isfinite(start + stop + step)
+            and step > 0
+            and stop >= start
+            and (stop - start) / step < _MAX_POINTS
         ):
-            start, stop, step = parts
-            return start + step * np.arange(np.floor((stop - start) / step + 1e-9) + 1)
-        form = (
-            "a number or A:B:STEP with A <= B, STEP > 0 and at most 100000 points"
-            if self.sweep
-            else "a number"
-        )
-        self.fail(f"snr_db must be {form}; got {value!r}", param, ctx)
+            self.refuse(value, param, ctx)
+        return start + step * np.arange(np.floor((stop - start) / step + 1e-9) + 1)
+
+
+def _in_unit(text: str, unit: str) -> float:
+    """Read a number in a unit; ValueError where it is none, or is in another unit."""
+    try:
+        return float(text)
+    except ValueError:
+        from quantiphy import Quantity as Written
+
+        if ":" in text or "=" in text:  # a name before a number
+            raise
+        written = Written(text)  # its InvalidNumber is a ValueError
+        if written.units in ("", unit):
+            return float(written)
+        if (written.units, unit) in _CONVERSIONS:
+            return _CONVERSIONS[written.units, unit](float(written))
+        raise
+
+
+# ---------------------------------------------------------------------------------------------------- options
 
 
 def group(*options: Decorator) -> Decorator:
@@ -63,57 +118,69 @@ def group(*options: Decorator) -> Decorator:
     return decorate
 
 
-def _link_options(*, sweep: bool) -> Decorator:
-    default = presets.DEFAULT_LINK
-    return group(
-        click.option(
-            "--bandwidth-hz", type=float, default=default.bandwidth_hz, show_default=True, help="W [Hz]."
-        ),
-        click.option(
-            "--snr-db",
-            type=Decibels(sweep=sweep),
-            default=presets.DEFAULT_SNR_DB,
-            show_default=True,
-            help="SNR, or its mean under fading [dB]" + ("; A:B:STEP sweeps." if sweep else "."),
-        ),
-        click.option(
-            "--fading",
-            type=click.Choice(
-                ["awgn", "rayleigh-ergodic", "rayleigh-outage", "rayleigh-arq", "short-packet"]
-            ),
-            default=default.fading,
-            show_default=True,
-            help="Channel model.",
-        ),
-        click.option(
-            "--outage", type=float, default=default.outage, show_default=True, help="Outage probability."
-        ),
-        click.option(
-            "--block-error", type=float, default=default.block_error, show_default=True, help="Block error."
-        ),
-    )
+def of(
+    *kinds: type, only: Collection[str] = (), sweep: Collection[str] = (), calibrated: bool = True
+) -> Decorator:
+    """Return the options of descriptions, from what their fields say; `Ladder` builds them again.
+
+    ``only`` takes some fields, ``sweep`` lets some be a range ``A:B:STEP``; both name them by their keys.
+    Without ``calibrated`` the command has no calibration to take a number from.
+    """
+    found = {key: one for kind in kinds for key, one in quantities(kind).items() if not only or key in only}
+    return group(*(_option(one, key in sweep, calibrated and one.calibrated) for key, one in found.items()))
 
 
-link = _link_options(sweep=False)
-link_sweep = _link_options(sweep=True)
+def _option(one: Quantity, sweep: bool, calibrated: bool) -> Decorator:
+    unit = f" [{one.unit}]" if one.unit not in ("", "-") else ""
+    symbol = f", {one.symbol}" if one.symbol else ""
+    fallback = "the calibration's, else " * calibrated + one.fallback
+    default = f" [default: {fallback}]" if fallback and one.kind is not bool else ""
+    text = f"{one.help}{symbol}{unit}{'; A:B:STEP sweeps' if sweep else ''}.{default}"
+    if one.kind is bool:
+        return click.option(one.option, is_flag=True, default=None, help=text)
+    if get_origin(one.kind) is Literal:
+        kind: click.ParamType = click.Choice(get_args(one.kind))
+    elif sweep:
+        kind = Sweep(one.unit)
+    else:
+        kind = Number(one.unit, whole=int in (one.kind, *get_args(one.kind)))
+    return click.option(one.option, type=kind, default=None, help=text)
 
-codec = group(
-    click.option("--vocab-size", type=int, default=None, help="V [default: the calibration's]."),
-    click.option("--prob-bits", type=int, default=8, show_default=True, help="b_prob, bits a probability."),
-    click.option("--index-bits", type=int, default=None, help="Bits a token index [default: ceil(log2 V)]."),
+
+calibration = click.option(
+    "--calibration",
+    default="smollm2",
+    show_default=True,
+    help="FILE, DIR, smollm2, smollm2-llm-text, or the published line cu-hlm or u-hlm.",
 )
+link = of(Link, FixedRate)
+"""Options of the uplink."""
+system = of(Link, FixedRate, Codec, Latency, System)
+"""Options of a whole system; `Ladder.system` builds it."""
 
-latency = group(
-    click.option(
-        "--slm-latency-s", type=float, default=None, help="tau_SLM [s] [default: the calibration's]."
-    ),
-    click.option(
-        "--llm-latency-s", type=float, default=None, help="tau_LLM [s] [default: the calibration's]."
-    ),
-    click.option(
-        "--round-trip-s", type=float, default=0.0, show_default=True, help="Round trip a transmission [s]."
-    ),
-)
+
+def ladder(
+    values: Mapping[str, Any], known: Mapping[str, Any] | None = None, *, assume: bool = True
+) -> Ladder:
+    """Return the ladder of the running command's options, which tells those of a scenario file apart."""
+    source = click.get_current_context().get_parameter_source
+    scenario = {key for key in values if source(key) is click.core.ParameterSource.DEFAULT_MAP}
+    return Ladder(values, known, scenario=scenario, assume=assume)
+
+
+def recorded_law(name: str) -> Recorded | None:
+    """Return the law that a trace or a calibration recorded; what `parse_law` takes for other files."""
+    return load(name).law
+
+
+def within_vocabulary(values: Mapping[str, Any], vocab_size: int, *names: str) -> None:
+    """Refuse sizes of a support that is larger than the vocabulary."""
+    for name in names:
+        if values[name] is not None:
+            as_count(name, values[name], at_most=vocab_size)
+
+
+# --------------------------------------------------------------------------------------------------- scenario
 
 
 def scenario(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -135,13 +202,7 @@ def _load_scenario(ctx: click.Context, param: click.Parameter, path: Path | None
         entries = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"scenario {path} is not TOML: {error}") from None
-    known = {
-        name.removeprefix("--").replace("-", "_"): option
-        for option in ctx.command.params
-        if isinstance(option, click.Option)
-        for name in option.opts
-        if name.startswith("--")
-    }
+    known = _by_key(ctx.command)
     defaults = {}
     for key, value in entries.items():
         name = key.replace("-", "_")
@@ -159,25 +220,58 @@ def _load_scenario(ctx: click.Context, param: click.Parameter, path: Path | None
     return path
 
 
-def recorded_law(name: str) -> Recorded | None:
-    """Return the law that a trace or a calibration recorded; what `parse_law` takes for other files."""
-    from calibration import load
-
-    return load(name).law
-
-
-def left_to_default(*names: str) -> list[str]:
-    """Return those of the running command's parameters that neither the user nor a scenario gave."""
-    source = click.get_current_context().get_parameter_source
-    return [name for name in names if source(name) is click.core.ParameterSource.DEFAULT]
+def _by_key(command: click.Command) -> dict[str, click.Option]:
+    """Options of a command by their scenario keys, underscores for dashes."""
+    return {
+        name.removeprefix("--").replace("-", "_"): option
+        for option in command.params
+        if isinstance(option, click.Option)
+        for name in option.opts
+        if name.startswith("--")
+    }
 
 
-def build_link(*, bandwidth_hz: float, snr_db: float, fading: str, outage: float, block_error: float) -> Link:
-    """Make the link of the shared options; dB end here."""
-    return Link(
-        bandwidth_hz=bandwidth_hz,
-        snr=float(snr_from_db(snr_db)),
-        fading=fading,  # type: ignore[arg-type]
-        outage=outage,
-        block_error=block_error,
+def saves_scenario(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command ``--save-scenario FILE``, which writes its options as a scenario once it is done."""
+
+    @click.option(
+        "--save-scenario",
+        type=click.Path(dir_okay=False, path_type=Path),
+        default=None,
+        help="Write all options into this scenario file.",
     )
+    @functools.wraps(function)
+    def command(*, save_scenario: Path | None, **values: Any) -> Any:
+        result = function(**values)
+        if save_scenario is not None:
+            save_scenario.write_text(_scenario_text(click.get_current_context()), encoding="utf-8")
+        return result
+
+    return command
+
+
+_NO_SCENARIO = ("save_scenario", "as_json", "style")  # how a result leaves is no part of the question
+
+
+def _scenario_text(ctx: click.Context) -> str:
+    """Every option with its help; what nobody gave is a comment, so that reading it back changes nothing."""
+    import tomlkit
+
+    document = tomlkit.document()
+    document.add(
+        tomlkit.comment(f"cuhlm {ctx.command.name}: every option; a comment is one left to its default")
+    )
+    for key, option in _by_key(ctx.command).items():
+        if option.name in _NO_SCENARIO or option.required:
+            continue
+        value = ctx.params[str(option.name)]
+        given = ctx.get_parameter_source(str(option.name)) is not click.core.ParameterSource.DEFAULT
+        document.add(tomlkit.nl())
+        document.add(tomlkit.comment(option.help or ""))
+        name = key.replace("_", "-")
+        if given:
+            document.add(name, str(value) if isinstance(value, Path) else value)
+        else:
+            shown = "" if value is None else tomlkit.item(value).as_string()
+            document.add(tomlkit.comment(f"{name} = {shown}".rstrip()))
+    return tomlkit.dumps(document)

@@ -1,9 +1,11 @@
-"""How a result leaves: one JSON object, or tables on a terminal."""
+"""How a result leaves: one JSON object, or tables for a terminal, a spreadsheet or a document."""
 
+import csv
 import functools
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import click
@@ -11,7 +13,14 @@ import numpy as np
 
 Result = dict[str, Any]
 
+FORMATS = ("table", "json", "csv", "markdown", "latex")
+"""How a command may print its result."""
+
 _PROSE = 20  # characters above which a cell is a sentence, to be wrapped
+_NARROWEST = 40  # columns; a terminal that says it has fewer does not know
+_WIDEST = 10_000
+_STYLE = "cuhlm.style"
+_COMMENT = {"csv": "# ", "latex": "% "}
 
 
 def plain(value: Any) -> Any:
@@ -27,39 +36,109 @@ def plain(value: Any) -> Any:
     return value
 
 
-def reports(render: Callable[[Result], None]) -> Callable[[Callable[..., Result]], Callable[..., None]]:
-    """Give a command that returns a result the option ``--json``; without it, ``render`` draws the tables."""
+def reports(
+    render: Callable[[Result], None], *, formats: Sequence[str] = FORMATS
+) -> Callable[[Callable[..., Result]], Callable[..., None]]:
+    """Give a command that returns a result ``--json`` and ``--format``; ``render`` makes the tables.
+
+    A command whose ``formats`` are empty has a ``--format`` of its own.
+    """
 
     def decorate(function: Callable[..., Result]) -> Callable[..., None]:
-        @click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
         @functools.wraps(function)
-        def command(*, as_json: bool, **options: Any) -> None:
+        def command(*, as_json: bool, style: str = "table", **options: Any) -> None:
+            if not formats:
+                options["style"] = style
+            click.get_current_context().meta[_STYLE] = "json" if as_json else style
             result = function(**options)
-            if as_json:
+            if quiet():
                 click.echo(json.dumps(plain(result), ensure_ascii=False, allow_nan=False))
             else:
                 render(result)
 
-        return command
+        told = click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
+        if formats:
+            command = click.option(
+                "--format",
+                "style",
+                type=click.Choice(formats),
+                default=formats[0],
+                show_default=True,
+                help="How the result is printed.",
+            )(command)
+        return told(command)
 
     return decorate
 
 
+def quiet() -> bool:
+    """Whether the running command prints one JSON object and must say nothing else."""
+    return _style() == "json"
+
+
+def _style() -> str:
+    context = click.get_current_context(silent=True)
+    return "table" if context is None else context.meta.get(_STYLE, "table")
+
+
+def say(text: str) -> None:
+    """Print a sentence beside the tables; a comment where only tables may stand."""
+    mark = _COMMENT.get(_style(), "")
+    click.echo("\n".join(mark + line for line in text.splitlines()))
+
+
 def table(title: str, columns: Iterable[str], rows: Iterable[Iterable[Any]], *, note: str = "") -> None:
-    """Print a table; numbers get four significant digits, None a dash."""
-    from rich import box
+    """Print a table; for reading, numbers get four significant digits and None a dash."""
+    heads, body = list(columns), [list(row) for row in rows]
+    if (style := _style()) not in ("csv", "markdown", "latex"):
+        _draw(title, heads, body, note)
+        return
+    if title:
+        say(f"**{title}**\n" if style == "markdown" else title)
+    if style == "csv":
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer.writerows([heads, *([_raw(value) for value in row] for row in body)])
+    else:
+        from tabulate import tabulate
+
+        cells = [[_escaped(_cell(value), style) for value in row] for row in body]
+        form = {"markdown": "github", "latex": "latex_booktabs"}[style]
+        click.echo(tabulate(cells, [_escaped(head, style) for head in heads], form, disable_numparse=True))
+    if note:
+        say(f"\n{note}" if style == "markdown" else note)
+    click.echo()
+
+
+def _draw(title: str, heads: list[str], body: list[list[Any]], note: str) -> None:
+    """Draw on the terminal; a number is never cut: rows that are too wide stand below each other."""
     from rich.console import Console
+
+    console = Console(markup=False, highlight=False)  # "[bit]" is a unit, not markup
+    console.width = max(console.width, _NARROWEST)
+    drawn = _grid(heads, body)
+    needed = console.measure(drawn, options=console.options.update(max_width=_WIDEST)).minimum
+    if body and needed > console.width:
+        pairs = [pair for row in body for pair in (*zip(heads, row, strict=True), ("", ""))]
+        drawn = _grid(["", ""], pairs[:-1])
+    console.print(title, drawn, *([note, ""] if note else []), sep="\n")
+
+
+def _grid(heads: Sequence[str], body: Sequence[Sequence[Any]]) -> Any:
+    from rich import box
     from rich.table import Table
 
-    drawn = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    cells = [[_cell(value) for value in row] for row in rows]
-    for index, column in enumerate(columns):
-        prose = index > 0 and any(len(row[index]) > _PROSE for row in cells)
-        drawn.add_column(column, justify="left" if index == 0 or prose else "right", no_wrap=not prose)
-    for row in cells:
-        drawn.add_row(*row)
-    console = Console(markup=False, highlight=False)  # "[bit]" is a unit, not markup
-    console.print(title, drawn, *([note, ""] if note else []), sep="\n")
+    grid = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_header=any(heads))
+    for index, head in enumerate(heads):
+        cells = [row[index] for row in body]
+        numbers = any(isinstance(cell, int | float | np.number) for cell in cells)
+        prose = any(isinstance(cell, str) and len(cell) > _PROSE for cell in cells)
+        left = index == 0 or prose or not numbers
+        grid.add_column(
+            head, justify="left" if left else "right", no_wrap=numbers and not prose, overflow="fold"
+        )
+    for row in body:
+        grid.add_row(*map(_cell, row))
+    return grid
 
 
 def _cell(value: Any) -> str:
@@ -74,3 +153,15 @@ def _cell(value: Any) -> str:
     if isinstance(value, list | tuple | np.ndarray):
         return ", ".join(_cell(item) for item in value)
     return str(value)
+
+
+def _raw(value: Any) -> Any:
+    """Return what a spreadsheet reads: every digit, nothing for None."""
+    value = plain(value)
+    return ", ".join(map(str, value)) if isinstance(value, list) else value
+
+
+def _escaped(text: str, style: str) -> str:
+    if style == "markdown":
+        return text.replace("|", "\\|").replace("\n", "<br>")
+    return text.replace("\n", " ")  # what LaTeX needs more, tabulate does

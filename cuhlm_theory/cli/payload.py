@@ -1,5 +1,7 @@
 """`cuhlm payload`: bits of a truncated distribution under each codec."""
 
+from typing import Any
+
 import click
 
 from cuhlm_theory import payload, presets
@@ -36,34 +38,20 @@ def _byte(bits: int) -> int | float:
 @options.scenario
 @click.option(
     "--k",
-    type=int,
+    type=options.WHOLE,
     default=int(presets.SETTINGS["offline_k"].value),
     show_default=True,
     help="Entries kept.",
 )
+@options.of(Codec, only=["vocab_size", "prob_bits", "index_bits"], calibrated=False)
 @click.option(
-    "--vocab-size",
-    type=int,
-    default=int(presets.SETTINGS["vocab_size"].value),
-    show_default=True,
-    help="V, tokens in the vocabulary.",
-)
-@click.option(
-    "--prob-bits",
-    type=int,
-    default=int(presets.SETTINGS["prob_bits"].value),
-    show_default=True,
-    help="b_prob, bits a probability.",
-)
-@click.option("--index-bits", type=int, default=None, help="Bits a token index [default: ceil(log2 V)].")
-@click.option(
-    "--num-tokens", type=int, default=0, show_default=True, help="Skipped tokens to re-synchronise."
+    "--num-tokens", type=options.WHOLE, default=0, show_default=True, help="Skipped tokens to re-synchronise."
 )
 @output.reports(_render)
-def command(
-    *, k: int, vocab_size: int, prob_bits: int, index_bits: int | None, num_tokens: int
-) -> output.Result:
+def command(*, k: int, num_tokens: int, **values: Any) -> output.Result:
     """Bits of a truncated distribution under each codec."""
+    codec = options.ladder(values).build(Codec)
+    vocab_size, prob_bits, index_bits = codec.vocab_size, codec.prob_bits, codec.index_bits
     bits = {
         "printed": int(payload.printed_bit(k, vocab_size, prob_bits, index_bits)),
         "dense": int(payload.dense_bit(vocab_size, prob_bits)),
@@ -73,7 +61,7 @@ def command(
         "k": k,
         "vocab_size": vocab_size,
         "prob_bits": prob_bits,
-        "index_bits": Codec(vocab_size=vocab_size, index_bits=index_bits).bits_per_index,
+        "index_bits": codec.bits_per_index,
         **{f"{name}_bit": value for name, value in bits.items()},
         "index_only_bit": int(payload.index_only_bit(vocab_size, index_bits)),
         "resync_bit": int(payload.resync_bit(num_tokens, vocab_size, index_bits)),

@@ -5,10 +5,12 @@ from typing import Any
 
 import click
 
-from cuhlm_theory import capacity, payload, presets
+from cuhlm_theory import capacity, load, payload, presets
 from cuhlm_theory._checks import as_nonnegative, as_probability
+from cuhlm_theory._fields import quantities
 from cuhlm_theory.cli import options, output
 from cuhlm_theory.law import Law, bias_price_for_budget, budget_for_bias_price, parse_law
+from cuhlm_theory.parameters import Codec, Latency
 from cuhlm_theory.rejection import Line
 
 _MEANING = {
@@ -47,34 +49,45 @@ def _render(result: output.Result) -> None:
     "--uncertainty uniform",
 )
 @options.scenario
-@click.option("--slope", type=float, default=None, help="a, positive [default: the calibration's].")
-@click.option("--intercept", type=float, default=None, help="b [default: the calibration's].")
-@click.option("--delta", type=float, default=None, help="P(y_d < x_d) [default: the calibration's].")
+@click.option(
+    "--slope", type=options.Number(), default=None, help="a, positive [default: the calibration's]."
+)
+@click.option("--intercept", type=options.Number(), default=None, help="b [default: the calibration's].")
+@click.option(
+    "--delta", type=options.Number(), default=None, help="P(y_d < x_d) [default: the calibration's]."
+)
 @click.option("--calibration", default=None, help="FILE, DIR, smollm2, smollm2-llm-text, cu-hlm or u-hlm.")
-@click.option("--risk-budget", type=float, default=None, help="Mean bias that skipping may cost, in [0, 1].")
+@click.option(
+    "--risk-budget", type=options.Number(), default=None, help="Mean bias that skipping may cost, in [0, 1]."
+)
 @click.option(
     "--uncertainty",
     default=None,
     help="Law of u: uniform, beta:P,Q, a trace, or .npy of u [N] or of u and beta [N, 2] "
     "[default: the calibration's].",
 )
-@click.option("--bias-price-s", type=float, default=None, help="Seconds a token may cost per unit of bias.")
 @click.option(
-    "--transmit-s", type=float, default=None, help="Uplink plus LLM [s] [default: from the link and k]."
+    "--bias-price-s",
+    type=options.Number("s"),
+    default=None,
+    help="Seconds a token may cost per unit of bias.",
+)
+@click.option(
+    "--transmit-s",
+    type=options.Number("s"),
+    default=None,
+    help="Uplink plus LLM [s] [default: from the link and k].",
 )
 @click.option(
     "--k",
-    type=int,
+    type=options.WHOLE,
     default=int(presets.SETTINGS["offline_k"].value),
     show_default=True,
     help="Entries sent.",
 )
-@options.codec
+@options.of(Codec, only=["vocab_size", "prob_bits", "index_bits"])
 @options.link
-@click.option("--llm-latency-s", type=float, default=None, help="tau_LLM [s] [default: the calibration's].")
-@click.option(
-    "--round-trip-s", type=float, default=0.0, show_default=True, help="Round trip a transmission [s]."
-)
+@options.of(Latency, only=["llm_latency_s", "round_trip_s"])
 @output.reports(_render)
 def command(
     *,
@@ -90,8 +103,6 @@ def command(
     """Skip thresholds from a rejection line: printed, within a risk budget, cost-optimal."""
     fitted = None
     if calibration is not None:
-        from calibration import load
-
         fitted = load(calibration)
         slope = fitted.line.slope if slope is None else slope
         intercept = fitted.line.intercept if intercept is None else intercept
@@ -158,31 +169,15 @@ def _at_price(line: Line, price_s: float | None, law: Law | None, tau: float | N
     return dict(zip(keys, (best, spent, share), strict=True))
 
 
-def _transmit_s(
-    fitted: Any,
-    *,
-    transmit_s: float | None,
-    k: int,
-    vocab_size: int | None,
-    prob_bits: int,
-    index_bits: int | None,
-    llm_latency_s: float | None,
-    round_trip_s: float,
-    **link_options: Any,
-) -> float | None:
+def _transmit_s(fitted: Any, *, transmit_s: float | None, k: int, **values: Any) -> float | None:
     """Latency that a transmission adds; None where the LLM's latency is not known."""
-    link = options.build_link(**link_options)
+    ladder = options.ladder(values, {"calibration": fitted})
+    link, codec = ladder.link(), ladder.build(Codec)
     if transmit_s is not None:
         return float(as_nonnegative("transmit_s", transmit_s))
-    if fitted is not None:
-        vocab_size = fitted.vocab_size if vocab_size is None else vocab_size
-        llm_latency_s = fitted.llm_latency_s if llm_latency_s is None else llm_latency_s
-    if vocab_size is None:
-        vocab_size = int(presets.SETTINGS["vocab_size"].value)
-    bits = payload.printed_bit(k, vocab_size, prob_bits, index_bits)
-    protocol_s = float(as_nonnegative("round_trip_s", round_trip_s))
-    if llm_latency_s is None:
+    bits = payload.printed_bit(k, codec.vocab_size, codec.prob_bits, codec.index_bits)
+    parts = {key: ladder.find(quantities(Latency)[key]) for key in ("llm_latency_s", "round_trip_s")}
+    seconds = [float(as_nonnegative(key, value)) for key, value in parts.items()]
+    if "llm_latency_s" in ladder.assumed:
         return None
-    llm_s = float(as_nonnegative("llm_latency_s", llm_latency_s))
-    uplink_s = float(capacity.packet_latency_s(link, bits))
-    return math.fsum((uplink_s, llm_s, protocol_s))
+    return math.fsum((float(capacity.packet_latency_s(link, bits)), *seconds))

@@ -1,6 +1,7 @@
 """`cuhlm truncate`: smallest truncation size within a budget."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
@@ -8,7 +9,8 @@ import numpy as np
 from cuhlm_theory import _arrays as arrays
 from cuhlm_theory import payload, truncation
 from cuhlm_theory._checks import as_count, as_distribution, as_positive
-from cuhlm_theory.cli import output
+from cuhlm_theory.cli import options, output
+from cuhlm_theory.parameters import Codec
 from cuhlm_theory.rejection import Line
 
 
@@ -30,7 +32,7 @@ def _render(result: output.Result) -> None:
 
 @click.command("truncate", epilog="\b\nExample: cuhlm truncate probabilities.npy --budget 0.05")
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--budget", type=float, required=True, help="Budget of the rule, in [0, 1].")
+@click.option("--budget", type=options.Number(), required=True, help="Budget of the rule, in [0, 1].")
 @click.option(
     "--rule",
     type=click.Choice(["exact", "printed"]),
@@ -38,12 +40,13 @@ def _render(result: output.Result) -> None:
     show_default=True,
     help="exact: TV_k within the budget; printed: the rule of CU-HLM.",
 )
-@click.option("--uncertainty", type=float, default=None, help="u of the draft (printed rule).")
-@click.option("--draft", type=int, default=None, help="Draft token (printed rule).")
-@click.option("--slope", type=float, default=None, help="a of the rejection line (printed rule).")
-@click.option("--intercept", type=float, default=None, help="b of the rejection line (printed rule).")
-@click.option("--prob-bits", type=int, default=8, show_default=True, help="b_prob, bits a probability.")
-@click.option("--index-bits", type=int, default=None, help="Bits a token index [default: ceil(log2 V)].")
+@click.option("--uncertainty", type=options.Number(), default=None, help="u of the draft (printed rule).")
+@click.option("--draft", type=options.WHOLE, default=None, help="Draft token (printed rule).")
+@click.option("--slope", type=options.Number(), default=None, help="a of the rejection line (printed rule).")
+@click.option(
+    "--intercept", type=options.Number(), default=None, help="b of the rejection line (printed rule)."
+)
+@options.of(Codec, only=["prob_bits", "index_bits"])
 @output.reports(_render)
 def command(
     *,
@@ -54,12 +57,12 @@ def command(
     draft: int | None,
     slope: float | None,
     intercept: float | None,
-    prob_bits: int,
-    index_bits: int | None,
+    **values: Any,
 ) -> output.Result:
     """Smallest k for probabilities in a .npy file, shape [V] or [N, V]."""
     dist = as_distribution("file", arrays.load(file))
     vocab_size = dist.shape[-1]
+    codec = options.ladder(values | {"vocab_size": vocab_size}).build(Codec)
     if rule == "exact":
         k = truncation.exact_k(dist, budget)
     else:
@@ -75,8 +78,8 @@ def command(
     return {
         "k": k,
         "tv": truncation.truncation_tv(dist, k),
-        "payload_bit": payload.printed_bit(k, vocab_size, prob_bits, index_bits)[()],
-        "compression": payload.compression(k, vocab_size, prob_bits, index_bits),
+        "payload_bit": payload.printed_bit(k, vocab_size, codec.prob_bits, codec.index_bits)[()],
+        "compression": payload.compression(k, vocab_size, codec.prob_bits, codec.index_bits),
         "rule": rule,
         "budget": budget,
         "vocab_size": vocab_size,

@@ -7,7 +7,7 @@ import numpy as np
 
 from cuhlm_theory import _arrays as arrays
 from cuhlm_theory import presets, uncertainty
-from cuhlm_theory.cli import output
+from cuhlm_theory.cli import options, output
 
 
 def _render(result: output.Result) -> None:
@@ -30,24 +30,34 @@ def _render(result: output.Result) -> None:
 )
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--draft", required=True, help="Draft token, or one for each row, separated by commas.")
-@click.option("--samples", type=int, default=None, help="Also sample, this many perturbed draws (M).")
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the sampling.")
+@click.option(
+    "--samples",
+    "num_samples",
+    type=options.WHOLE,
+    default=None,
+    help="Also sample, this many perturbed draws (M).",
+)
+@click.option("--seed", type=options.WHOLE, default=0, show_default=True, help="Seed of the sampling.")
 @click.option(
     "--max-temperature",
-    type=float,
+    type=options.Number(),
     default=presets.SETTINGS["max_temperature"].value,
     show_default=True,
     help="Largest perturbed temperature.",
 )
 @click.option(
-    "--tolerance", type=float, default=1e-6, show_default=True, help="Error allowed in the exact mean."
+    "--tolerance",
+    type=options.Number(),
+    default=1e-6,
+    show_default=True,
+    help="Error allowed in the exact mean.",
 )
 @output.reports(_render)
 def command(
     *,
     file: Path,
     draft: str,
-    samples: int | None,
+    num_samples: int | None,
     seed: int,
     max_temperature: float,
     tolerance: float,
@@ -57,13 +67,13 @@ def command(
     tokens = _tokens(draft, logits)
     mean = uncertainty.mean_uncertainty(logits, tokens, max_temperature=max_temperature, tolerance=tolerance)
     sampled = None
-    if samples is not None:
+    if num_samples is not None:
         if seed < 0:
             raise ValueError(f"seed must be at least 0; got {seed}")
         sampled = uncertainty.sampled_uncertainty(
             logits,
             tokens,
-            num_samples=samples,
+            num_samples=num_samples,
             max_temperature=max_temperature,
             rng=np.random.default_rng(seed),
         )
@@ -73,7 +83,7 @@ def command(
         "sampled_uncertainty": None if sampled is None else sampled[()],
         "num_nodes": nodes[()],
         "draft": tokens[()],
-        "samples": samples,
+        "samples": num_samples,
         "seed": seed,
         "max_temperature": max_temperature,
         "tolerance": tolerance,

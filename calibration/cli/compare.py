@@ -3,20 +3,19 @@
 import math
 import shutil
 import textwrap
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
+from cuhlm_theory import load
 from cuhlm_theory.cli import options, output
 from cuhlm_theory.errors import MissingInputError
-from cuhlm_theory.parameters import Codec, Latency, Link, System
+from cuhlm_theory.parameters import Codec, FixedRate, Latency, Link, System
 
 if TYPE_CHECKING:
     from calibration import Calibration
-    from calibration.compare import Row
     from calibration.trace import Trace
 
 _SETS = "sets"
@@ -125,13 +124,13 @@ def _render(result: output.Result) -> None:
             ]
             output.table(told, [_shown(name) for name in columns], dict.fromkeys(cells))
     if "guarantees" in result:
-        click.echo(f"{_wrapped(_PROMISE)}\n")
+        output.say(f"{_wrapped(_PROMISE)}\n")
     if "monotonicity" in result:
-        click.echo(
+        output.say(
             f"E[beta | u] is non-decreasing: p = {result['monotonicity']['p_value']:.3g} "
             "(small values speak against it).\n"
         )
-    click.echo(
+    output.say(
         _wrapped(
             f"{result['agreeing']} of the {result['claimed']} rows that theory claims agree. Rows marked "
             "(model) rest on a fitted line or an assumed law. Intervals: bootstrap over prompts."
@@ -184,15 +183,17 @@ def _with_interval(row: dict[str, Any], name: str) -> Any:
     "--decoded",
     type=click.Path(path_type=Path),
     default=None,
-    help="decoded.parquet of `python -m calibration.runs` [default: beside the calibration, if there].",
+    help="decoded.parquet of `cuhlm runs` [default: beside the calibration, if there].",
 )
-@options.link
-@options.codec
-@options.latency
+@options.system
 @click.option(
-    "--truncation-budget", type=float, default=0.02, show_default=True, help="TV_k of cu-hlm-exact [-]."
+    "--truncation-budget",
+    type=options.Number(),
+    default=0.02,
+    show_default=True,
+    help="TV_k of cu-hlm-exact [-].",
 )
-@click.option("--k", "offline_k", type=int, default=30, show_default=True, help="k of cu-hlm-offline.")
+@click.option("--k", "offline_k", type=options.WHOLE, default=None, help="k of cu-hlm-offline [default: 30].")
 @click.option("--estimators", is_flag=True, help="Also judge every measure of uncertainty.")
 @click.option("--models", is_flag=True, help="Also judge rejection models, thresholds and promises.")
 @click.option(
@@ -202,126 +203,100 @@ def _with_interval(row: dict[str, Any], name: str) -> Any:
 )
 @click.option(
     "--risk-budget",
-    type=float,
+    type=options.Number(),
     default=None,
     help="Risk that thresholds are chosen for [-] [default: 0.02, 0.05 and 0.1].",
 )
 @click.option(
     "--failure-probability",
-    type=float,
+    type=options.Number(),
     default=0.1,
     show_default=True,
     help="Chance that a guaranteed threshold may exceed its budget [-].",
 )
-@click.option("--resamples", type=int, default=2000, show_default=True, help="Bootstrap resamples.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the bootstrap.")
+@click.option("--resamples", type=options.WHOLE, default=2000, show_default=True, help="Bootstrap resamples.")
+@click.option("--seed", type=options.WHOLE, default=0, show_default=True, help="Seed of the bootstrap.")
 @output.reports(_render)
 def command(
     *,
     calibration: str,
     decoded: Path | None,
-    bandwidth_hz: float,
-    snr_db: float,
-    fading: str,
-    outage: float,
-    block_error: float,
-    vocab_size: int | None,
-    prob_bits: int,
-    index_bits: int | None,
-    slm_latency_s: float | None,
-    llm_latency_s: float | None,
-    round_trip_s: float,
-    truncation_budget: float,
-    offline_k: int,
     estimators: bool,
     models: bool,
     transfer: str | None,
-    risk_budget: float | None,
-    failure_probability: float,
-    resamples: int,
-    seed: int,
+    **values: Any,
 ) -> output.Result:
     """Set theory beside the recorded tokens and beside decoding that was really run."""
-    if resamples < 100:
-        raise ValueError(f"resamples must be at least 100; got {resamples}")
-    for name, value in (("risk_budget", risk_budget), ("failure_probability", failure_probability)):
-        if value is not None and not 0.0 < value < 1.0:
-            raise ValueError(f"{name} must lie in (0, 1); got {value:g}")
-    from calibration import compare, load
-
+    if values["resamples"] < 100:
+        raise ValueError(f"resamples must be at least 100; got {values['resamples']}")
+    for name in ("risk_budget", "failure_probability"):
+        if values[name] is not None and not 0.0 < values[name] < 1.0:
+            raise ValueError(f"{name} must lie in (0, 1); got {values[name]:g}")
     fitted = load(calibration)
     recorded = fitted.needed_trace()
-    place = fitted.texts[fitted.writer]
     other = load(transfer).needed_trace() if transfer not in (None, _SETS) else None
-    link = options.build_link(
-        bandwidth_hz=bandwidth_hz, snr_db=snr_db, fading=fading, outage=outage, block_error=block_error
-    )
-    system = System(
-        link=link,
-        codec=Codec(
-            vocab_size=vocab_size or recorded.header.vocab_size, prob_bits=prob_bits, index_bits=index_bits
-        ),
-        latency=Latency(
-            slm_s=_known("slm_latency_s", slm_latency_s, fitted.slm_latency_s),
-            llm_s=_known("llm_latency_s", llm_latency_s, fitted.llm_latency_s),
-            round_trip_s=round_trip_s,
-        ),
-    )
-    numbers = {"truncation_budget": truncation_budget, "offline_k": offline_k}
-    budgets = _RISK_BUDGETS if risk_budget is None else (risk_budget,)
-    rows = compare.compare_trace(
-        recorded, fitted, system, numbers=numbers, budgets=budgets, seed=seed, num_resamples=resamples
-    )
-    files = _find_decoded(decoded, place.parent)
+    system = options.ladder(values, {"trace": recorded.header, "calibration": fitted}, assume=False).system()
+    options.within_vocabulary(values, system.codec.vocab_size, "offline_k")
+    budgets = _RISK_BUDGETS if values["risk_budget"] is None else (values["risk_budget"],)
+    how = _How(budgets, values["failure_probability"], values["resamples"], values["seed"])
+    size = {} if values["offline_k"] is None else {"offline_k": values["offline_k"]}
+    numbers = {"truncation_budget": values["truncation_budget"], **({"offline_k": 30} | size)}
+    files = _find_decoded(decoded, fitted.texts[fitted.writer].parent)
+    result = _compared(fitted, system, numbers, files, how)
+    if estimators:
+        result |= _judge_estimators(recorded, how)
+    if models:
+        result |= _judge_models(fitted, how)
+    if transfer is not None:
+        result["transfer"] = _judge_transfer(recorded, other, how)
+    return result
+
+
+class _How(NamedTuple):
+    """How the judging is done."""
+
+    budgets: tuple[float, ...]
+    failure_probability: float
+    resamples: int
+    seed: int
+
+
+def _compared(
+    fitted: "Calibration", system: System, numbers: dict[str, Any], files: list[Path], how: _How
+) -> output.Result:
+    """Compare the trace, and the decoded files with the system that each simulated."""
+    from calibration import compare
+
+    recorded, common = fitted.needed_trace(), {"seed": how.seed, "num_resamples": how.resamples}
+    rows = compare.compare_trace(recorded, fitted, system, numbers=numbers, budgets=how.budgets, **common)
     beside = None if fitted.writer == "llm" else fitted.texts.get("llm")
     verified = fitted.text("llm") if files and beside is not None else None
     for file in files:
         table = compare.read_decoded(file)
-        rows += compare.compare_decoded(
-            table,
-            recorded,
-            fitted,
-            _system_of(table.header, system),
-            verified=verified,
-            seed=seed,
-            num_resamples=resamples,
-        )
+        simulated = _system_of(table.header, system)
+        rows += compare.compare_decoded(table, recorded, fitted, simulated, verified=verified, **common)
     agreeing, claimed = compare.agreement(rows)
     result: output.Result = {
-        "rows": [_plain(row) for row in rows],
+        "rows": [{**asdict(row), "claimed": row.claimed} for row in rows],
         "agreeing": agreeing,
         "claimed": claimed,
         "inputs": {
             "calibration": fitted.name,
-            "trace": str(place),
+            "trace": str(fitted.texts[fitted.writer]),
             "decoded": str(files[0]) if files else None,
             "timed": str(files[1]) if files[1:] else None,
             "verified_trace": None if beside is None else str(beside),
             "system": asdict(system),
-            "truncation_budget": truncation_budget,
-            "offline_k": offline_k,
-            "risk_budgets": budgets,
-            "failure_probability": failure_probability,
-            "resamples": resamples,
-            "seed": seed,
+            **numbers,
+            "risk_budgets": how.budgets,
+            "failure_probability": how.failure_probability,
+            "resamples": how.resamples,
+            "seed": how.seed,
         },
     }
     if files and (files[0].parent / _FRONT).is_file():
         result["accuracy"] = compare.read_front(files[0].parent / _FRONT)
-    if estimators:
-        result |= _judge_estimators(recorded, resamples, seed)
-    if models:
-        result |= _judge_models(recorded, fitted, budgets, failure_probability, resamples, seed)
-    if transfer is not None:
-        result["transfer"] = _judge_transfer(recorded, other, budgets, failure_probability, resamples, seed)
     return result
-
-
-def _known(name: str, given: float | None, recorded: float | None) -> float:
-    value = recorded if given is None else given
-    if value is None:
-        raise MissingInputError(f"the calibration has no {name}; give --{name.replace('_', '-')}")
-    return value
 
 
 def _find_decoded(given: Path | None, folder: Path) -> list[Path]:
@@ -338,50 +313,39 @@ def _system_of(header: dict[str, Any], default: System) -> System:
     if not isinstance(told, dict):
         return default
     try:
-        rest = {key: value for key, value in told.items() if key not in ("link", "codec", "latency")}
-        latency: dict[str, Any] = {
-            key: float("inf") if value is None and key == "downlink_bit_per_s" else value
-            for key, value in told["latency"].items()
-        }
-        return System(
-            link=Link(**told["link"]), codec=Codec(**told["codec"]), latency=Latency(**latency), **rest
-        )
+        link = (FixedRate if "rate_bit_per_s" in told["link"] else Link)(**told["link"])
+        latency = told["latency"]
+        if latency.get("downlink_bit_per_s", 0.0) is None:  # JSON has no infinity
+            latency = latency | {"downlink_bit_per_s": math.inf}
+        parts = {"link": link, "codec": Codec(**told["codec"]), "latency": Latency(**latency)}
+        return System(**{**told, **parts})
     except (KeyError, TypeError) as error:
         raise ValueError(f"decoded has a header whose system cannot be read: {error}") from None
 
 
-def _plain(row: "Row") -> dict[str, Any]:
-    return {**asdict(row), "claimed": row.claimed}
-
-
-def _judge_estimators(recorded: "Trace", resamples: int, seed: int) -> output.Result:
+def _judge_estimators(recorded: "Trace", how: _How) -> output.Result:
     import numpy as np
 
     from calibration import estimators
 
     columns, size = recorded.columns, recorded.header.vocab_size
-    scores = estimators.measures(columns, size)
     rows = estimators.side_by_side(
-        scores, columns["rejection"], columns["prompt"], num_resamples=min(resamples, 1000), seed=seed
+        estimators.measures(columns, size),
+        columns["rejection"],
+        columns["prompt"],
+        num_resamples=min(how.resamples, 1000),
+        seed=how.seed,
     )
-    costs = estimators.costs(size, rng=np.random.default_rng(seed))
-    found = []
-    for row in rows:
-        cost = costs.get(row.name)
-        found.append(
-            {**asdict(row), **(asdict(cost) if cost else {"softmax_evaluations": None, "seconds": None})}
-        )
-    return {"estimators": found}
+    costs = estimators.costs(size, rng=np.random.default_rng(how.seed))
+    unknown = {"softmax_evaluations": None, "seconds": None}
+    return {
+        "estimators": [
+            {**asdict(row), **(asdict(costs[row.name]) if row.name in costs else unknown)} for row in rows
+        ]
+    }
 
 
-def _judge_transfer(
-    recorded: "Trace",
-    other: "Trace | None",
-    budgets: Sequence[float],
-    failure_probability: float,
-    resamples: int,
-    seed: int,
-) -> list[dict[str, Any]]:
+def _judge_transfer(recorded: "Trace", other: "Trace | None", how: _How) -> list[dict[str, Any]]:
     from calibration import promises
 
     if other is not None:
@@ -400,58 +364,40 @@ def _judge_transfer(
         for row in promises.transfer(
             first,
             second,
-            budgets=budgets,
-            failure_probability=failure_probability,
-            num_resamples=resamples,
-            seed=seed,
+            budgets=how.budgets,
+            failure_probability=how.failure_probability,
+            num_resamples=how.resamples,
+            seed=how.seed,
         )
     ]
 
 
-def _judge_models(
-    recorded: "Trace",
-    fitted: "Calibration",
-    budgets: Sequence[float],
-    failure_probability: float,
-    resamples: int,
-    seed: int,
-) -> output.Result:
+def _judge_models(fitted: "Calibration", how: _How) -> output.Result:
     from calibration import promises, rejection_models
 
+    recorded, seed = fitted.needed_trace(), how.seed
     tokens = recorded.tokens()
-    sampled = recorded.columns["sampled_uncertainty"]
-    num_prompts = fitted.num_prompts
-    models = (
-        rejection_models.cross_validate(
-            tokens, budgets=budgets, sampled=(sampled, 20), num_resamples=resamples, seed=seed
+    few = min(how.resamples, 1000)
+    models, cost = [], []
+    if fitted.num_prompts >= 5:
+        sampled = (recorded.columns["sampled_uncertainty"], 20)
+        models = rejection_models.cross_validate(
+            tokens, budgets=how.budgets, sampled=sampled, num_resamples=how.resamples, seed=seed
         )
-        if num_prompts >= 5
-        else []
-    )
-    cost = (
-        rejection_models.line_against_isotonic(
-            tokens, risks=budgets, num_resamples=min(resamples, 1000), seed=seed
-        )
-        if num_prompts >= 5
-        else []
-    )
-    test = rejection_models.monotonicity(tokens, num_resamples=min(resamples, 1000), seed=seed)
+        cost = rejection_models.line_against_isotonic(tokens, risks=how.budgets, num_resamples=few, seed=seed)
+    test = rejection_models.monotonicity(tokens, num_resamples=few, seed=seed)
     thresholds = promises.threshold_intervals(
-        tokens,
-        budgets=budgets,
-        cost_ratios=_COST_RATIOS,
-        num_resamples=resamples,
-        seed=seed,
+        tokens, budgets=how.budgets, cost_ratios=_COST_RATIOS, num_resamples=how.resamples, seed=seed
     )
     kept = [
         promises.guaranteed_threshold(
             tokens,
             budget,
-            failure_probability=failure_probability,
+            failure_probability=how.failure_probability,
             method=method,
             max_tokens=recorded.header.max_new_tokens,
         )
-        for budget in budgets
+        for budget in how.budgets
         for method in ("betting", "hoeffding", "conformal")
     ]
     return {

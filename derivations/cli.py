@@ -1,22 +1,19 @@
-"""Print a derivation, or check them all."""
+"""`cuhlm derive`: print a derivation, or check them all."""
 
 import functools
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from cuhlm_theory.cli import output
 from cuhlm_theory.errors import CuhlmError
 
+if TYPE_CHECKING:
+    from derivations.registry import Verdict
+
 _FAILED = "cuhlm.derive.failed"
-
-
-def _load() -> Any:
-    from derivations import registry, render
-
-    return registry, render
 
 
 def _render(result: output.Result) -> None:
@@ -61,23 +58,21 @@ def _exit_on_failure(function: Callable[..., None]) -> Callable[..., None]:
     help="How to print; all as Markdown or LaTeX make a short paper.  [default: text]",
 )
 @_exit_on_failure
-@output.reports(_render)
+@output.reports(_render, formats=())
 def command(name: str | None, style: str | None) -> output.Result:
     """Print the derivation NAME (a statement or a module), or check all of them.
 
     Every step is decided again by computer algebra. Exits 1 if one does not hold.
     """
-    registry, render = _load()
+    from derivations import registry
+
     chosen = registry.statements(name)
-    if name is None or name in registry.MODULES:
-        wanted = {statement.name for statement in chosen}
-    else:
-        wanted = {chosen[0].name}
+    whole = name is None or name in registry.MODULES
+    wanted = {statement.name for statement in (chosen if whole else chosen[:1])}
     verdicts = []
-    total = len(registry.with_lemmas(chosen))
     with click.progressbar(
         registry.check(chosen),
-        length=total,
+        length=len(registry.with_lemmas(chosen)),
         label="checking",
         file=sys.stderr,
         hidden=not sys.stderr.isatty(),
@@ -85,39 +80,45 @@ def command(name: str | None, style: str | None) -> output.Result:
         verdicts.extend(bar)
     failed = [f"{verdict.statement.name}, {one.reason}" for verdict in verdicts for one in verdict.failures]
     click.get_current_context().meta[_FAILED] = failed
-    rows = [
-        {
-            "name": verdict.statement.name,
-            "title": verdict.statement.title,
-            "statement": [render.claim_text(claim) for claim in verdict.statement.claims],
-            "status": verdict.statement.status,
-            "holds": verdict.holds,
-            "section": verdict.statement.section,
-            "source": verdict.statement.source,
-            "functions": list(verdict.statement.functions),
-            "departs": verdict.statement.departs or None,
-            "num_steps": len(verdict.statement.steps),
-            "seconds": verdict.seconds,
-        }
-        for verdict in sorted(
-            verdicts, key=lambda verdict: list(registry.builders()).index(verdict.statement.name)
-        )
-    ]
+    order = list(registry.builders())
+    rows = [_row(verdict) for verdict in sorted(verdicts, key=lambda one: order.index(one.statement.name))]
     result: output.Result = {
         "derivations": rows,
         "num_steps": sum(row["num_steps"] for row in rows),
         "seconds": sum(row["seconds"] for row in rows),
         "holds": not failed,
     }
-    shown = [verdict for verdict in verdicts if verdict.statement.name in wanted]
-    if style == "markdown":
-        result["document"] = (
-            render.document(shown) if name is None else "\n".join(map(render.markdown, shown))
-        )
-    elif style == "latex":
-        result["document"] = (
-            render.latex_document(shown) if name is None else "\n\n".join(map(render.latex, shown))
-        )
-    elif name is not None or style == "text":
-        result["document"] = "\n\n".join(map(render.text, shown))
+    if name is not None or style is not None:
+        shown = [verdict for verdict in verdicts if verdict.statement.name in wanted]
+        result["document"] = _document(shown, style or "text", everything=name is None)
     return result
+
+
+def _row(verdict: "Verdict") -> dict[str, Any]:
+    from derivations import render
+
+    statement = verdict.statement
+    return {
+        "name": statement.name,
+        "title": statement.title,
+        "statement": [render.claim_text(claim) for claim in statement.claims],
+        "status": statement.status,
+        "holds": verdict.holds,
+        "section": statement.section,
+        "source": statement.source,
+        "functions": list(statement.functions),
+        "departs": statement.departs or None,
+        "num_steps": len(statement.steps),
+        "seconds": verdict.seconds,
+    }
+
+
+def _document(shown: "list[Verdict]", style: str, *, everything: bool) -> str:
+    """Print statements one after the other, or, of everything, make a short paper."""
+    from derivations import render
+
+    if style == "markdown":
+        return render.document(shown) if everything else "\n".join(map(render.markdown, shown))
+    if style == "latex":
+        return render.latex_document(shown) if everything else "\n\n".join(map(render.latex, shown))
+    return "\n\n".join(map(render.text, shown))

@@ -1,13 +1,16 @@
 """`cuhlm decode`: hybrid decoding, live, over a simulated link."""
 
 from dataclasses import asdict, replace
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from calibration.cli import models
+from cuhlm_theory import load
 from cuhlm_theory.cli import options, output
 from cuhlm_theory.errors import MissingInputError
-from cuhlm_theory.parameters import Budget, Codec, Latency, System
+from cuhlm_theory.parameters import Budget, System
 from cuhlm_theory.rejection import Line
 from cuhlm_theory.schemes import SCHEMES, resolved
 
@@ -85,7 +88,7 @@ def _render(result: output.Result) -> None:
     ]
     output.table(result["settings"]["scheme"], ["quantity", "value"], rows)
     compute = "measured" if result["inputs"]["measured_compute"] else "nominal"
-    click.echo(f"Latency: simulated link and {compute} compute. Seed {result['inputs']['seed']}.")
+    output.say(f"Latency: simulated link and {compute} compute. Seed {result['inputs']['seed']}.")
 
 
 @click.command(
@@ -97,11 +100,7 @@ def _render(result: output.Result) -> None:
     "--scheme", type=click.Choice(list(SCHEMES)), default="cu-hlm-exact", show_default=True, help="Scheme."
 )
 @click.option("--prompt", required=True, help="User turn to answer.")
-@click.option("--pair", default=None, help="Built-in pair [default: smollm2].")
-@click.option("--slm", default=None, help="Small model: hub id, folder or .gguf file; with --llm.")
-@click.option("--llm", default=None, help="Large model, likewise.")
-@click.option("--device", default="cpu", show_default=True, help="cpu or cuda.")
-@click.option("--dtype", default="float32", show_default=True, help="float32, bfloat16 or float16.")
+@models
 @click.option(
     "--calibration",
     default=None,
@@ -109,28 +108,41 @@ def _render(result: output.Result) -> None:
     "u-hlm [default: smollm2 for the built-in pair].",
 )
 @click.option(
-    "--bias-budget", type=float, default=0.05, show_default=True, help="Bias of the operating point [-]."
+    "--bias-budget",
+    type=options.Number(),
+    default=0.05,
+    show_default=True,
+    help="Bias of the operating point [-].",
 )
-@click.option("--threshold", type=float, default=None, help="u_th [-] [default: the operating point's].")
-@click.option("--k", "offline_k", type=int, default=None, help="k of cu-hlm-offline [token].")
 @click.option(
-    "--truncation-budget", type=float, default=None, help="TV (exact rule) or U (printed rule) allowed [-]."
+    "--threshold", type=options.Number(), default=None, help="u_th [-] [default: the operating point's]."
 )
-@click.option("--slope", type=float, default=None, help="a of the rejection line [-].")
-@click.option("--intercept", type=float, default=None, help="b of the rejection line [-].")
-@click.option("--skip-rate", type=float, default=None, help="Skip rate of rand-hlm [-].")
+@click.option("--k", "offline_k", type=options.WHOLE, default=None, help="k of cu-hlm-offline [token].")
+@click.option(
+    "--truncation-budget",
+    type=options.Number(),
+    default=None,
+    help="TV (exact rule) or U (printed rule) allowed [-].",
+)
+@click.option("--slope", type=options.Number(), default=None, help="a of the rejection line [-].")
+@click.option("--intercept", type=options.Number(), default=None, help="b of the rejection line [-].")
+@click.option("--skip-rate", type=options.Number(), default=None, help="Skip rate of rand-hlm [-].")
 @click.option(
     "--num-drafts",
-    type=int,
+    type=options.WHOLE,
     default=None,
-    help="Drafts a round [token] [default: the best at the calibration].",
+    help="Drafts a round [default: the best at the calibration].",
 )
-@click.option("--num-candidates", type=int, default=None, help="K of tk-slt, tslt, k-sqs [token].")
-@click.option("--confidence", type=float, default=None, help="Top probability at which drafting stops [-].")
+@click.option("--num-candidates", type=options.WHOLE, default=None, help="K of tk-slt, tslt, k-sqs [token].")
+@click.option(
+    "--confidence", type=options.Number(), default=None, help="Top probability at which drafting stops [-]."
+)
 @click.option("--bonus/--no-bonus", default=None, help="Server adds its own token after accepting.")
-@click.option("--temperature", type=float, default=None, help="T of both models; 0 is greedy.")
-@click.option("--max-new-tokens", type=int, default=96, show_default=True, help="Longest answer [token].")
-@click.option("--seed", type=int, default=0, show_default=True, help="Same seed, same text.")
+@click.option("--temperature", type=options.Number(), default=None, help="T of both models; 0 is greedy.")
+@click.option(
+    "--max-new-tokens", type=options.WHOLE, default=96, show_default=True, help="Longest answer [token]."
+)
+@click.option("--seed", type=options.WHOLE, default=0, show_default=True, help="Same seed, same text.")
 @click.option(
     "--convention",
     type=click.Choice(["quadrature", "printed", "linspace", "baseline", "testbed"]),
@@ -141,7 +153,7 @@ def _render(result: output.Result) -> None:
 @click.option(
     "--perturbed", type=click.Choice(["mean", "draws", "linspace"]), default=None, help="Temperatures."
 )
-@click.option("--num-samples", type=int, default=None, help="M, perturbed drafts.")
+@click.option("--num-samples", type=options.WHOLE, default=None, help="M, perturbed drafts.")
 @click.option(
     "--draft", type=click.Choice(["sampled", "argmax"]), default=None, help="How a draft is chosen."
 )
@@ -153,9 +165,7 @@ def _render(result: output.Result) -> None:
 )
 @click.option("--measured-compute", is_flag=True, help="Charge the wall clock of the passes.")
 @click.option("--bias", "measure", is_flag=True, help="Also compute the exact bias of every token.")
-@options.link
-@options.codec
-@options.latency
+@options.system
 @output.reports(_render)
 def command(
     *, scheme: str, prompt: str, seed: int, measured_compute: bool, measure: bool, **given: Any
@@ -170,11 +180,9 @@ def command(
     calibration = _calibration(given)
     tokens = None if calibration is None else calibration.tokens
     names = {key: given[key] for key in ("slm", "llm", "device", "dtype")}
-    size = given["vocab_size"] or (
-        calibration.vocab_size if calibration is not None and tokens is not None else None
-    )
-    pair = load_pair(given["pair"], **names) if size is None else None
-    system = _system(given, calibration, size or pair.vocab_size, measured_compute)  # type: ignore[union-attr]
+    pair = load_pair(given["pair"], **names) if given["vocab_size"] is None and tokens is None else None
+    system = _system(given, {"pair": pair, "calibration": calibration}, measured_compute)
+    options.within_vocabulary(given, system.codec.vocab_size, "offline_k", "num_candidates")
     settings = _settings(scheme, given, calibration, tokens, system)  # refused before models are loaded
     if pair is None:
         pair = load_pair(given["pair"], **names)
@@ -216,8 +224,7 @@ def _run(
         raise ValueError(
             f"max_new_tokens must be at most {pair.context_length - 1}; got {settings.max_new_tokens}"
         )
-    quiet = click.get_current_context().params["as_json"]
-    painter = None if quiet else _Painter(pair.tokenizer)
+    painter = None if output.quiet() else _Painter(pair.tokenizer)
     context = pair.context(Prompt("given", prompt), settings.max_new_tokens)
     if painter is not None:
         painter.legend()
@@ -238,33 +245,17 @@ def _run(
 
 def _calibration(given: dict[str, Any]) -> "Calibration | None":
     """Calibration that was asked for; the built-in pair has one of its own."""
-    from calibration import load
-
     name = given["calibration"]
     return None if name is None and given["slm"] is not None else load(name or "smollm2")
 
 
-def _system(
-    given: dict[str, Any], calibration: "Calibration | None", vocab_size: int, measured_compute: bool
-) -> System:
-    seconds = {}
-    for side in ("slm", "llm"):
-        value = given[f"{side}_latency_s"]
-        if value is None and calibration is not None:
-            value = getattr(calibration, f"{side}_latency_s")
-        if value is None and not measured_compute:
-            raise MissingInputError(
-                f"{side}_latency_s is not known; give --{side}-latency-s, a calibration of a real pair, or "
-                "--measured-compute"
-            )
-        seconds[f"{side}_s"] = value or _UNUSED_S
-    return System(
-        link=options.build_link(
-            **{key: given[key] for key in ("bandwidth_hz", "snr_db", "fading", "outage", "block_error")}
-        ),
-        codec=Codec(vocab_size=vocab_size, prob_bits=given["prob_bits"], index_bits=given["index_bits"]),
-        latency=Latency(**seconds, round_trip_s=given["round_trip_s"]),
-    )
+def _system(given: dict[str, Any], known: dict[str, Any], measured_compute: bool) -> System:
+    if measured_compute:
+        known["nominal"] = SimpleNamespace(slm_latency_s=_UNUSED_S, llm_latency_s=_UNUSED_S)
+    try:
+        return options.ladder(given, known, assume=False).system()
+    except MissingInputError as error:
+        raise MissingInputError(f"{error}, or --measured-compute") from None
 
 
 def _settings(

@@ -1,0 +1,92 @@
+"""One builder of a system from what was said, what is known, and what is assumed."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import MISSING
+from typing import Any, TypeVar
+
+from cuhlm_theory._fields import Quantity, quantities, renamed
+from cuhlm_theory.errors import MissingInputError
+from cuhlm_theory.parameters import Codec, FixedRate, Latency, Link, System, Uplink
+
+Kind = TypeVar("Kind")
+
+
+class Ladder:
+    """Builds descriptions; each number is that of the highest rung that has it.
+
+    The rungs are ``option`` (of the values, those said by the user), ``scenario`` (those that a file said),
+    the names of ``known`` things such as a ``calibration``, ``assumed``, and the ``default`` of the
+    description. Without ``assume``, what a calibration may know must be known. ``told`` keeps the numbers and
+    ``provenance`` their rungs, both by the keys of the fields.
+
+    Examples
+    --------
+    >>> ladder = Ladder({"slm_latency_s": 0.01, "snr_db": 20.0})
+    >>> ladder.system().link.snr
+    100.0
+    >>> ladder.provenance["snr_db"], ladder.provenance["llm_latency_s"]
+    ('option', 'assumed')
+    """
+
+    def __init__(
+        self,
+        values: Mapping[str, Any],
+        known: Mapping[str, Any] | None = None,
+        *,
+        scenario: Collection[str] = (),
+        assume: bool = True,
+    ) -> None:
+        self.values, self.known, self.scenario, self.assume = values, known or {}, scenario, assume
+        self.told: dict[str, Any] = {}
+        self.provenance: dict[str, str] = {}
+
+    def system(self) -> System:
+        """Return the link, the codec and the latencies."""
+        return self.build(System, link=self.link(), codec=self.build(Codec), latency=self.build(Latency))
+
+    def link(self) -> Uplink:
+        """Return the uplink: by its rate where that was said, else by bandwidth, SNR and fading."""
+        (rate,) = quantities(FixedRate)
+        others = {key: self._said_in(key) for key in quantities(Link) if self.values.get(key) is not None}
+        overruled = self._said_in(rate) == "scenario" and "option" in others.values()
+        if self.values.get(rate) is None or overruled:
+            return self.build(Link)
+        for key, rung in others.items():
+            if rung == self._said_in(rate):
+                raise ValueError(f"{rate} stands instead of {key}; got both")
+        return self.build(FixedRate)
+
+    def build(self, kind: type[Kind], **parts: Any) -> Kind:
+        """Return a description of ``kind``; what has no fields of its own is given in ``parts``."""
+        fields = quantities(kind)
+        values = {one.keyword: self.find(one) for one in fields.values()}
+        try:
+            return kind(**parts, **values)
+        except ValueError as error:
+            raise renamed(error, {one.keyword: key for key, one in fields.items()}) from None
+
+    def find(self, one: Quantity) -> Any:
+        """Return the number of one field; remember it and its rung."""
+        self.told[one.key], self.provenance[one.key] = value, _ = self._rung(one)
+        return value
+
+    def _rung(self, one: Quantity) -> tuple[Any, str]:
+        if (said := self.values.get(one.key)) is not None:
+            return said, self._said_in(one.key)
+        if one.calibrated:
+            for rung, thing in self.known.items():
+                if (value := getattr(thing, one.key, None)) is not None:
+                    return value, rung
+        if one.assumed is not MISSING and (self.assume or not one.calibrated):
+            return one.assumed, "assumed"
+        if one.default is MISSING:
+            raise MissingInputError(f"{one.key} is not known; give it, or a calibration that has it")
+        return one.default, "default"
+
+    def _said_in(self, key: str) -> str:
+        return "scenario" if key in self.scenario else "option"
+
+    @property
+    def assumed(self) -> list[str]:
+        """Keys of what nobody said."""
+        return [key for key, rung in self.provenance.items() if rung == "assumed"]

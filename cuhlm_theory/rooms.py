@@ -1,0 +1,84 @@
+"""What the rooms above bring, found through entry points: this package imports none of them."""
+
+import ast
+import importlib.util
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any
+
+from cuhlm_theory.errors import MissingInputError
+
+COMMANDS, CALIBRATIONS = "cuhlm.commands", "cuhlm.calibrations"
+"""Groups of entry points: subcommands of ``cuhlm``; ``load``, which finds a calibration by name or path."""
+
+
+def commands() -> dict[str, EntryPoint]:
+    """Return the subcommands that are installed, by name.
+
+    Returns
+    -------
+    dict of str to EntryPoint
+        Not imported yet.
+    """
+    return {entry.name: entry for entry in entry_points(group=COMMANDS)}
+
+
+def first_line(entry: EntryPoint) -> str:
+    """Return the first line of the docstring of a command, without importing it.
+
+    Parameters
+    ----------
+    entry : EntryPoint
+        A command.
+
+    Returns
+    -------
+    str
+        Its sentence; nothing where its source cannot be read.
+
+    Examples
+    --------
+    >>> first_line(EntryPoint(name="", value="cuhlm_theory.rooms:load", group=""))
+    'Find a calibration by name or path.'
+    """
+    room, *inside = entry.module.split(".")
+    found = importlib.util.find_spec(room)
+    if found is None or not found.submodule_search_locations:
+        return ""
+    file = Path(found.submodule_search_locations[0], *inside).with_suffix(".py")
+    for node in ast.parse(file.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.FunctionDef) and node.name == entry.attr:
+            return (ast.get_docstring(node) or "").partition("\n")[0]
+    return ""
+
+
+def load(name_or_path: str | Path) -> Any:
+    """Find a calibration by name or path.
+
+    Parameters
+    ----------
+    name_or_path : str or Path
+        A name such as ``smollm2``, a folder written by ``cuhlm calibrate``, or a file in it.
+
+    Returns
+    -------
+    object
+        What the room that reads calibrations makes of it.
+
+    Raises
+    ------
+    MissingInputError
+        If no room that reads calibrations is installed.
+
+    Examples
+    --------
+    >>> load("u-hlm").line.intercept
+    -0.06
+    """
+    readers = entry_points(group=CALIBRATIONS, name="load")
+    if not readers:
+        raise MissingInputError(
+            f"nothing that is installed reads the calibration {str(name_or_path)!r}; install it with: "
+            "pip install 'cuhlm[calibration]'"
+        )
+    return next(iter(readers)).load()(name_or_path)

@@ -1,0 +1,88 @@
+"""Commands of this room: the figures, and the page that holds them."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cuhlm_theory import load
+from cuhlm_theory.cli import options, output
+from cuhlm_theory.cli._setting import build_setting, setting_options
+from cuhlm_theory.parameters import Budget
+
+
+def _render_files(result: output.Result) -> None:
+    for file in result["files"]:
+        output.say(file)
+    for name, reason in result["refused"].items():
+        click.echo(f"not drawn: {name}: {reason}", err=True)
+
+
+def _list(context: click.Context, parameter: click.Parameter, wanted: bool) -> None:
+    """Print the names and titles, and stop."""
+    if not wanted:
+        return
+    from figures import catalogue
+
+    for name in catalogue.NAMES:
+        click.echo(f"{name:18} {catalogue.figure(name).title}")
+    context.exit()
+
+
+@click.command(
+    "figures", epilog="\b\nExample: cuhlm figures headline throughput --out build/figures --calibration DIR"
+)
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option(
+    "--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder to write into."
+)
+@options.calibration
+@options.system
+@options.of(Budget, only=["bias_budget"])
+@click.option("--jobs", type=click.IntRange(min=1), default=None, help="Processes [default: one a core].")
+@click.option(
+    "--list", "listed", is_flag=True, expose_value=False, is_eager=True, callback=_list, help="Names."
+)
+@output.reports(_render_files)
+def figures(
+    *, names: tuple[str, ...], out: Path, calibration: str, jobs: int | None, **values: Any
+) -> output.Result:
+    """Regenerate the figures: .pdf, .png and the .csv that each one draws."""
+    from figures import catalogue
+
+    ladder = options.ladder(values, {"calibration": load(calibration)})
+    files, refused = catalogue.make(
+        names,
+        out=out,
+        calibration=calibration,
+        system=ladder.system(),
+        bias_budget=ladder.build(Budget).bias,
+        num_jobs=jobs,
+    )
+    return {"files": [str(file) for file in files], "refused": refused}
+
+
+@click.command("report", epilog="\b\nExample: cuhlm report scenario.toml --out report.html")
+@options.scenario
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    required=True,
+    help="HTML file to write; it needs no other file.",
+)
+@setting_options
+@output.reports(lambda result: output.say(result["file"]))
+@options.saves_scenario
+def report(*, out: Path, **values: Any) -> output.Result:
+    """One page for a scenario: recommendation, schemes, figures, provenance, assumptions."""
+    if not out.parent.is_dir():
+        raise ValueError(f"out must lie in an existing folder; got {str(out)!r}")
+    question, _ = build_setting(values)
+    from figures import frame, report
+
+    source = frame.load(values["calibration"], system=question.system, bias_budget=question.budget.bias)
+    if values["uncertainty"] is not None:
+        source = replace(source, calibration=source.calibration.without_tokens())
+    report.write(question.answer(), out, source)
+    return {"file": str(out)}
