@@ -152,9 +152,11 @@ def execute(
     Raises
     ------
     ValueError
-        If a prompt does not fit, or nothing is finished where nothing is to be decoded.
+        If a prompt or the vocabulary does not fit, or nothing is finished where nothing is to be decoded.
     """
     pair = load()
+    if pair.vocab_size != (size := lineup.system.codec.vocab_size):
+        raise ValueError(f"vocab_size must be that of the pair, {pair.vocab_size}; got {size}")
     header = _header(pair, lineup)
     parts = _parts(header, out / "parts")
     if finished_only:

@@ -63,7 +63,6 @@ def quantity(
     symbol: str = "",
     unit: str = "",
     option: str = "",
-    keyword: str = "",
     assumed: Any = MISSING,
     calibrated: bool = False,
     unset: str = "",
@@ -74,7 +73,6 @@ def quantity(
         "symbol": symbol,
         "unit": unit,
         "option": option,
-        "keyword": keyword,
         "assumed": assumed,
         "calibrated": calibrated,
         "unset": unset,
@@ -82,15 +80,15 @@ def quantity(
     return dataclasses.field(default=default, metadata={_KEY: said})
 
 
-def quantities(kind: type) -> dict[str, Quantity]:
+def quantities(kind: Any) -> dict[str, Quantity]:
     """Return the fields of a description that are asked for, by their keys."""
     found = {}
     for field in dataclasses.fields(kind):
         if _KEY in field.metadata:
             said = dict(field.metadata[_KEY])
             key = said.pop("option").replace("-", "_") or field.name
-            said["keyword"] = said["keyword"] or field.name
-            found[key] = Quantity(key=key, kind=field.type, default=field.default, **said)
+            keyword = key if key in kind.__dataclass_fields__ else field.name  # an InitVar takes other units
+            found[key] = Quantity(keyword=keyword, key=key, kind=field.type, default=field.default, **said)
     return found
 
 

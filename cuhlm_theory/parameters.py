@@ -38,7 +38,6 @@ class Link:
         help="SNR, or its mean under fading; linear in Python, -inf dB is a dead link",
         unit="dB",
         option="snr-db",
-        keyword="snr_db",
         assumed=3.0,
     )
     snr_db: InitVar[float | None] = None
@@ -158,8 +157,11 @@ class System:
     """A device, a server and the link between them."""
 
     link: Uplink
+    """What carries the packets of the device."""
     codec: Codec
+    """How a distribution becomes bits."""
     latency: Latency
+    """What everything else takes."""
     tx_power_w: float = quantity(0.2, help="Transmit power while sending (assumed; 23 dBm)", unit="W")
     slm_energy_j: float = quantity(0.0, help="Energy of a draft on the device (assumed)", unit="J")
 

@@ -7,12 +7,15 @@ nothing was published where it could be read. Whatever shows a preset shows its 
 from dataclasses import dataclass
 from typing import Literal
 
-from cuhlm_theory.parameters import Link
+from cuhlm_theory._fields import quantities
+from cuhlm_theory.ladder import Ladder
+from cuhlm_theory.parameters import Codec, Latency
 
 Provenance = Literal["printed", "reconstructed", "assumed"]
 
 _CU = "CU-HLM, arXiv:2505.11788v1"
 _U = "U-HLM, arXiv:2412.12687"
+_CODEC, _LATENCY = quantities(Codec), quantities(Latency)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,16 +79,24 @@ PUBLISHED_LINES = {
 """The two published rejection lines, by scheme name."""
 
 SETTINGS = {
-    "vocab_size": _preset("V [token]", 32_000, f"{_CU} and {_U}: the Llama-2 tokenizer"),
-    "prob_bits": _preset("b_prob [bit]", 8, f"{_CU}, eq. (5)"),
+    "vocab_size": _preset(
+        "V [token]", _CODEC["vocab_size"].assumed, f"{_CU} and {_U}: the Llama-2 tokenizer"
+    ),
+    "prob_bits": _preset("b_prob [bit]", _CODEC["prob_bits"].default, f"{_CU}, eq. (5)"),
     "num_samples": _preset("M [-]", 20, f"{_CU}, eqs. (8)(9)"),
     "max_temperature": _preset("theta_max [-]", 2.0, f"{_CU}, eqs. (8)(9)"),
     "offline_k": _preset("k* offline [token]", 30, f"{_CU}, offline truncation"),
     "slm_latency_s": _preset(
-        "tau_SLM [s]", 0.02, "not published; a 1.1 B model at 50 token/s on the device", "assumed"
+        "tau_SLM [s]",
+        _LATENCY["slm_latency_s"].assumed,
+        "not published; a 1.1 B model at 50 token/s on the device",
+        "assumed",
     ),
     "llm_latency_s": _preset(
-        "tau_LLM [s]", 0.04, "not published; a 7 B model at 25 token/s on the server", "assumed"
+        "tau_LLM [s]",
+        _LATENCY["llm_latency_s"].assumed,
+        "not published; a 7 B model at 25 token/s on the server",
+        "assumed",
     ),
     "full_payload_byte": _preset("payload of V entries [byte]", 92_000, _CU),
 }
@@ -104,10 +115,7 @@ FIGURES = {
 }
 """Headline figures to compare with; accuracies are similarities of sentence embeddings."""
 
-DEFAULT_SNR_DB = 3.0
-"""Assumed SNR of the default link [dB]; see `DEFAULT_LINK`."""
-
-DEFAULT_LINK = Link(bandwidth_hz=180e3, snr=10.0 ** (DEFAULT_SNR_DB / 10.0))
+DEFAULT_LINK = Ladder({}).link()
 """Assumed: no bandwidth or SNR was published. One 180 kHz resource block at 3 dB carries 285 kbit/s, so the
 736 000 bit of an untruncated 32 000-token distribution take 2.6 s: at most 0.39 token/s, within the 0.36 to
 0.40 token/s that the same group reports (arXiv:2508.12590). The link dominates, as in the papers."""

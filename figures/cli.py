@@ -14,7 +14,7 @@ from cuhlm_theory.parameters import Budget
 
 def _render_files(result: output.Result) -> None:
     for file in result["files"]:
-        output.say(file)
+        click.echo(file)
     for name, reason in result["refused"].items():
         click.echo(f"not drawn: {name}: {reason}", err=True)
 
@@ -72,7 +72,7 @@ def figures(
     help="HTML file to write; it needs no other file.",
 )
 @setting_options
-@output.reports(lambda result: output.say(result["file"]))
+@output.reports(lambda result: click.echo(result["file"]))
 @options.saves_scenario
 def report(*, out: Path, **values: Any) -> output.Result:
     """One page for a scenario: recommendation, schemes, figures, provenance, assumptions."""

@@ -12,7 +12,7 @@ from scipy import integrate, optimize, stats
 
 from cuhlm_theory import capacity
 from cuhlm_theory.errors import CuhlmError, DivergentError, MissingInputError
-from cuhlm_theory.parameters import Link
+from cuhlm_theory.parameters import FixedRate, Link
 
 SNRS = st.floats(1e-4, 1e4)
 WIDTHS = st.floats(1e3, 1e8)
@@ -459,3 +459,15 @@ def test_arguments_broadcast(function):
     one = getattr(capacity, function)(**{name: value.flat[0] for name, value in arguments.items()})
     assert one.shape == ()
     np.testing.assert_array_equal(got, np.full(shape, float(one)))
+
+
+def test_a_link_of_one_rate_carries_bits_at_it():
+    link = FixedRate(rate_bit_per_s=2e6)
+    bits = np.array([0.0, 1.0, 736_000.0])
+    assert capacity.rate_bit_per_s(link) == capacity.rate_bit_per_s(link, bits) == 2e6
+    same = Link(bandwidth_hz=1e6, snr=3.0)  # W log2(1 + 3)
+    for latency_s in (capacity.packet_latency_s, capacity.mean_packet_latency_s):
+        np.testing.assert_allclose(latency_s(link, bits), bits / 2e6, rtol=1e-15)
+        np.testing.assert_allclose(latency_s(link, bits), latency_s(same, bits), rtol=1e-15)
+    with pytest.raises(ValueError, match="bits must be at least 0"):
+        capacity.packet_latency_s(link, -1.0)

@@ -1,10 +1,14 @@
 """What a docstring says of parameters, defaults, shapes and units agrees with the signature."""
 
+import ast
+import dataclasses
 import functools
 import importlib
 import inspect
+import itertools
 import pkgutil
 import re
+import textwrap
 import types
 import typing
 
@@ -13,6 +17,7 @@ import pytest
 from numpy.typing import ArrayLike
 from numpydoc.docscrape import FunctionDoc
 
+from cuhlm_theory._fields import quantities
 from cuhlm_theory.law import Beta, Law, Recorded, Uniform
 from cuhlm_theory.parameters import Codec, Latency, Link
 from cuhlm_theory.rejection import Line
@@ -389,6 +394,23 @@ def test_every_public_class_says_what_it_is(kind):
     doc = inspect.getdoc(kind)
     assert doc
     assert not doc.startswith(f"{kind.__name__}("), "the docstring is the one dataclasses invent"
+
+
+@pytest.mark.parametrize(
+    "kind", [one for one in CLASSES if _is_theory(one.values[0]) and dataclasses.is_dataclass(one.values[0])]
+)
+def test_every_field_says_what_it_is(kind):
+    (body,) = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
+    said = {
+        node.target.id
+        for node, after in itertools.pairwise(body.body)
+        if isinstance(node, ast.AnnAssign)
+        and isinstance(after, ast.Expr)
+        and isinstance(after.value, ast.Constant)
+    }
+    said |= {one.keyword.removesuffix("_db") for one in quantities(kind).values()}  # or in its metadata
+    own = set(kind.__annotations__)
+    assert [field.name for field in dataclasses.fields(kind) if field.name in own - said] == []
 
 
 @pytest.mark.parametrize("kind", CLASSES)

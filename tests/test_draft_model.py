@@ -283,3 +283,18 @@ def test_the_weights_say_how_they_were_made(run, tmp_path):
     assert metadata["command"] == "cuhlm distil --seed 0 --out DIR"
     assert '"writer": "small"' in metadata["recipe"]
     assert '"own text"' in metadata["held_out_tv"]
+
+
+def test_the_command_writes_the_weights(cuhlm_json, monkeypatch, tmp_path):
+    seen = {}
+
+    def distil(large, tokenizer, recipe, work, note):
+        seen.update(large=large, seed=recipe.seed, work=work)
+        return "small", {"own": 0.25}
+
+    monkeypatch.setattr(draft_model.pairs, "load_built_in_llm", lambda: (torch.nn.Identity(), "tokenizer"))
+    monkeypatch.setattr(draft_model, "distil", distil)
+    monkeypatch.setattr(draft_model, "save", lambda small, recipe, found, path: seen.update(path=path))
+    found = cuhlm_json("distil", "--seed", "5", "--out", tmp_path)
+    assert found == {"file": str(tmp_path / "slm.safetensors"), "held_out_tv": {"own": 0.25}, "seed": 5}
+    assert (seen["seed"], seen["work"], str(seen["path"])) == (5, tmp_path / "work", found["file"])

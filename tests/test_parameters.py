@@ -2,18 +2,22 @@
 
 import dataclasses
 import math
+import pickle
+import typing
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cuhlm_theory._fields import quantities
 from cuhlm_theory.contexts import Tokens
-from cuhlm_theory.parameters import Budget, Codec, Latency, Link, System
+from cuhlm_theory.parameters import Budget, Codec, FixedRate, Latency, Link, System
 
 LINK = Link(bandwidth_hz=1e6, snr=10.0)
 CODEC = Codec(vocab_size=100)
 LATENCY = Latency(slm_s=0.01, llm_s=0.1)
+RATE = FixedRate(rate_bit_per_s=1e6)
 SYSTEM = System(link=LINK, codec=CODEC, latency=LATENCY)
 TOKENS = Tokens(uncertainty=np.array([0.1, 0.5, 0.9]), rejection=np.array([0.0, 0.5, 1.0]))
 
@@ -34,7 +38,7 @@ def test_an_index_is_as_wide_as_the_vocabulary_needs(vocab_size):
     assert Codec(vocab_size=vocab_size, index_bits=40).bits_per_index == 40
 
 
-@pytest.mark.parametrize("thing", [LINK, CODEC, LATENCY, SYSTEM, Budget(), TOKENS])
+@pytest.mark.parametrize("thing", [LINK, RATE, CODEC, LATENCY, SYSTEM, Budget(), TOKENS])
 def test_descriptions_do_not_change(thing):
     field = dataclasses.fields(thing)[0].name
     with pytest.raises(dataclasses.FrozenInstanceError):
@@ -64,6 +68,11 @@ REFUSED = [
         "fading must be one of awgn, rayleigh-ergodic, rayleigh-outage, rayleigh-arq, short-packet; "
         "got 'rice'",
     ),
+    (RATE, {"rate_bit_per_s": 0.0}, "rate_bit_per_s must be positive; got 0"),
+    (RATE, {"rate_bit_per_s": math.inf}, "rate_bit_per_s must be finite; got inf"),
+    (LINK, {"snr_db": 5.0}, "give snr or snr_db, not both; got 10 and 5 dB"),
+    (LINK, {"snr": None}, "snr or snr_db must be given; got neither"),
+    (LINK, {"snr": None, "snr_db": 4000.0}, "snr_db must be at most 3000; got 4000"),
     (CODEC, {"vocab_size": 1}, "vocab_size must be at least 2; got 1"),
     (CODEC, {"vocab_size": 10.5}, "vocab_size must be a whole number; got 10.5"),
     (CODEC, {"prob_bits": 0}, "prob_bits must lie in [1, 64]; got 0"),
@@ -101,6 +110,29 @@ def test_bounds_that_are_allowed():
     assert dataclasses.replace(SYSTEM, tx_power_w=0.0).tx_power_w == 0.0
     for value in (0.0, 1.0):
         assert Budget(bias=value, risk=value, truncation=value).risk == value
+
+
+def test_a_link_may_be_described_in_decibels():
+    assert Link(bandwidth_hz=1e6, snr_db=10.0) == LINK
+    assert Link(bandwidth_hz=1e6, snr_db=-8.9).snr == pytest.approx(10**-0.89)
+    assert Link(bandwidth_hz=1e6, snr_db=-math.inf).snr == 0.0
+    assert dataclasses.replace(LINK, snr=None, snr_db=20.0).snr == pytest.approx(100.0)
+    assert dataclasses.asdict(LINK).keys() == {"bandwidth_hz", "snr", "fading", "outage", "block_error"}
+    assert pickle.loads(pickle.dumps(LINK)) == LINK
+
+
+@pytest.mark.parametrize("kind", [Link, FixedRate, Codec, Latency, System, Budget])
+def test_every_field_says_what_it_means(kind):
+    parts = {"link", "codec", "latency"}
+    said = {one.keyword.removesuffix("_db"): one for one in quantities(kind).values()}
+    assert list(said) == [field.name for field in dataclasses.fields(kind) if field.name not in parts]
+    for one in said.values():
+        assert one.help[0].isupper()
+        assert not one.help.endswith(".")
+        assert one.option == "--" + one.key.replace("_", "-")
+        assert one.title.split(" [")[0] in one.help
+        assert (one.unit == "") == (one.kind is bool or typing.get_origin(one.kind) is typing.Literal)
+        assert not one.calibrated or one.assumed is not dataclasses.MISSING
 
 
 # recorded tokens

@@ -1,11 +1,13 @@
 """Runs over prompts and schemes: they resume to the same result, and the front says what the tokens say."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from calibration import runs
+from calibration import runs, trace
+from calibration.cli import runs as command
 from calibration.compare import read_decoded
 from calibration.decoding import Settings, scheme_of
 from calibration.pairs import Pair
@@ -234,3 +236,34 @@ def test_a_greedy_run_is_judged_at_temperature_one(pair, chosen, tmp_path):
     table = found.columns
     assert found.header["runs"][0]["temperature"] == 0.0
     assert table["token"][table["run"] == 0].tolist() == table["token"][table["run"] == 1].tolist()
+
+
+def test_the_command_decodes_a_line_up(pair, run_cuhlm, assert_refused, monkeypatch, tmp_path):
+    from tests import recording
+
+    monkeypatch.setattr(recording, "VOCAB", pair.vocab_size)
+    recorded = recording.record(0, num_prompts=4, length=8)
+    trace.write(tmp_path / "trace.parquet", recorded.header, recorded.columns)
+    (tmp_path / "prompts.txt").write_text("abc\nbcdea\ncab\n", encoding="utf-8")
+    monkeypatch.setattr("calibration.pairs.load_pair", lambda *_, **__: pair)
+    command._loaded.cache_clear()
+    given = ("runs", "--calibration", tmp_path / "trace.parquet", "--prompts", tmp_path / "prompts.txt")
+    given += ("--num-prompts", "2", "--max-new-tokens", "5", "--out", tmp_path / "out")
+    more = ("--only", "slm,llm,dssd", "--llm-latency-s", "200ms", "--rate-bit-per-s", "1M", "--json")
+    code, out, _ = run_cuhlm(*given, *more)
+    assert code == 0
+    found = json.loads(out)
+    assert found["runs"] == [row["run"] for row in found["rows"]] == ["slm", "llm", "llm-again", "dssd"]
+    system = found["inputs"]["system"]
+    assert (system["link"], system["latency"]["llm_s"]) == ({"rate_bit_per_s": 1e6}, 0.2)
+    header = read_decoded(tmp_path / "out" / runs.DECODED_FILE).header
+    assert (header["system"]["link"], len(header["prompts"])) == ({"rate_bit_per_s": 1e6}, 2)
+    for more, words in (
+        (("--only", "hlm,magic"), ["--only must be among", "got 'magic'"]),
+        (("--thresholds", "0.1,a"), ["--thresholds must be numbers"]),
+        (("--num-prompts", "9"), ["--num-prompts must lie in [1, 3]", "got 9"]),
+        (("--llm-latency-s", "0"), ["--llm-latency-s must be positive; got 0"]),
+        (("--vocab-size", "31"), ["--vocab-size must be that of the pair, 30; got 31"]),
+    ):
+        assert_refused(*given, *more, words=words)
+    assert_refused(*given, "--calibration", "cu-hlm", code=1, words=["cu-hlm has no recorded tokens"])

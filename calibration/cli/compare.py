@@ -124,24 +124,22 @@ def _render(result: output.Result) -> None:
             ]
             output.table(told, [_shown(name) for name in columns], dict.fromkeys(cells))
     if "guarantees" in result:
-        output.say(f"{_wrapped(_PROMISE)}\n")
+        output.say(f"{_PROMISE}\n")
     if "monotonicity" in result:
         output.say(
             f"E[beta | u] is non-decreasing: p = {result['monotonicity']['p_value']:.3g} "
             "(small values speak against it).\n"
         )
     output.say(
-        _wrapped(
-            f"{result['agreeing']} of the {result['claimed']} rows that theory claims agree. Rows marked "
-            "(model) rest on a fitted line or an assumed law. Intervals: bootstrap over prompts."
-        )
+        f"{result['agreeing']} of the {result['claimed']} rows that theory claims agree. Rows marked "
+        "(model) rest on a fitted line or an assumed law. Intervals: bootstrap over prompts."
     )
 
 
-def _wrapped(text: str, taken: int = 0) -> str:
+def _wrapped(text: str, taken: int) -> str:
     """Break a text into lines that leave ``taken`` columns of the terminal to the other cells."""
     columns = max(20, shutil.get_terminal_size().columns - taken)
-    return textwrap.fill(text, columns, subsequent_indent="  " if taken else "")
+    return textwrap.fill(text, columns, subsequent_indent="  ")
 
 
 def _interval(ends: list[float] | tuple[float, float] | None) -> str | None:

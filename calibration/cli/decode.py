@@ -224,7 +224,7 @@ def _run(
         raise ValueError(
             f"max_new_tokens must be at most {pair.context_length - 1}; got {settings.max_new_tokens}"
         )
-    painter = None if output.quiet() else _Painter(pair.tokenizer)
+    painter = _Painter(pair.tokenizer) if output.live() else None
     context = pair.context(Prompt("given", prompt), settings.max_new_tokens)
     if painter is not None:
         painter.legend()

@@ -11,7 +11,12 @@ from cuhlm_theory import rooms
 from cuhlm_theory._fields import renamed
 from cuhlm_theory.errors import CuhlmError
 
-_EXTRAS = {"sympy": "derivations", "matplotlib": "figures"}  # every other optional package runs models
+_EXTRAS = {  # every other optional package runs models
+    "sympy": "derivations",
+    "derivations": "derivations",
+    "matplotlib": "figures",
+    "figures": "figures",
+}
 
 
 class _Rooms(click.Group):
@@ -68,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except ModuleNotFoundError as error:
-        extra = _EXTRAS.get(error.name or "", "calibration")
+        extra = _EXTRAS.get((error.name or "").partition(".")[0], "calibration")
         _fail(f"this needs {error.name}; install it with: pip install 'cuhlm[{extra}]'", 1)
     except (CuhlmError, OSError) as error:
         _fail(str(error), 1)

@@ -6,10 +6,13 @@ import json
 import math
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import numpy as np
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 Result = dict[str, Any]
 
@@ -51,7 +54,7 @@ def reports(
                 options["style"] = style
             click.get_current_context().meta[_STYLE] = "json" if as_json else style
             result = function(**options)
-            if quiet():
+            if _style() == "json":
                 click.echo(json.dumps(plain(result), ensure_ascii=False, allow_nan=False))
             else:
                 render(result)
@@ -71,9 +74,9 @@ def reports(
     return decorate
 
 
-def quiet() -> bool:
-    """Whether the running command prints one JSON object and must say nothing else."""
-    return _style() == "json"
+def live() -> bool:
+    """Whether the running command may show its work beside the result."""
+    return _style() == "table"
 
 
 def _style() -> str:
@@ -83,8 +86,11 @@ def _style() -> str:
 
 def say(text: str) -> None:
     """Print a sentence beside the tables; a comment where only tables may stand."""
-    mark = _COMMENT.get(_style(), "")
-    click.echo("\n".join(mark + line for line in text.splitlines()))
+    if _style() == "table":
+        _console().print(text)
+    else:
+        mark = _COMMENT.get(_style(), "")
+        click.echo("\n".join(mark + line if line else line for line in text.split("\n")))
 
 
 def table(title: str, columns: Iterable[str], rows: Iterable[Iterable[Any]], *, note: str = "") -> None:
@@ -111,16 +117,21 @@ def table(title: str, columns: Iterable[str], rows: Iterable[Iterable[Any]], *, 
 
 def _draw(title: str, heads: list[str], body: list[list[Any]], note: str) -> None:
     """Draw on the terminal; a number is never cut: rows that are too wide stand below each other."""
-    from rich.console import Console
-
-    console = Console(markup=False, highlight=False)  # "[bit]" is a unit, not markup
-    console.width = max(console.width, _NARROWEST)
+    console = _console()
     drawn = _grid(heads, body)
     needed = console.measure(drawn, options=console.options.update(max_width=_WIDEST)).minimum
     if body and needed > console.width:
         pairs = [pair for row in body for pair in (*zip(heads, row, strict=True), ("", ""))]
         drawn = _grid(["", ""], pairs[:-1])
     console.print(title, drawn, *([note, ""] if note else []), sep="\n")
+
+
+def _console() -> "Console":
+    from rich.console import Console
+
+    console = Console(markup=False, highlight=False)  # "[bit]" is a unit, not markup
+    console.width = max(console.width, _NARROWEST)
+    return console
 
 
 def _grid(heads: Sequence[str], body: Sequence[Sequence[Any]]) -> Any:
