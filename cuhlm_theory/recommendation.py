@@ -561,6 +561,7 @@ class Recommendation:
         return {
             "scheme": self.scheme,
             "sentence": self.sentence,
+            "lines": self.lines(),
             "threshold": self.threshold,
             "throughput_token_per_s": self.throughput.value,
             "throughput_ci95": self.throughput.ci95,

@@ -2,14 +2,16 @@
 
 import ast
 import importlib.util
+from collections.abc import Callable
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
 from cuhlm_theory.errors import MissingInputError
 
-COMMANDS, CALIBRATIONS = "cuhlm.commands", "cuhlm.calibrations"
-"""Groups of entry points: subcommands of ``cuhlm``; ``load``, which finds a calibration by name or path."""
+COMMANDS, CALIBRATIONS, HOOKS = "cuhlm.commands", "cuhlm.calibrations", "cuhlm.hooks"
+"""Groups of entry points: subcommands of ``cuhlm``; ``load``, which finds a calibration by name or path; what
+else a room above does for this one, such as ``report``, which writes the page of a recommendation."""
 
 
 def commands() -> dict[str, EntryPoint]:
@@ -75,10 +77,46 @@ def load(name_or_path: str | Path) -> Any:
     >>> load("u-hlm").line.intercept
     -0.06
     """
-    readers = entry_points(group=CALIBRATIONS, name="load")
-    if not readers:
+    read = _brought(CALIBRATIONS, "load")
+    if read is None:
         raise MissingInputError(
             f"nothing that is installed reads the calibration {str(name_or_path)!r}; install it with: "
             "pip install 'cuhlm[calibration]'"
         )
-    return next(iter(readers)).load()(name_or_path)
+    return read(name_or_path)
+
+
+def hook(name: str) -> Callable[..., Any]:
+    """Find what a room above does for this one.
+
+    Parameters
+    ----------
+    name : str
+        What is to be done, such as ``report``.
+
+    Returns
+    -------
+    callable
+        What does it.
+
+    Raises
+    ------
+    MissingInputError
+        If no room that does it is installed.
+
+    Examples
+    --------
+    >>> hook("report").__module__
+    'figures.report'
+    """
+    found = _brought(HOOKS, name)
+    if found is None:
+        raise MissingInputError(
+            f"nothing that is installed brings {name!r}; install it with: pip install 'cuhlm[figures]'"
+        )
+    return found
+
+
+def _brought(group: str, name: str) -> Callable[..., Any] | None:
+    found = entry_points(group=group, name=name)
+    return next(iter(found)).load() if found else None

@@ -78,6 +78,7 @@ def test_the_keys_of_the_contract(optimize):
     row = {
         *("name", "bias", "uplink_bit_per_token", "llm_calls_per_token", "latency_s"),
         *("throughput_token_per_s", "speedup_over_hlm", "floor_ratio", "bias_is_bound"),
+        *("throughput_ci95", "bias_ci95", "text", "bias_account"),
     }
     assert all(row <= entry.keys() for entry in result["schemes"])
     assert [entry["name"] for entry in result["schemes"]] == list(SCHEMES)
@@ -85,6 +86,28 @@ def test_the_keys_of_the_contract(optimize):
     assert {"risk_averse", "risk_prone", "risk_budget", "cost_optimal"} <= result["thresholds"].keys()
     assert result["inputs"]["vocab_size"] == 6
     assert result["missing"] == {}
+    assert {row["bias_account"] for row in result["schemes"]} <= {"exact", "bound", "estimate", "unknown"}
+    for entry in result["schemes"]:
+        low, high = entry["throughput_ci95"]
+        assert low <= entry["throughput_token_per_s"] * (1 + 1e-9)
+        assert entry["throughput_token_per_s"] <= high * (1 + 1e-9)
+        assert entry["text"] == result["inputs"]["writer"] == "slm"
+
+
+def test_the_recommendation_is_the_fastest_row_within_the_budget(optimize):
+    result = optimize()
+    found, rows = result["recommendation"], {row["name"]: row for row in result["schemes"]}
+    within = [
+        row
+        for row in rows.values()
+        if row["bias_account"] in ("exact", "bound") and row["bias"] <= result["inputs"]["bias_budget"] + 1e-9
+    ]
+    fastest = max(within, key=lambda row: row["throughput_token_per_s"])
+    assert found["scheme"] == fastest["name"]
+    assert found["throughput_token_per_s"] == pytest.approx(fastest["throughput_token_per_s"])
+    assert found["throughput_ci95"] == pytest.approx(fastest["throughput_ci95"])
+    assert found["lines"][0] == found["sentence"]
+    assert optimize("--scheme", "dssd")["recommendation"] is None
 
 
 @pytest.mark.parametrize("budget", ["0.01", "0.05", "0.2"])
@@ -341,7 +364,7 @@ def test_a_scenario_file_carries_the_options(folder, cuhlm_json, tmp_path):
 
 def test_the_tables(run_cuhlm, folder):
     code, out, err = run_cuhlm(
-        "optimize", "--calibration", folder, *BASE, "--explain", "--headline", "--joint"
+        "optimize", "--calibration", folder, *BASE, "--all", "--explain", "--headline", "--joint"
     )
     assert (code, err) == (0, "")
     for words in (
@@ -362,6 +385,35 @@ def test_the_tables(run_cuhlm, folder):
     ):
         assert words in out
     assert "…" not in out
+
+
+def test_the_first_screen_is_the_recommendation_and_the_schemes_fastest_first(optimize, run_cuhlm, folder):
+    result = optimize()
+    code, out, err = run_cuhlm("optimize", "--calibration", folder, *BASE)
+    assert (code, err) == (0, "")
+    said, _, rest = out.partition("Schemes: 5 dB, 1000 Hz, awgn; world, V = 6")
+    assert " ".join(said.split()) == " ".join(" ".join(result["recommendation"]["lines"]).split())
+    for words in ("token/s", "95 %", "bias", "skipped", "bit/token", "Assumed: fading", "--writer llm"):
+        assert words in rest
+    for words in ("Operating point", "Thresholds", "Certificate", "At the same trigger", "token/round"):
+        assert words not in out
+    order = [row["name"] for row in sorted(result["schemes"], key=lambda row: -row["throughput_token_per_s"])]
+    assert [
+        line.split()[0] for line in rest.splitlines() if line.split()[:1] and line.split()[0] in SCHEMES
+    ] == order
+    bound = next(row for row in result["schemes"] if row["bias_account"] == "bound" and row["bias"])
+    assert f"≤\u202f{bound['bias']:.4g}" in rest
+
+
+def test_a_certificate_that_was_asked_for_is_shown(run_cuhlm, folder):
+    _, out, _ = run_cuhlm("optimize", "--calibration", folder, *BASE, "--certify")
+    assert "Certificate (CLARABEL)" in out
+    assert "Operating point" not in out
+
+
+def test_schemes_brought_to_equal_bias_say_so(run_cuhlm, folder):
+    _, out, _ = run_cuhlm("optimize", "--calibration", folder, *BASE, "--equal-bias", "0.02")
+    assert "Schemes at equal bias (0.02): 5 dB" in out
 
 
 def test_nothing_heavy_is_imported(folder):

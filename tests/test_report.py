@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 import pytest
 
 from cuhlm_theory.contexts import Tokens
+from cuhlm_theory.errors import MissingInputError
 from cuhlm_theory.ladder import Ladder
 from cuhlm_theory.parameters import FixedRate
 from cuhlm_theory.schemes import SCHEMES
@@ -116,6 +117,18 @@ def test_a_recommendation_is_written_whole_without_a_source(best, tmp_path, monk
     assert text.startswith("<!doctype html>")
     assert text.count("<svg") == 1
     assert [file.name for file in tmp_path.iterdir()] == ["page.html"]
+
+
+def test_a_recommendation_finds_the_writer_of_the_page(best, tmp_path, monkeypatch):
+    monkeypatch.setattr(report, "SHOWN", ())
+    best.report(tmp_path / "page.html")
+    assert best.scheme in (tmp_path / "page.html").read_text(encoding="utf-8")
+
+
+def test_without_figures_a_report_says_what_to_install(best, tmp_path, monkeypatch):
+    monkeypatch.setattr("cuhlm_theory.rooms.entry_points", lambda **_: ())
+    with pytest.raises(MissingInputError, match=r"cuhlm\[figures\]"):
+        best.report(tmp_path / "page.html")
 
 
 def test_a_link_of_a_given_rate_is_named_by_it(source, monkeypatch):

@@ -35,22 +35,27 @@ _POINT = {
 }
 _COLUMNS = {
     "name": "scheme",
-    "bias": "bias",
-    "skip_rate": "skip",
-    "uplink_bit_per_token": "bit/token",
-    "llm_calls_per_token": "calls",
     "throughput_token_per_s": "token/s",
-    "speedup_over_hlm": "speed-up",
+    "throughput_ci95": "95 %",
+    "bias": "bias",
+    "skip_rate": "skipped",
+    "uplink_bit_per_token": "bit/token",
 }
-_MORE_COLUMNS = {
+_ROUNDS = {
     "name": "scheme",
     "num_drafts": "drafts",
     "tokens_per_round": "token/round",
+    "llm_calls_per_token": "calls",
     "downlink_bit_per_token": "bit down",
+}
+_COSTS = {
+    "name": "scheme",
     "latency_s": "s/token",
     "mean_rate_token_per_s": "E[N/D]",
+    "speedup_over_hlm": "speed-up",
     "energy_j_per_token": "J/token",
 }
+_ACCOUNTS = {"bound": "≤", "estimate": "≈"}
 _JOINT = {
     "name": "scheme",
     "bias": "bias",
@@ -86,40 +91,23 @@ _REGION = {
 
 
 _OWN_TEXT = (
-    " Recorded on the small model's own text; text that a server verifies has other contexts: "
+    "Recorded on the small model's own text; text that a server verifies has other contexts: "
     "`cuhlm calibrate --writer llm`, built in as --calibration smollm2-llm-text."
 )
 
 
 def _render(result: output.Result) -> None:
-    inputs, point = result["inputs"], result["operating_point"]
-    known = inputs["assumed"]
-    output.table(
-        f"Operating point at {_place(inputs)}; {inputs['calibration']}, V = {inputs['vocab_size']}",
-        ["quantity", "value"],
-        [(text, point[key]) for key, text in _POINT.items()],
-        note=f"Binding budget: {point['binds']}."
-        + (f" Assumed: {', '.join(known)}." if known else "")
-        + (_OWN_TEXT if inputs["writer"] == "slm" else ""),
-    )
-    names = ("risk_averse", "risk_prone", "risk_budget", "cost_optimal")
-    output.table(
-        "Thresholds on the uncertainty",
-        [name.replace("_", "-") for name in names],
-        [[result["thresholds"][name] for name in names]],
-    )
+    everything, proof = click.get_current_context().params["everything"], result["certificate"]
+    if result["recommendation"] is not None:
+        for line in result["recommendation"]["lines"]:
+            output.say(line)
+        output.say("")
     _render_schemes(result)
-    sync = result.get("verify_on_sync")
-    if sync:
-        winner = "verify-on-sync" if sync["exact_wins"] else "CU-HLM"
-        output.say(
-            f"At the same trigger: verify-on-sync {sync['latency_s']:.4g} s a token and exact "
-            f"({sync['latency_with_bonus_s']:.4g} s with the LLM's bonus token), CU-HLM "
-            f"{sync['cu_hlm_latency_s']:.4g} s; {winner} is faster. Break-even risk for i.i.d. tokens: "
-            f"{sync['break_even_risk']:.4g}; the risk here is {sync['risk']:.4g}."
-        )
-    proof = result["certificate"]
-    if proof:
+    if everything:
+        _render_rounds(result)
+        _render_point(result)
+        _render_sync(result)
+    if proof and (everything or "solver_primal" in proof):
         output.say(
             f"Certificate ({proof['solver']}): knowing the risk of every context, the best randomised policy "
             f"takes {proof['primal']:.9g} s; none takes less than {proof['dual']:.9g} s; relative gap "
@@ -139,27 +127,76 @@ def _cells(rows: list[dict[str, Any]], columns: dict[str, str]) -> list[list[Any
 
 
 def _render_schemes(result: output.Result) -> None:
-    rows = result["schemes"]
+    inputs, rows = result["inputs"], _fastest_first(result)
     if len(rows) == 1:
         output.table(rows[0]["name"], ["quantity", "value"], list(rows[0].items())[1:])
         return
-    first, more = _cells(rows, _COLUMNS), _cells(rows, _MORE_COLUMNS)
-    for row, cells, others in zip(rows, first, more, strict=True):
-        cells[3], others[3] = _whole(cells[3]), _whole(others[3])
-        if row["bias"] is not None and row["bias_is_bound"]:
-            cells[1] = f"≤\u202f{row['bias']:.4g}"
+    cells = _cells(rows, _COLUMNS)
+    for row, line in zip(rows, cells, strict=True):
+        if row["bias"] is not None and (sign := _ACCOUNTS.get(row["bias_account"])):
+            line[3] = f"{sign}\u202f{row['bias']:.4g}"
+        line[5] = _whole(line[5])
     reasons: dict[str, list[str]] = {}
     for name, why in result["missing"].items():
         reasons.setdefault(why, []).append(name)
-    missing = "; ".join(f"{', '.join(names)}: {why}" for why, names in reasons.items())
-    output.table("Schemes", list(_COLUMNS.values()), first, note=missing)
+    notes = [f"{', '.join(names)}: {why}." for why, names in reasons.items()]
+    if inputs["assumed"]:
+        notes.append(f"Assumed: {', '.join(inputs['assumed'])}.")
+    if inputs["writer"] == "slm":
+        notes.append(_OWN_TEXT)
+    equal = "".join(
+        f" at equal {what} ({inputs[key]:g})"
+        for what, key in (("bias", "equal_bias"), ("bits", "equal_bits"))
+        if inputs[key] is not None
+    )
+    title = f"Schemes{equal}: {_place(inputs)}; {inputs['calibration']}, V = {inputs['vocab_size']}"
+    output.table(title, list(_COLUMNS.values()), cells, note=" ".join(notes))
+
+
+def _fastest_first(result: output.Result) -> list[dict[str, Any]]:
+    return sorted(result["schemes"], key=lambda row: -row["throughput_token_per_s"])
+
+
+def _render_rounds(result: output.Result) -> None:
+    rows = _fastest_first(result)
+    if len(rows) == 1:
+        return
     free = result["inputs"]["downlink_bit_per_s"] == math.inf
     output.table(
-        "Their rounds, the other average, energy",
-        list(_MORE_COLUMNS.values()),
-        more,
+        "Their rounds",
+        list(_ROUNDS.values()),
+        _cells(rows, _ROUNDS),
         note="Bits down take no time; --downlink-bit-per-s charges them." if free else "",
     )
+    output.table("Time, the other average, energy", list(_COSTS.values()), _cells(rows, _COSTS))
+
+
+def _render_point(result: output.Result) -> None:
+    point = result["operating_point"]
+    output.table(
+        f"Operating point of {point['scheme']}",
+        ["quantity", "value"],
+        [(text, point[key]) for key, text in _POINT.items()],
+        note=f"Binding budget: {point['binds']}.",
+    )
+    names = ("risk_averse", "risk_prone", "risk_budget", "cost_optimal")
+    output.table(
+        "Thresholds on the uncertainty",
+        [name.replace("_", "-") for name in names],
+        [[result["thresholds"][name] for name in names]],
+    )
+
+
+def _render_sync(result: output.Result) -> None:
+    sync = result["verify_on_sync"]
+    if sync:
+        winner = "verify-on-sync" if sync["exact_wins"] else "CU-HLM"
+        output.say(
+            f"At the same trigger: verify-on-sync {sync['latency_s']:.4g} s a token and exact "
+            f"({sync['latency_with_bonus_s']:.4g} s with the LLM's bonus token), CU-HLM "
+            f"{sync['cu_hlm_latency_s']:.4g} s; {winner} is faster. Break-even risk for i.i.d. tokens: "
+            f"{sync['break_even_risk']:.4g}; the risk here is {sync['risk']:.4g}."
+        )
 
 
 def _whole(bits: float) -> float:
@@ -245,6 +282,9 @@ def _render_headline(found: dict[str, Any]) -> None:
 @click.option("--explain", is_flag=True, help="Say in words what binds and what one more unit would buy.")
 @click.option("--joint", is_flag=True, help="Optimise scheme, b_prob, codec and draft count too.")
 @click.option("--headline", is_flag=True, help="Show where the published speed-ups hold.")
+@click.option(
+    "--all", "everything", is_flag=True, help="Also print CU-HLM's operating point, rounds and certificate."
+)
 @output.reports(_render)
 @options.saves_scenario
 def command(
@@ -256,6 +296,7 @@ def command(
     explain: bool,
     joint: bool,
     headline: bool,
+    everything: bool,  # read by what renders the result
     **values: Any,
 ) -> output.Result:
     """Thresholds, truncation and operating point for one channel, beside every scheme."""

@@ -250,7 +250,12 @@ def saves_scenario(function: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-_NO_SCENARIO = ("save_scenario", "as_json", "style")  # how a result leaves is no part of the question
+_NO_SCENARIO = (
+    "save_scenario",
+    "as_json",
+    "style",
+    "everything",
+)  # how a result leaves is no part of the question
 
 
 def _scenario_text(ctx: click.Context) -> str:
