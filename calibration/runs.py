@@ -89,6 +89,8 @@ def default_runs(
             "cu-hlm-offline": {"threshold": t, "offline_k": offline_size(tokens, 0.02)},
             "cu-hlm-online": {"threshold": t, "truncation_budget": 0.1, "line": line},
             "rand-hlm": {"skip_rate": skip_rate(tokens, system, t)},
+            "kept-law": {"threshold": t},
+            "kept-law-exact": {"threshold": t},
         }
         runs += [run(name, f"{name}@{t:g}", **numbers) for name, numbers in kept.items()]
     price = {name: point[name] for name in ("threshold", "truncation_price_s")}
