@@ -25,7 +25,7 @@ from cuhlm_theory.rejection import Line
 ROOMS = ("cuhlm_theory", "derivations", "calibration", "figures")
 TRUNK = (
     *("schemes", "recommendation", "explanation", "table", "estimate", "optimisation.joint", "crossover"),
-    *("bootstrap", "comparison"),
+    "comparison",
 )
 """Modules of `cuhlm_theory` that put formulas together: what is no formula itself may do with a paragraph."""
 NUMERIC = re.compile(r"array_like|ndarray|\bfloat\b|\bint\b")
@@ -353,7 +353,11 @@ THEORY = (
 def _is_theory(function):
     room, _, module = function.__module__.partition(".")
     trunk = any(f"{module}.".startswith(f"{one}.") for one in TRUNK)
-    return room == "cuhlm_theory" and (not trunk or ".. math::" in (inspect.getdoc(function) or ""))
+    return (
+        room == "cuhlm_theory"
+        and module != "bootstrap"
+        and (not trunk or ".. math::" in (inspect.getdoc(function) or ""))
+    )
 
 
 TRIED = [one for one in FUNCTIONS if _is_theory(one.values[0]) and can_be_tried(one.values[0])]

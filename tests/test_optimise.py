@@ -260,18 +260,22 @@ def brute_force(tokens, budget, price_s=0.0):
     lost = given.truncation[:, :, None] - given.truncation[:, None, :]
     saved = np.broadcast_to(given.send_s[None, None, :] - given.send_s[None, :, None], lost.shape)
     usable = (saved > 0) & (lost > 1e-12)
-    edges = np.unique(np.concatenate(([0.0, 1e9], (saved[usable] / lost[usable]).round(9))))
     best = math.inf
-    for mu in np.concatenate(([0.0], 0.5 * (edges[:-1] + edges[1:]), [2e9])):
-        size = np.argmin(given.send_s + mu * given.truncation, axis=1)
-        tv = given.truncation[np.arange(len(size)), size]
-        latency = given.base_s + given.weight @ (given.transmit * given.send_s[size][:, None])
-        truncation = given.weight @ (tv[:, None] * (given.transmit > 0))
-        risk = given.weight @ given.risk
-        within = risk + truncation <= budget.bias + 1e-12
-        within &= risk <= (1.0 if budget.risk is None else budget.risk) + 1e-12
-        within &= truncation <= (1.0 if budget.truncation is None else budget.truncation) + 1e-12
-        best = min(best, np.min(np.where(within, latency + price_s * (risk + truncation), math.inf)))
+    for j in range(len(given.thresholds)):
+        transmit = given.transmit[:, j]
+        rates = (transmit[:, None, None] * saved)[usable] / lost[usable]
+        edges = np.unique(np.concatenate(([0.0, 1e9], rates.round(9))))
+        risk = float(given.weight @ given.risk[:, j])
+        for mu in np.concatenate(([0.0], 0.5 * (edges[:-1] + edges[1:]), [2e9])):
+            size = np.argmin(transmit[:, None] * given.send_s + mu * given.truncation, axis=1)
+            tv = given.truncation[np.arange(len(size)), size]
+            latency = given.base_s + given.weight @ (transmit * given.send_s[size])
+            truncation = given.weight @ (tv * (transmit > 0))
+            within = risk + truncation <= budget.bias + 1e-12
+            within &= risk <= (1.0 if budget.risk is None else budget.risk) + 1e-12
+            within &= truncation <= (1.0 if budget.truncation is None else budget.truncation) + 1e-12
+            if within:
+                best = min(best, latency + price_s * (risk + truncation))
     return best
 
 
@@ -330,7 +334,8 @@ def test_the_true_bias_of_the_operating_point_is_within_the_budget():
     for seed in range(10):
         world = random_world(seed)
         point = operating_point(table(world), SYSTEM, Budget(bias=0.1), bound=False)
-        cost = np.arange(1, 7) * 11 / 2000 + point.truncation_price_s * world.tv_profile()
+        chance = np.sum(world.x * (world.u > point.threshold), axis=1, keepdims=True)
+        cost = chance * np.arange(1, 7) * 11 / 2000 + point.truncation_price_s * world.tv_profile()
         received = np.stack([world.truncated(k + 1)[c] for c, k in enumerate(np.argmin(cost, axis=1))])
         skip = (world.u <= point.threshold).astype(float)
         law = output_law(world.x, world.y, skip=skip, verify_with=received)
@@ -560,6 +565,8 @@ def _grid(tokens, system):
             yield at("confidence-stop", confidence=confidence, max_drafts=count), True
     for threshold, bonus in itertools.product(thresholds[:-2], (False, True)):
         yield at("verify-on-sync", threshold=threshold, bonus=bonus), True
+        yield at("kept-law-exact", threshold=threshold), True
+        yield at("kept-law", threshold=threshold), True
 
 
 def test_the_joint_optimum_needs_something_that_works():
