@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from cuhlm_theory._checks import as_probability
+from cuhlm_theory._checks import as_floats, as_probability
 from cuhlm_theory.errors import MissingInputError
 from cuhlm_theory.kept_law import most_kept_tokens
 from cuhlm_theory.law import NEVER_SKIP, Law, Recorded
@@ -37,6 +37,11 @@ class Skips:
     """Mean of skip times rejection probability [-]."""
     truncates: Array
     """Chance that the rule can transmit in this context at all, so that truncation is charged [-]."""
+    excess: Array
+    """Sum of what is kept beyond the LLM's law, the bias of a server that knows what is kept; at most the
+    risk, and equal to it where every draft is kept or sent for sure [-]."""
+    excess_is_bound: bool = False
+    """Whether the excess is only bounded by the risk."""
 
     def mixed(self, other: "Skips", share: float) -> "Skips":
         """Return what happens when a ``share`` of the tokens follows the ``other`` rule."""
@@ -44,7 +49,59 @@ class Skips:
             transmit=(1.0 - share) * self.transmit + share * other.transmit,
             risk=(1.0 - share) * self.risk + share * other.risk,
             truncates=(1.0 - share) * self.truncates + share * other.truncates,
+            excess=(1.0 - share) * self.excess + share * other.excess,
+            excess_is_bound=True,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """Share of a draft's probability that is kept, a falling step function of its uncertainty.
+
+    >>> Steps(edges=(0.2, 0.6), shares=(1.0, 0.3)).share([0.2, 0.3, 0.7])
+    array([1. , 0.3, 0. ])
+    """
+
+    edges: tuple[float, ...] = ()
+    """Where the steps end, rising: a share holds above the edge before it, and at its own [-]."""
+    shares: tuple[float, ...] = ()
+    """Share of each step, not rising; 0 beyond the last [-]."""
+
+    def __post_init__(self) -> None:
+        if len(self.edges) != len(self.shares):
+            raise ValueError(f"shares must be one an edge, {len(self.edges)}; got {len(self.shares)}")
+        as_probability("shares", self.shares)
+        if np.any(np.diff(as_floats("edges", self.edges)) <= 0.0):
+            raise ValueError(f"edges must increase; got {self.edges}")
+        if np.any(np.diff(self.shares) > 0.0):
+            raise ValueError(f"shares must not rise with the uncertainty; got {self.shares}")
+
+    @classmethod
+    def below(cls, threshold: float, upper_threshold: float | None = None, mix: float = 0.0) -> "Steps":
+        """Return the steps of a threshold, or of one that is randomised between two."""
+        if upper_threshold is None or mix == 0.0 or upper_threshold == threshold:
+            return cls((threshold,), (1.0,))
+        return (
+            cls((upper_threshold,), (mix,))
+            if threshold < 0.0
+            else cls((threshold, upper_threshold), (1.0, mix))
+        )
+
+    def share(self, uncertainty: ArrayLike) -> Array:
+        """Share of a draft of this uncertainty, shape [...] [-]."""
+        place = np.searchsorted(self.edges, np.asarray(uncertainty, dtype=np.float64), side="left")
+        return np.append(self.shares, 0.0)[place]
+
+    @property
+    def highest(self) -> float:
+        """Largest uncertainty of which anything is kept; `NEVER_SKIP` where nothing is."""
+        kept = [edge for edge, share in zip(self.edges, self.shares, strict=True) if share > 0.0]
+        return kept[-1] if kept and kept[-1] >= 0.0 else NEVER_SKIP
+
+    @property
+    def whole(self) -> bool:
+        """Whether every draft is kept or sent for sure: one threshold."""
+        return all(share in (0.0, 1.0) for share in self.shares)
 
 
 class Contexts(Protocol):
@@ -57,8 +114,12 @@ class Contexts(Protocol):
         """Probability weights that sum to 1, shape [N] [-]."""
         ...
 
-    def below(self, threshold: float, *, drafts: bool = False) -> Skips:
-        """Skip the drafts of at most this uncertainty; ``drafts`` looks at the recorded ones alone."""
+    def keeping(self, steps: Steps, *, drafts: bool = False) -> Skips:
+        """Keep a share of each draft by its uncertainty; ``drafts`` looks at the recorded ones alone."""
+        ...
+
+    def knows_kept(self, highest: float) -> bool:
+        """Whether every token of at most this uncertainty is known in each context."""
         ...
 
     def transmit_chance(self, skip: "Skip") -> Array:
@@ -90,7 +151,7 @@ class Contexts(Protocol):
         ...
 
     def kept_count(self, threshold: float, vocab_size: int) -> Ints:
-        """Tokens that a threshold keeps, shape [N] [token]."""
+        """Tokens that have at most this uncertainty, shape [N] [token]."""
         ...
 
     def largest_prob(self) -> Array:
@@ -183,12 +244,27 @@ class Tokens:
             as_probability(name, getattr(self, name))
         if abs(float(self.weight.sum()) - 1.0) > 1e-9:
             raise ValueError(f"weight must sum to 1; got {self.weight.sum():g}")
+        self._check_candidates()
         for grid_name, names in _PROFILES.items():
             grid = getattr(self, grid_name) if grid_name else np.empty(())
             if grid is not None and np.any(np.diff(np.atleast_1d(grid)) <= 0):
                 raise ValueError(f"Tokens.{grid_name} must increase; got {grid}")
             for name in names:
                 self._check_column(name, grid_name, None if grid is None else grid.shape)
+
+    def _check_candidates(self) -> None:
+        """Refuse candidates without one of their columns, of different shapes, or that are not in [0, 1]."""
+        columns = {name: getattr(self, name) for name in _CANDIDATES}
+        if all(column is None for column in columns.values()):
+            return
+        shape = np.shape(columns["candidate_uncertainty"])
+        for name, column in columns.items():
+            if column is None or column.ndim != 2 or column.shape != shape:
+                raise ValueError(f"Tokens.{name} must have the shape of the other candidate columns, {shape}")
+            if not np.all((column >= 0.0) & (column <= 1.0 + _ROUNDING)):
+                raise ValueError(
+                    f"Tokens.{name} must lie in [0, 1]; got {column.min():g} to {column.max():g}"
+                )
 
     def _check_column(self, name: str, grid_name: str, shape: tuple[int, ...] | None) -> None:
         """Refuse a profile that does not fit its grid and what is no probability, float32 rounding apart."""
@@ -256,32 +332,70 @@ class Tokens:
         return nearest if abs(self.threshold_grid[nearest] - threshold) < _GRID_TOLERANCE else None
 
     def below(self, threshold: float, *, drafts: bool = False) -> Skips:
-        """Apply ``u <= threshold`` to every draft the context could have made, or to the one it did make.
-
-        On the recorded grid of thresholds the skip probability and the risk of a context are known exactly.
-        Off the grid, or with ``drafts``, the recorded draft stands for its context: unbiased, but noisier.
+        """Keep the drafts of at most this uncertainty, and send the others.
 
         >>> Tokens(uncertainty=np.array([0.1, 0.9]), rejection=np.array([0.2, 0.6])).below(0.5).risk
         array([0.2, 0. ])
         """
-        num, place = len(self), self.threshold_place(threshold)
-        if place == -1:
-            return Skips(transmit=np.ones(num), risk=np.zeros(num), truncates=np.ones(num))
+        return self.keeping(Steps.below(threshold), drafts=drafts)
+
+    def keeping(self, steps: Steps, *, drafts: bool = False) -> Skips:
+        r"""Keep a share s of every draft the context could have made, or of the one it did make.
+
+        .. math:: 1 - \textstyle\sum_d x_d s_d, \quad \sum_d x_d s_d \beta_d, \quad \sum_d (x_d s_d - y_d)_+
+
+        A threshold on the recorded grid, and every share where the candidates hold all that is kept, are
+        known exactly in each context. Otherwise, or with ``drafts``, the recorded draft stands for its
+        context: unbiased, but noisier.
+
+        >>> tokens = Tokens(uncertainty=np.array([0.1, 0.5]), rejection=np.array([0.2, 0.6]))
+        >>> skips = tokens.keeping(Steps((0.3, 0.6), (1.0, 0.5)))
+        >>> skips.risk, skips.excess
+        (array([0.2, 0.3]), array([0.2, 0.1]))
+        """
+        highest = steps.highest
+        if highest < 0.0:
+            zero = np.zeros(len(self))
+            return Skips(transmit=zero + 1.0, risk=zero, truncates=zero + 1.0, excess=zero)
+        place = self.threshold_place(highest) if steps.whole else None
         if place is not None and not drafts:
             transmit = self.transmit_profile()[:, place]
             risk = np.asarray(self.need("skip_risk")[:, place], dtype=np.float64)
-            return Skips(transmit=transmit, risk=risk, truncates=(transmit > 0.0).astype(np.float64))
-        skips = self.uncertainty <= threshold
+        elif self.knows_kept(highest) and not drafts:
+            return self._of_candidates(steps)
+        else:
+            share = steps.share(self.uncertainty)
+            kept_by_llm = 1.0 - self.rejection
+            return Skips(
+                transmit=1.0 - share,
+                risk=share * self.rejection,
+                truncates=np.full(len(self), 0.0 if np.all(share == 1.0) else 1.0),
+                excess=np.maximum(share - kept_by_llm, 0.0),
+            )
+        return Skips(transmit=transmit, risk=risk, truncates=(transmit > 0.0).astype(np.float64), excess=risk)
+
+    def knows_kept(self, highest: float) -> bool:
+        """Whether the candidates hold every token of at most this uncertainty, since 1 - u sums to 1."""
+        u = self.candidate_uncertainty
+        return u is not None and (highest < 0.0 or highest < 1.0 - 1.0 / (1.0 + u.shape[1]))
+
+    def _of_candidates(self, steps: Steps) -> Skips:
+        x, y = self.need("candidate_prob"), self.need("candidate_llm_prob")
+        kept = x * steps.share(self.need("candidate_uncertainty"))  # m, shape [N, C]
+        rejected = np.divide(np.maximum(x - y, 0.0), x, out=np.zeros_like(x), where=x > 0.0)
+        transmit = np.clip(1.0 - kept.sum(axis=1), 0.0, 1.0)
+        transmit[transmit < _ALWAYS_SKIPS] = 0.0
         return Skips(
-            transmit=(~skips).astype(np.float64),
-            risk=np.where(skips, self.rejection, 0.0),
-            truncates=np.full(num, 0.0 if np.all(skips) else 1.0),
+            transmit=transmit,
+            risk=(kept * rejected).sum(axis=1),
+            truncates=(transmit > 0.0).astype(np.float64),
+            excess=np.maximum(kept - y, 0.0).sum(axis=1),
         )
 
     def transmit_chance(self, skip: "Skip") -> Array:
         """Chance that each context transmits; their mean where the record only knows the drafts."""
         chance = skip.skips(self).transmit
-        known = skip.mixture(
+        known = self.knows_kept(skip.highest) or skip.mixture(
             lambda t: self.threshold_place(t) is not None, lambda low, high, mix: low and high
         )
         return chance if known else np.full(len(self), float(self.weight @ chance))
@@ -338,7 +452,7 @@ class Tokens:
         return (1.0 - share) * table[row, right - 1] + share * table[row, right]
 
     def kept_count(self, threshold: float, vocab_size: int) -> Ints:
-        """Tokens that a threshold keeps in each context; the most it can keep where none were recorded.
+        """Tokens of at most this uncertainty in each context; the most there can be if none were recorded.
 
         >>> row = {"uncertainty": np.array([0.1]), "rejection": np.array([0.0])}
         >>> Tokens(**row).kept_count(0.4, 32_000), Tokens(**row).kept_count(0.7, 32_000)
@@ -346,8 +460,8 @@ class Tokens:
         """
         if threshold < 0.0:
             return np.zeros(len(self), dtype=np.int64)
-        u = self.candidate_uncertainty
-        if u is not None and threshold < 1.0 - 1.0 / (1.0 + u.shape[1]):
+        if self.knows_kept(threshold):
+            u = self.need("candidate_uncertainty")
             return np.sum((u <= threshold) & (self.need("candidate_prob") > 0.0), axis=1)
         most = int(most_kept_tokens(min(threshold, 1.0), vocab_size))
         return np.where(self.below(threshold).transmit < 1.0, most, 0)

@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike
 
 from cuhlm_theory._checks import Floats, as_floats, as_positive, as_probability
 
-__all__ = ["Line"]
+__all__ = ["Curve", "Line"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +205,31 @@ class Line:
         beta = self(as_probability("threshold", threshold))
         tau, beta = np.broadcast_arrays(_as_seconds("transmit_s", transmit_s), beta)
         return np.divide(tau, beta, out=np.full(tau.shape, np.inf), where=beta > 0.0)[()]
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """A recorded rejection curve, linear between its nodes and constant beyond them.
+
+    >>> Curve((0.2, 0.6), (0.0, 0.4))([0.1, 0.4, 0.9])
+    array([0. , 0.2, 0.4])
+    """
+
+    nodes: tuple[float, ...]
+    """Uncertainties, rising [-]."""
+    values: tuple[float, ...]
+    """Rejection probability at each [-]."""
+
+    def __post_init__(self) -> None:
+        as_probability("values", self.values)
+        if len(self.nodes) != len(self.values) or not self.nodes:
+            raise ValueError(f"values must be one a node, {len(self.nodes)}; got {len(self.values)}")
+        if np.any(np.diff(as_floats("nodes", self.nodes)) <= 0.0):
+            raise ValueError(f"nodes must increase; got {self.nodes}")
+
+    def __call__(self, uncertainty: ArrayLike) -> Floats:
+        """Rejection probability at an uncertainty [-]."""
+        return np.interp(as_probability("uncertainty", uncertainty), self.nodes, self.values)
 
 
 def _as_seconds(name: str, value: ArrayLike) -> Floats:

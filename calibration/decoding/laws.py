@@ -18,7 +18,7 @@ from calibration.collect import k_grid
 from calibration.decoding.records import ACCEPTED, RESAMPLED, SAMPLED, SKIPPED
 from calibration.decoding.settings import Convention, Settings
 from cuhlm_theory import truncation, verification
-from cuhlm_theory.contexts import Skips
+from cuhlm_theory.contexts import Skips, Steps
 from cuhlm_theory.parameters import System
 from cuhlm_theory.rejection import Line
 from cuhlm_theory.schemes.skip import Skip
@@ -170,6 +170,15 @@ class Context:
         return np.zeros(len(drafts), dtype=np.int64) if sizes is None else sizes
 
 
+def _share(steps: Steps, at_most: Callable[[float], Law], nothing: Law) -> Law:
+    """Mean share that is kept where ``at_most`` is the chance of an uncertainty within each edge."""
+    total = nothing
+    for edge, share, beyond in zip(steps.edges, steps.shares, (*steps.shares[1:], 0.0), strict=True):
+        if share > beyond:
+            total = total + (share - beyond) * at_most(edge)
+    return total
+
+
 class Drafts:
     """N drafts of one context as `cuhlm_theory.contexts.Contexts`; the law of the large model where known.
 
@@ -200,17 +209,25 @@ class Drafts:
         assert self._y is not None, "only a context that the large model has seen has its law"
         return self._y
 
-    def below(self, threshold: float, *, drafts: bool = False) -> Skips:
-        """Chance that each draft's uncertainty exceeds a threshold, or whether that which was seen does."""
+    def keeping(self, steps: Steps, *, drafts: bool = False) -> Skips:
+        """Keep a share of each draft by the uncertainty it may have, or by that which was seen."""
         if self._draws is not None:
-            transmit = (~self._seen_below(threshold)).astype(np.float64)
-            return Skips(transmit=transmit, risk=np.zeros(len(self)), truncates=np.ones(len(self)))
-        skip = self.here.at_most(threshold)
-        truncates = float(self.here.draft_law @ (1.0 - skip) > 0.0)
-        skip = skip[self.token]
+            zero = np.zeros(len(self))
+            transmit = 1.0 - _share(steps, lambda t: self._seen_below(t).astype(np.float64), zero)
+            return Skips(transmit=transmit, risk=zero, truncates=zero + 1.0, excess=zero)
+        share = _share(steps, self.here.at_most, np.zeros(len(self.here.x)))  # [V]
+        truncates = float(self.here.draft_law @ (1.0 - share) > 0.0)
+        share, rejection = share[self.token], self.mean_rejection()
         return Skips(
-            transmit=1.0 - skip, risk=skip * self.mean_rejection(), truncates=np.full(len(self), truncates)
+            transmit=1.0 - share,
+            risk=share * rejection,
+            truncates=np.full(len(self), truncates),
+            excess=np.maximum(share - (1.0 - rejection), 0.0),
         )
+
+    def knows_kept(self, highest: float) -> bool:
+        """Say yes: the whole law is at hand."""
+        return True
 
     def transmit_chance(self, skip: Skip) -> Law:
         """Chance that this context transmits, the same for every draft."""

@@ -42,7 +42,8 @@ class _Drafting:
         law, k, self.memory = scheme.payload.draft_law(here.draft_law, self.memory)
         token = draws.token(law)
         seen, keeps = laws.decide(here, token, draws)
-        decided = Skips(transmit=(~keeps).astype(np.float64), risk=np.zeros(1), truncates=np.ones(1))
+        zero = np.zeros(1)
+        decided = Skips(transmit=(~keeps).astype(np.float64), risk=zero, truncates=np.ones(1), excess=zero)
         ends = self.rule.ends(here.drafts(token), decided)[0] > 0.0
         if not scheme.payload.names_draft:  # the kept law is sent, not that of the draft
             k = int(here.kept_entries(token)[0])

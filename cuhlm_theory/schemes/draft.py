@@ -4,10 +4,15 @@ from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from cuhlm_theory._checks import Floats, as_count, as_probability
-from cuhlm_theory.contexts import Contexts, Skips
+from cuhlm_theory.contexts import Contexts, Ints, Skips, Tokens
+from cuhlm_theory.errors import MissingInputError
+from cuhlm_theory.rejection import Curve, Line
 
+_SURE_LOSS = 1e-300  # an acceptance of 0, of which the logarithm is taken
+_ROUNDING = 1e-12
 _CONFIDENCES = np.linspace(0.05, 0.95, 19)
 
 
@@ -46,6 +51,10 @@ class Run(Protocol):
     @property
     def longest(self) -> int | None:
         """Longest run [token]; None where only a trigger ends it."""
+        ...
+
+    def longest_from(self, tokens: Tokens) -> int | Ints | None:
+        """Longest run begun at each recorded draft, or anywhere [token]; None sets no limit."""
         ...
 
     @property
@@ -112,6 +121,10 @@ class Fixed:
         """The number."""
         return self.num_drafts
 
+    def longest_from(self, tokens: Tokens) -> int | Ints | None:
+        """Return the same everywhere."""
+        return self.longest
+
     def ends(self, contexts: Contexts, skips: Skips) -> Floats:
         """Nothing but the number ends a run."""
         return np.zeros(len(contexts))
@@ -147,6 +160,10 @@ class UntilUnsure:
         """The most."""
         return self.max_drafts
 
+    def longest_from(self, tokens: Tokens) -> int | Ints | None:
+        """Return the same everywhere."""
+        return self.longest
+
     def ends(self, contexts: Contexts, skips: Skips) -> Floats:
         """Whether the device was unsure."""
         return (contexts.largest_prob() < self.confidence).astype(np.float64)
@@ -170,6 +187,10 @@ class UntilAsked:
     def longest(self) -> int | None:
         """Only the trigger ends a run."""
         return None
+
+    def longest_from(self, tokens: Tokens) -> int | Ints | None:
+        """Return the same everywhere."""
+        return self.longest
 
     @property
     def adds_bonus(self) -> bool:
@@ -200,3 +221,115 @@ class UntilTrigger(UntilAsked):
     def options(self) -> list[dict[str, float]]:
         """With and without the bonus token."""
         return [{"bonus": False}, {"bonus": True}]
+
+
+@dataclass(frozen=True, slots=True)
+class UntilRisky:
+    """Draft until the chance that the whole run is kept, as the device estimates it, falls below a limit."""
+
+    survival: float = 0.4
+    """theta: a run ends with the draft that takes the product of estimated acceptances below this [-]."""
+    line: Line | Curve | None = None
+    """Rejection probability of a draft by its uncertainty, from which acceptance is estimated."""
+    max_drafts: int | None = None
+    """Most drafts a round [token]; None sets no limit."""
+
+    adds_bonus: bool = True
+    """Whether the LLM adds its own token after a fully kept run, as in [SD]."""
+
+    present: ClassVar[bool] = True
+    several: ClassVar[bool] = True
+    follows_text: ClassVar[bool] = True
+    triggered: ClassVar[bool] = False
+    count: ClassVar[str | None] = None
+
+    def __post_init__(self) -> None:
+        as_probability("survival", self.survival)
+        if self.max_drafts is not None:
+            as_count("max_drafts", self.max_drafts)
+
+    @property
+    def longest(self) -> int | None:
+        """The most."""
+        return self.max_drafts
+
+    def longest_from(self, tokens: Tokens) -> int | Ints | None:
+        """Drafts until the product of estimated acceptances falls below the limit."""
+        if self.line is None:
+            raise MissingInputError("the survival of a run needs a rejection line; give --calibration")
+        if tokens.prompt is None:
+            raise MissingInputError("the survival of a run needs recorded texts; give --calibration")
+        return surviving_drafts(
+            1.0 - self.line(tokens.uncertainty), tokens.prompt, self.survival, self.max_drafts
+        )
+
+    def ends(self, contexts: Contexts, skips: Skips) -> Floats:
+        """Nothing but the survival of the run ends it."""
+        return np.zeros(len(contexts))
+
+    def options(self) -> list[dict[str, float]]:
+        """Limits."""
+        return [{"survival": float(value)} for value in _CONFIDENCES]
+
+
+@dataclass(frozen=True, slots=True)
+class UntilRiskyOrTrigger(UntilRisky):
+    """As `UntilRisky`, while the skip rule keeps; what it refuses ends the run too."""
+
+    triggered: ClassVar[bool] = True
+
+    def ends(self, contexts: Contexts, skips: Skips) -> Floats:
+        """Chance that the skip rule transmits."""
+        return skips.transmit
+
+
+def surviving_drafts(
+    acceptance: ArrayLike, prompt: ArrayLike, survival: float, max_drafts: int | None = None
+) -> Ints:
+    r"""Drafts of a run begun at each token until the chance that all are kept falls below a limit.
+
+    .. math:: L_n = \min\Big\{l \ge 1 : \textstyle\prod_{i < l} a_{n + i} < \theta\Big\}
+              \qquad \text{new here}
+
+    Derivation: ``derivations.schemes.recorded_rounds``.
+
+    Parameters
+    ----------
+    acceptance : array_like, shape [N]
+        :math:`a`, acceptance of each draft as the device estimates it [-].
+    prompt : array_like of int, shape [N]
+        Text that each token belongs to, tokens of a text in their order [-].
+    survival : float
+        :math:`\theta`, limit [-]; 0 ends no run, and from 1 on every draft that may be refused ends it.
+    max_drafts : int, optional
+        Longest run [token].
+
+    Returns
+    -------
+    ndarray of int64, shape [N]
+        Drafts, the one that takes the product below the limit included [token]; at most those of the text.
+
+    Raises
+    ------
+    ValueError
+        If an acceptance or the limit lies outside [0, 1], or ``max_drafts`` is below 1.
+
+    Examples
+    --------
+    >>> surviving_drafts([0.9, 0.8, 0.5, 0.9], [0, 0, 0, 0], survival=0.6).tolist()
+    [3, 2, 1, 1]
+    """
+    chance = as_probability("acceptance", acceptance)
+    limit = float(as_probability("survival", survival))
+    texts = np.asarray(prompt)
+    most = len(chance) if max_drafts is None else int(as_count("max_drafts", max_drafts))
+    hazard = -np.log(np.maximum(chance, _SURE_LOSS))
+    least = -np.log(limit) * (1.0 + _ROUNDING) + _ROUNDING if limit > 0.0 else np.inf
+    drafts = np.empty(len(chance), dtype=np.int64)
+    for text in np.unique(texts):
+        place = np.flatnonzero(texts == text)
+        total = np.concatenate(([0.0], np.cumsum(hazard[place])))  # before each draft, and after the last
+        first = np.searchsorted(total[1:], total[:-1] + least, side="right")
+        start = np.arange(len(place))
+        drafts[place] = np.minimum(np.minimum(first, len(place) - 1) - start + 1, most)
+    return drafts

@@ -6,7 +6,7 @@ import numpy as np
 
 from cuhlm_theory._checks import Floats
 from cuhlm_theory.capacity import packet_latency_s
-from cuhlm_theory.contexts import Tokens
+from cuhlm_theory.contexts import Skips, Tokens
 from cuhlm_theory.drafting import best_drafts_on_link
 from cuhlm_theory.parameters import System
 from cuhlm_theory.schemes.ledger import Ledger, charged, resync_bit_per_transmission
@@ -90,7 +90,7 @@ def several_drafts(scheme: "Scheme", tokens: Tokens, system: System) -> Ledger:
     acceptance = tokens.acceptance if carried.acceptance is None else carried.acceptance
     skips = scheme.skip.skips(tokens, drafts=True)
     account = verification.account(tokens, scheme.skip, skips, scheme.payload, carried)
-    rounds = _rounds(scheme, tokens, acceptance, draft.ends(tokens, skips), carried)
+    rounds = _rounds(scheme, tokens, acceptance, skips, carried)
     kept_bit, lost_bit = verification.answer_bit(system.codec, bonus=draft.adds_bonus)
 
     happens = rounds.weight > 0.0
@@ -142,18 +142,24 @@ def several_drafts(scheme: "Scheme", tokens: Tokens, system: System) -> Ledger:
     )
 
 
-def _rounds(scheme: "Scheme", tokens: Tokens, acceptance: Floats, ends: Floats, carried: Carried) -> Rounds:
-    draft = scheme.draft
-    options = {"max_drafts": draft.longest, "bonus": draft.adds_bonus}
+def _rounds(scheme: "Scheme", tokens: Tokens, acceptance: Floats, skips: Skips, carried: Carried) -> Rounds:
+    draft, verification = scheme.draft, scheme.verification
+    ends, kept, last = draft.ends(tokens, skips), acceptance, acceptance
+    if draft.triggered:
+        ends, kept, last = verification.run(ends, acceptance, tokens.rejection)
     size = np.zeros(len(tokens)) if carried.size is None else carried.size
+    options = {"max_drafts": draft.longest_from(tokens), "bonus": draft.adds_bonus}
     if tokens.prompt is not None:
-        return recorded_rounds(acceptance, ends, tokens.prompt, carried.bit, entries=size, **options)
+        bit = carried.bit
+        return recorded_rounds(
+            kept, ends, tokens.prompt, bit, ending_acceptance=last, entries=size, **options
+        )
     weight = tokens.weight
     ending = min(float(weight @ ends), 1.0)
-    keep = float(weight @ ((1.0 - ends) * acceptance)) / (1.0 - ending) if ending < 1.0 else 1.0
-    last = float(weight @ (ends * acceptance)) / ending if ending > 0.0 else 1.0
+    keep = float(weight @ ((1.0 - ends) * kept)) / (1.0 - ending) if ending < 1.0 else 1.0
+    final = float(weight @ (ends * last)) / ending if ending > 0.0 else 1.0
     bit, entries = float(weight @ carried.bit), float(weight @ size)
-    return independent_rounds(ending, min(keep, 1.0), min(last, 1.0), bit, entries=entries, **options)
+    return independent_rounds(ending, min(keep, 1.0), min(final, 1.0), bit, entries=entries, **options)
 
 
 def resolved(scheme: "Scheme", tokens: Tokens, system: System) -> "Scheme":

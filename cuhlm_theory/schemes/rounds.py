@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cuhlm_theory._checks import Floats, as_count, as_probability
+from cuhlm_theory.contexts import Ints
 from cuhlm_theory.errors import DivergentError
 
 _NEGLIGIBLE = 1e-14  # chance of a run so long that its tail no longer matters
@@ -48,31 +49,35 @@ def recorded_rounds(
     prompt: NDArray[np.int64],
     draft_bit: ArrayLike,
     *,
+    ending_acceptance: ArrayLike | None = None,
     entries: ArrayLike = 0.0,
-    max_drafts: int | None = None,
+    max_drafts: int | Ints | None = None,
     bonus: bool = True,
 ) -> Rounds:
     """Find the rounds over recorded tokens, by exact recursion on the chance that one starts at each token.
 
     Every recorded token is committed once, so the rounds of a text commit as many tokens as it has; a run
-    that the end of the text cuts is verified there. A replaced token is followed by what was recorded.
+    that the end of the text cuts is verified there. A replaced token is followed by what was recorded. Where
+    runs end by chance, a kind of round has their mean length.
 
     Derivation: ``derivations.schemes.recorded_rounds``.
 
     Parameters
     ----------
     acceptance : array_like, shape [N]
-        Chance that each draft is kept [-].
-    ends : array_like of bool, shape [N]
-        Whether a run ends with this draft [-].
+        Chance that each draft is kept, given that the run goes on [-].
+    ends : array_like, shape [N]
+        Chance that a run ends with this draft [-].
     prompt : ndarray of int, shape [N]
         Text that each token belongs to, tokens of a text in their order [-].
     draft_bit : array_like, shape [N]
         Uplink payload of each draft [bit].
+    ending_acceptance : array_like, shape [N], optional
+        Chance that a draft is kept, given that it ends the run; by default ``acceptance`` [-].
     entries : array_like, shape [N], default 0.0
         Entries of the distribution that goes with each draft [token].
-    max_drafts : int, optional
-        Longest run [token]; None sets no limit.
+    max_drafts : int or ndarray of int, shape [N], optional
+        Longest run, or longest run begun at each token [token]; None sets no limit.
     bonus : bool, default True
         Whether the LLM adds its own token after a fully kept run.
 
@@ -98,75 +103,89 @@ def recorded_rounds(
     length = np.unique(prompt, return_counts=True)[1]
     num_texts, longest = len(length), int(length.max())
     cell = np.arange(longest) < length[:, None]  # [P, n], True where the text has a token
+    back = np.empty_like(order)
+    back[order] = np.arange(len(order))
 
     def grid(values: ArrayLike, fill: float) -> Floats:
         padded = np.full((num_texts, longest), fill)
         padded[cell] = np.broadcast_to(np.asarray(values, dtype=np.float64), order.shape)[order]
         return padded
 
-    kept = grid(as_probability("acceptance", acceptance), 1.0)  # [P, n]
-    last = _last_draft(grid(np.asarray(ends, dtype=np.float64), 1.0) > 0.0, length, max_drafts)  # [P, n]
-    num_drafts = last - np.arange(longest) + 1
-    kept_tokens = num_drafts + (bonus & (last + 1 < length[:, None]))  # a complete text needs no bonus token
-    run_bit, run_entries = (_over_run(grid(values, 0.0), last) for values in (draft_bit, entries))
-
-    begins = np.zeros((num_texts, longest + 2))  # chance that a round starts with this token
-    begins[:, 0] = 1.0
-    tokens, all_kept = np.zeros(kept.shape), np.zeros(kept.shape)
-    alive = np.zeros(kept.shape)  # [P, start]: the round begun there has kept everything so far
-    reach = int(num_drafts[cell].max())
-    for j in range(longest):
-        alive[:, j] = np.where(cell[:, j], 1.0, 0.0)
-        window = slice(max(0, j - reach + 1), j + 1)
-        chance = begins[:, window] * alive[:, window]
-        tokens[:, window] += alive[:, window]
-        passed = alive[:, window] * kept[:, j, None]
-        begins[:, j + 1] += np.sum(chance * (1.0 - kept[:, j, None]), axis=1)
-        done = np.where(last[:, window] == j, passed, 0.0)
-        all_kept[:, window] += done
-        more = bonus & (j + 1 < length[:, None])
-        tokens[:, window] += np.where(more, done, 0.0)
-        finished = np.sum(begins[:, window] * done, axis=1)
-        begins[:, j + 1] += np.where(more[:, 0], 0.0, finished)
-        begins[:, j + 2] += np.where(more[:, 0], finished, 0.0)
-        alive[:, window] = passed - done
-    back = np.empty_like(order)
-    back[order] = np.arange(len(order))
-
-    def flat(values: NDArray[np.generic]) -> Floats:
+    def flat(values: Floats) -> Floats:
         return np.asarray(values[cell], dtype=np.float64)[back]
 
+    most = len(order) if max_drafts is None else as_count("max_drafts", max_drafts)
+    end = grid(as_probability("ends", ends), 1.0)  # [P, n]
+    kept = as_probability("acceptance", acceptance)
+    walked = _walk(
+        kept=grid(kept, 1.0),
+        end=end,
+        end_kept=grid(kept if ending_acceptance is None else ending_acceptance, 1.0),
+        last=_last_draft(end >= 1.0, length, grid(most, 1.0).astype(np.int64)),
+        length=length,
+        bonus=bonus,
+        summed=np.stack([grid(draft_bit, 0.0), grid(entries, 0.0)]),
+    )
+    names = ("weight", "num_drafts", "num_tokens", "all_kept", "kept_tokens", "draft_bit", "entries")
     return Rounds(
-        weight=flat(begins[:, :longest]),
-        num_drafts=flat(num_drafts),
-        num_tokens=flat(tokens),
-        all_kept=flat(all_kept),
-        kept_tokens=flat(kept_tokens),
-        draft_bit=flat(run_bit),
-        entries=flat(run_entries),
+        **{name: flat(values) for name, values in zip(names, walked, strict=True)},
         prompt=np.asarray(prompt),
     )
 
 
-def _over_run(values: Floats, last: NDArray[np.int64]) -> Floats:
-    """Sum of values over the run begun at each token, shape [P, n]."""
-    total = np.concatenate((np.zeros((len(values), 1)), np.cumsum(values, axis=1)), axis=1)
-    return np.take_along_axis(total, last + 1, axis=1) - total[:, :-1]
+def _walk(
+    *,
+    kept: Floats,
+    end: Floats,
+    end_kept: Floats,
+    last: Ints,
+    length: Ints,
+    bonus: bool,
+    summed: Floats,
+) -> tuple[Floats, ...]:
+    """Walk along all texts at once, with every round that may be under way; arrays [P, n] by first draft."""
+    num_texts, longest = kept.shape
+    begins = np.zeros((num_texts, longest + 2))  # chance that a round starts with this token
+    begins[:, 0] = 1.0
+    start = np.arange(longest)
+    drafting = np.zeros(kept.shape)  # [P, start]: the device drafts on
+    alive = np.zeros(kept.shape)  # and the server keeps everything so far
+    drafts, tokens, all_kept, kept_tokens = (np.zeros(kept.shape) for _ in range(4))
+    sums = np.zeros(summed.shape)
+    reach = int((last - start).max()) + 1
+    for j in range(longest):
+        drafting[:, j] = alive[:, j] = np.where(j < length, 1.0, 0.0)
+        window = slice(max(0, j - reach + 1), j + 1)
+        more = (bonus & (j + 1 < length))[:, None]  # a complete text needs no bonus token
+        ends_here, final = end[:, j, None], last[:, window] == j
+        drafts[:, window] += drafting[:, window]
+        sums[..., window] += drafting[:, window] * summed[:, :, j, None]
+        going = alive[:, window]
+        closed = going * ends_here * end_kept[:, j, None]
+        passed = going * (1.0 - ends_here) * kept[:, j, None]
+        done = closed + np.where(final, passed, 0.0)
+        on = np.where(final, 0.0, passed)
+        all_kept[:, window] += done
+        kept_tokens[:, window] += done * (j + 1 - start[window] + more)
+        tokens[:, window] += going + done * more
+        chance = begins[:, window]
+        finished = np.sum(chance * done, axis=1)
+        begins[:, j + 1] += np.sum(chance * (going - on), axis=1) - np.where(more[:, 0], finished, 0.0)
+        begins[:, j + 2] += np.where(more[:, 0], finished, 0.0)
+        alive[:, window] = on
+        drafting[:, window] *= np.where(final, 0.0, 1.0 - ends_here)
+    whole = np.divide(kept_tokens, all_kept, out=drafts + 0.0, where=all_kept > 0.0)
+    return begins[:, :longest], drafts, tokens, all_kept, whole, sums[0], sums[1]
 
 
-def _last_draft(
-    ends: NDArray[np.bool_], length: NDArray[np.int64], max_drafts: int | None
-) -> NDArray[np.int64]:
-    """Return where the run begun at each token ends, shape [P, n]."""
+def _last_draft(ends: NDArray[np.bool_], length: Ints, most: Ints) -> Ints:
+    """Return where the run begun at each token ends at the latest, shape [P, n]."""
     longest = ends.shape[1]
     stops = ends.copy()
     stops[np.arange(len(length)), length - 1] = True
     position = np.where(stops, np.arange(longest), longest)
     last = np.minimum.accumulate(position[:, ::-1], axis=1)[:, ::-1]
-    last = np.minimum(last, longest - 1)
-    if max_drafts is None:
-        return last
-    return np.minimum(last, np.arange(longest) + int(as_count("max_drafts", max_drafts)) - 1)
+    return np.minimum(np.minimum(last, longest - 1), np.arange(longest) + most - 1)
 
 
 def independent_rounds(

@@ -1,13 +1,13 @@
 """Skip rules: which drafts the device keeps without asking the server."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Protocol, TypeVar
 
 import numpy as np
 
 from cuhlm_theory._checks import as_floats, as_probability
-from cuhlm_theory.contexts import NEVER_SKIP, Contexts, Skips, Tokens
+from cuhlm_theory.contexts import NEVER_SKIP, Contexts, Skips, Steps, Tokens
 from cuhlm_theory.errors import MissingInputError
 
 Value = TypeVar("Value")
@@ -26,7 +26,7 @@ class Skip(Protocol):
 
     @property
     def highest(self) -> float:
-        """Uncertainty above which nothing is kept [-]."""
+        """Largest uncertainty of a draft that may be kept; `NEVER_SKIP` where none is [-]."""
         ...
 
     @property
@@ -58,7 +58,8 @@ class Always:
     def skips(self, contexts: Contexts, *, drafts: bool = False) -> Skips:
         """Transmit nothing, at the risk of every rejection."""
         zero = np.zeros(len(contexts))
-        return Skips(transmit=zero, risk=contexts.mean_rejection(), truncates=zero)
+        risk = contexts.mean_rejection()
+        return Skips(transmit=zero, risk=risk, truncates=zero, excess=risk)
 
     def options(self, tokens: Tokens) -> list[dict[str, float]]:
         """Nothing to choose."""
@@ -85,7 +86,7 @@ class Never:
     def skips(self, contexts: Contexts, *, drafts: bool = False) -> Skips:
         """Transmit everything, at no risk."""
         one = np.ones(len(contexts))
-        return Skips(transmit=one, risk=np.zeros(len(contexts)), truncates=one)
+        return Skips(transmit=one, risk=0.0 * one, truncates=one, excess=0.0 * one)
 
     def options(self, tokens: Tokens) -> list[dict[str, float]]:
         """Nothing to choose."""
@@ -110,7 +111,6 @@ class AtRandom:
 
     knob: ClassVar[str | None] = "skip_rate"
     randomised: ClassVar[bool] = True
-    highest: ClassVar[float] = 1.0
 
     def __post_init__(self) -> None:
         if self.skip_rate is not None:
@@ -121,10 +121,13 @@ class AtRandom:
         if self.skip_rate is None:
             raise MissingInputError("skip_rate is not known; give --skip-rate or a threshold")
         num = len(contexts)
+        risk = self.skip_rate * contexts.mean_rejection()
         return Skips(
             transmit=np.full(num, 1.0 - self.skip_rate),
-            risk=self.skip_rate * contexts.mean_rejection(),
+            risk=risk,
             truncates=np.full(num, float(self.skip_rate < 1.0)),
+            excess=risk,
+            excess_is_bound=True,
         )
 
     def options(self, tokens: Tokens) -> list[dict[str, float]]:
@@ -135,6 +138,11 @@ class AtRandom:
     def base(self) -> "Skip":
         """The rule itself."""
         return self
+
+    @property
+    def highest(self) -> float:
+        """Any draft may be kept."""
+        return 1.0 if self.skip_rate else NEVER_SKIP
 
     def mixture(self, at: Callable[[float], Value], mixed: Callable[[Value, Value, float], Value]) -> Value:
         """Return the mixture of keeping nothing and keeping everything."""
@@ -170,9 +178,14 @@ class Below:
         return self.upper_threshold is not None and self.mix > 0.0
 
     @property
+    def steps(self) -> Steps:
+        """What the device keeps of each draft, whichever threshold is drawn."""
+        return Steps.below(self.threshold, self.upper_threshold, self.mix)
+
+    @property
     def highest(self) -> float:
         """The larger threshold in use."""
-        return self.upper_threshold if self.upper_threshold is not None and self.mix > 0.0 else self.threshold
+        return self.steps.highest
 
     @property
     def base(self) -> "Skip":
@@ -187,8 +200,16 @@ class Below:
         return mixed(low, at(self.upper_threshold), self.mix)
 
     def skips(self, contexts: Contexts, *, drafts: bool = False) -> Skips:
-        """Transmit the drafts above the threshold."""
-        return self.mixture(lambda t: contexts.below(t, drafts=drafts), Skips.mixed)
+        """Transmit the drafts above the threshold.
+
+        What a server that is told the shares has for bias is exact where the contexts tell what may be kept;
+        elsewhere the mixture of the two thresholds stands for it, as a bound.
+        """
+        skips = self.mixture(lambda t: contexts.keeping(Steps.below(t), drafts=drafts), Skips.mixed)
+        if not self.randomised or not contexts.knows_kept(self.highest):
+            return skips
+        excess = contexts.keeping(self.steps, drafts=drafts).excess
+        return replace(skips, excess=excess, excess_is_bound=False)
 
     def options(self, tokens: Tokens) -> list[dict[str, float]]:
         """Every threshold that was recorded."""
@@ -198,3 +219,46 @@ class Below:
     def shown(self) -> float:
         """The threshold as it is reported: every negative one is `NEVER_SKIP`."""
         return max(self.threshold, 0.0) if self.threshold >= 0.0 else NEVER_SKIP
+
+
+@dataclass(frozen=True, slots=True)
+class KeepShare(Steps):
+    """Keep a share of each draft, less the more uncertain it is: a threshold that is drawn from a law.
+
+    Any share that falls in steps is a mixture of thresholds. A server that is told the shares does better
+    than one that is told the threshold drawn.
+    """
+
+    knob: ClassVar[str | None] = None
+
+    @property
+    def steps(self) -> Steps:
+        """What the device keeps of each draft."""
+        return self
+
+    @property
+    def randomised(self) -> bool:
+        """Whether some share lies between 0 and 1."""
+        return not self.whole
+
+    @property
+    def base(self) -> "Skip":
+        """The rule itself."""
+        return self
+
+    def mixture(self, at: Callable[[float], Value], mixed: Callable[[Value, Value, float], Value]) -> Value:
+        """Return what a quantity is when the threshold is drawn, and the server told which."""
+        value, weight = at(NEVER_SKIP), 1.0 - max(self.shares, default=0.0)
+        for edge, share, below in zip(self.edges, self.shares, (*self.shares[1:], 0.0), strict=True):
+            weight += share - below
+            if share > below:
+                value = mixed(value, at(edge), min((share - below) / weight, 1.0))
+        return value
+
+    def skips(self, contexts: Contexts, *, drafts: bool = False) -> Skips:
+        """Transmit what is not kept."""
+        return contexts.keeping(self, drafts=drafts)
+
+    def options(self, tokens: Tokens) -> list[dict[str, float]]:
+        """Nothing to choose: the shares are fitted as a whole."""
+        return [{}]

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from cuhlm_theory.contexts import Tokens
 from cuhlm_theory.parameters import System
-from cuhlm_theory.schemes.draft import Fixed, NoDraft, One, UntilAsked, UntilTrigger, UntilUnsure
+from cuhlm_theory.schemes.draft import Fixed, NoDraft, One, UntilAsked, UntilRisky, UntilTrigger, UntilUnsure
 from cuhlm_theory.schemes.evaluation import one_draft, several_drafts
 from cuhlm_theory.schemes.ledger import Ledger
 from cuhlm_theory.schemes.payload import (
@@ -22,7 +22,7 @@ from cuhlm_theory.schemes.payload import (
     PrintedOnline,
     Top,
 )
-from cuhlm_theory.schemes.skip import Always, AtRandom, Below, Never
+from cuhlm_theory.schemes.skip import Always, AtRandom, Below, KeepShare, Never
 from cuhlm_theory.schemes.verification import (
     DrawsRest,
     LlmAlone,
@@ -35,8 +35,8 @@ from cuhlm_theory.schemes.verification import (
     Verification,
 )
 
-Draft = NoDraft | One | Fixed | UntilUnsure | UntilAsked | UntilTrigger
-Skip = Always | Never | AtRandom | Below
+Draft = NoDraft | One | Fixed | UntilUnsure | UntilAsked | UntilTrigger | UntilRisky
+Skip = Always | Never | AtRandom | Below | KeepShare
 Status = Literal["printed", "reconstructed", "assumed", "new"]
 Text = Literal["slm", "llm", "hybrid"]
 
@@ -95,6 +95,18 @@ class Scheme:
             own = {entry.name: numbers[entry.name] for entry in fields(rule) if entry.name in numbers}
             rules[part] = replace(rule, **own) if own else rule
         return replace(self, **rules)
+
+    def keeping(self, rule: Skip) -> "Scheme":
+        """Return the scheme with another rule of what the device keeps: a threshold, or shares.
+
+        >>> SCHEMES["kept-law"].keeping(KeepShare((0.3, 0.6), (1.0, 0.5))).skip.highest
+        0.6
+        """
+        return replace(self, skip=rule)
+
+    def drafting(self, rule: Draft) -> "Scheme":
+        """Return the scheme with another rule of how many tokens the device drafts."""
+        return replace(self, draft=rule)
 
     def ledger(self, tokens: Tokens, system: System) -> Ledger:
         """Return what the scheme would do on recorded or i.i.d. tokens, a row a kind of round."""

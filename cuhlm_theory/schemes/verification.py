@@ -61,6 +61,10 @@ class Verification:
         note = "risk plus truncation bound" if truncated else ""
         return Account(bias=total, risk=skips.risk, truncation=lost, is_bound=truncated, note=note)
 
+    def run(self, ends: Floats, acceptance: Floats, rejection: Floats) -> tuple[Floats, Floats, Floats]:
+        """Chance that a run ends with each draft, and that it is kept if the run goes on, and if it ends."""
+        return ends, acceptance, acceptance
+
     def answer_bit(self, codec: Codec, *, bonus: bool) -> tuple[float, float]:
         """Bits down where every draft is kept, and where one is not [bit]."""
         index = float(codec.bits_per_index)
@@ -165,10 +169,12 @@ class DrawsRest(Verification):
     def account(
         self, contexts: Contexts, skip: Skip, skips: Skips, payload: Payload, carried: Carried
     ) -> Account:
-        """Return the risk: all the bias there is, and the least that a device which keeps m can have."""
+        """Return what is kept beyond the LLM's law: the least bias that a device which keeps m can have."""
         zero = np.zeros(len(contexts))
-        note = "two thresholds are mixed" if skip.randomised else ""
-        return Account(bias=skips.risk, risk=skips.risk, truncation=zero, is_bound=skip.randomised, note=note)
+        note = "two thresholds are mixed, and only that is charged" if skips.excess_is_bound else ""
+        return Account(
+            bias=skips.excess, risk=skips.excess, truncation=zero, is_bound=skips.excess_is_bound, note=note
+        )
 
     def acceptance(self, sent: Floats, llm_law: Floats) -> Floats:
         """Never: the draft is not looked at."""
@@ -188,6 +194,23 @@ class PrefixDrawsRest(Prefix):
     def verified_law(self, sent: Floats, llm_law: Floats) -> Floats:
         """Return the law of a kept draft that is verified, or of the rest."""
         return kept_law.several_drafts_law(sent, llm_law)
+
+    def run(self, ends: Floats, acceptance: Floats, rejection: Floats) -> tuple[Floats, Floats, Floats]:
+        r"""Keep a draft with :math:`\min(1, y_d / m_d)`; the draft that the device refuses is not looked at.
+
+        ``ends`` is what the device refuses, 1 - s. Whether a draft is kept when x verifies it may have been
+        recorded: its refusal and its loss follow, and average to :math:`1 - s` and :math:`(s - y_d/x_d)_+`.
+        """
+        share, ratio = 1.0 - ends, 1.0 - rejection  # s and min(1, y/x)
+        goes_on = np.divide(np.minimum(share, ratio), ratio, out=np.zeros_like(ratio), where=ratio > 0.0)
+        refusal = 1.0 - ratio  # as rounded, so that a draft which is kept for sure ends no run
+        lost = np.divide(
+            np.maximum(share - ratio, 0.0), refusal, out=np.zeros_like(ratio), where=refusal > 0.0
+        )
+        refused = acceptance * (1.0 - goes_on) + (1.0 - acceptance) * (1.0 - lost)
+        drafted = 1.0 - refused
+        kept = np.divide(acceptance * goes_on, drafted, out=np.zeros_like(ratio), where=drafted > 0.0)
+        return np.clip(refused, 0.0, 1.0), np.clip(kept, 0.0, 1.0), np.zeros_like(ratio)
 
     def replacement(self, sent: Floats, llm_law: Floats) -> Floats:
         """Return the rest of the LLM's law."""
