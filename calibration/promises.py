@@ -19,6 +19,7 @@ from cuhlm_theory.law import NEVER_SKIP, Recorded, tie_groups
 
 Floats = NDArray[np.float64]
 Interval = tuple[float, float] | None
+Method = Literal["betting", "hoeffding", "conformal"]
 
 _BOLDEST = 0.99  # share of the capital that a bet may lose at worst
 
@@ -177,7 +178,7 @@ def guaranteed_threshold(
     budget: float,
     *,
     failure_probability: float = 0.1,
-    method: Literal["betting", "hoeffding", "conformal"] = "betting",
+    method: Method = "betting",
     max_tokens: int | None = None,
     seed: int = 0,
 ) -> Guarantee:
@@ -266,7 +267,7 @@ def guaranteed_threshold(
     passed = 0
     for group in (order[:0], *np.split(order, starts[1:])):  # skip nothing, then each u as well
         np.add.at(cost, index[group], beta[group])
-        if not _within_budget(cost / cap + level, epsilon, delta, method):
+        if not within_budget(cost / cap + level, epsilon, delta, method):
             break
         passed += 1
     threshold = float(values[passed - 2]) if passed > 1 else NEVER_SKIP
@@ -287,8 +288,30 @@ def guaranteed_threshold(
     )
 
 
-def _within_budget(z: Floats, epsilon: float, delta: float, method: str) -> bool:
-    """Whether E z <= epsilon can be claimed from z in [0, 1], shape [P]."""
+def within_budget(z: Floats, epsilon: float, delta: float, method: Method = "betting") -> bool:
+    r"""Whether :math:`E z \le \varepsilon` can be claimed from independent z in [0, 1].
+
+    Parameters
+    ----------
+    z : ndarray of float64, shape [P]
+        What each prompt contributes, in the order in which ``betting`` meets them [-].
+    epsilon : float
+        :math:`\varepsilon`, budget [-], in (0, 1).
+    delta : float
+        :math:`\delta`, chance of a wrong claim [-], in (0, 1); not used by ``conformal``.
+    method : {"betting", "hoeffding", "conformal"}, default "betting"
+        As in `guaranteed_threshold`.
+
+    Returns
+    -------
+    bool
+        Whether the claim is made.
+
+    Examples
+    --------
+    >>> within_budget(np.full(100, 0.01), 0.05, 0.1), within_budget(np.full(10, 0.01), 0.05, 0.1)
+    (True, False)
+    """
     from scipy.special import rel_entr
 
     num = z.size
@@ -300,14 +323,28 @@ def _within_budget(z: Floats, epsilon: float, delta: float, method: str) -> bool
     if method == "hoeffding":
         divergence = rel_entr(mean, epsilon) + rel_entr(1.0 - mean, 1.0 - epsilon)
         return bool(np.exp(-num * divergence) <= delta)
+    capital = np.cumsum(
+        np.log1p(-bets(z, epsilon, delta) * (z - epsilon))
+    )  # a supermartingale if E z >= epsilon
+    return bool(capital.max() >= np.log(1.0 / delta))
+
+
+def bets(z: Floats, epsilon: float, delta: float) -> Floats:
+    """Return what is staked on each prompt against a mean above epsilon, shape [P].
+
+    A bet knows the prompts before its own. One that knew its outcome would win whatever the mean is, and the
+    capital would promise nothing.
+
+    >>> bets(np.array([0.0, 1.0]), 0.1, 0.1)[0] == bets(np.array([1.0, 0.0]), 0.1, 0.1)[0]
+    np.True_
+    """
+    num = z.size
     count = np.arange(1, num + 1)
     worst = epsilon * (1.0 - epsilon)  # largest variance that a mean of epsilon allows, as if seen once
     centre = (epsilon + np.cumsum(z)) / (1.0 + count)
     variance = (worst + np.cumsum((z - centre) ** 2)) / (1.0 + count)
-    variance = np.concatenate([[worst], variance[:-1]])  # a bet may only know the prompts before it
-    bet = np.minimum(_BOLDEST / (1.0 - epsilon), np.sqrt(2.0 * np.log(1.0 / delta) / (num * variance)))
-    capital = np.cumsum(np.log1p(-bet * (z - epsilon)))  # a supermartingale if E z >= epsilon
-    return bool(capital.max() >= np.log(1.0 / delta))
+    variance = np.concatenate([[worst], variance[:-1]])  # what is known before each
+    return np.minimum(_BOLDEST / (1.0 - epsilon), np.sqrt(2.0 * np.log(1.0 / delta) / (num * variance)))
 
 
 def by_group(tokens: Tokens, group: Sequence[str]) -> dict[str, Tokens]:

@@ -10,18 +10,24 @@ from cuhlm_theory.schemes.ledger import Ledger, Outcome, charged, hlm_latency_s,
 from cuhlm_theory.schemes.lineup import at_bias, at_bits, fastest_threshold, line_up
 from cuhlm_theory.schemes.payload import lattice_bit
 from cuhlm_theory.schemes.rounds import Rounds, independent_rounds, recorded_rounds
+from cuhlm_theory.schemes.shares import FittedShares, ShareFamily, best_shares
+from cuhlm_theory.schemes.skip import KeepShare
 from cuhlm_theory.schemes.table import SCHEMES, Scheme, scheme
 
 __all__ = [
     "NEVER_SKIP",
     "SCHEMES",
+    "FittedShares",
+    "KeepShare",
     "Ledger",
     "Outcome",
     "Rounds",
     "Scheme",
+    "ShareFamily",
     "at_bias",
     "at_bits",
     "best_num_drafts",
+    "best_shares",
     "charged",
     "fastest_threshold",
     "hlm_latency_s",

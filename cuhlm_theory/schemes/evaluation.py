@@ -1,6 +1,6 @@
 """Ledgers of what a scheme would do on recorded tokens, or on i.i.d. tokens of an assumed law."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -9,6 +9,7 @@ from cuhlm_theory.capacity import packet_latency_s
 from cuhlm_theory.contexts import Skips, Tokens
 from cuhlm_theory.drafting import best_drafts_on_link
 from cuhlm_theory.parameters import System
+from cuhlm_theory.schemes.draft import Run
 from cuhlm_theory.schemes.ledger import Ledger, charged, resync_bit_per_transmission
 from cuhlm_theory.schemes.payload import Carried
 from cuhlm_theory.schemes.rounds import Rounds, independent_rounds, recorded_rounds
@@ -85,7 +86,7 @@ def several_drafts(scheme: "Scheme", tokens: Tokens, system: System) -> Ledger:
     Tokens with ``prompt`` are a recording, and rounds run along each text; without it they are i.i.d.
     """
     scheme = resolved(scheme, tokens, system)
-    draft, verification = scheme.draft, scheme.verification
+    draft, verification = cast(Run, scheme.draft), scheme.verification
     carried = scheme.payload.carried(tokens, system, scheme.skip)
     acceptance = tokens.acceptance if carried.acceptance is None else carried.acceptance
     skips = scheme.skip.skips(tokens, drafts=True)
@@ -143,7 +144,7 @@ def several_drafts(scheme: "Scheme", tokens: Tokens, system: System) -> Ledger:
 
 
 def _rounds(scheme: "Scheme", tokens: Tokens, acceptance: Floats, skips: Skips, carried: Carried) -> Rounds:
-    draft, verification = scheme.draft, scheme.verification
+    draft, verification = cast(Run, scheme.draft), scheme.verification
     ends, kept, last = draft.ends(tokens, skips), acceptance, acceptance
     if draft.triggered:
         ends, kept, last = verification.run(ends, acceptance, tokens.rejection)

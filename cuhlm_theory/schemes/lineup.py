@@ -9,17 +9,20 @@ from cuhlm_theory.contexts import NEVER_SKIP, Tokens
 from cuhlm_theory.errors import CuhlmError, InfeasibleError
 from cuhlm_theory.parameters import System
 from cuhlm_theory.schemes.ledger import Ledger
-from cuhlm_theory.schemes.skip import AtRandom, Below
+from cuhlm_theory.schemes.shares import best_shares
+from cuhlm_theory.schemes.skip import AtRandom, Below, KeepShare
 from cuhlm_theory.schemes.table import Scheme
 
 _CLOSE = 1e-12
 _STRIDE = 4  # thresholds from one trial to the next
+_MOST_KEPT = (1, 2, 3, 4, 5, 7, 11, 15)
 
 
 def at_bias(scheme: Scheme, tokens: Tokens, system: System, bias: float) -> Scheme:
     """Return the scheme at a wanted bias, as nearly as its knob allows.
 
-    A threshold is randomised between two recorded neighbours, so the bias is met with equality.
+    A threshold is randomised between two recorded neighbours, so the bias is met with equality. Shares are
+    fitted to the tokens, and how uncertain a token they may keep is chosen for the least latency.
 
     >>> from cuhlm_theory.schemes import SCHEMES
     >>> tokens = Tokens(uncertainty=np.array([0.1, 0.9]), rejection=np.array([0.1, 0.5]))
@@ -30,6 +33,8 @@ def at_bias(scheme: Scheme, tokens: Tokens, system: System, bias: float) -> Sche
     if isinstance(scheme.skip, AtRandom):
         most = float(tokens.weight @ tokens.mean_rejection())
         return scheme.using(skip_rate=min(wanted / most, 1.0) if most > 0.0 else 1.0)
+    if isinstance(scheme.skip, KeepShare) and not scheme.drafts_several:
+        return _by_shares(scheme, tokens, system, wanted)
     if not isinstance(scheme.skip, Below) or scheme.drafts_several:
         return scheme
 
@@ -84,6 +89,20 @@ def fastest_threshold(scheme: Scheme, tokens: Tokens, system: System) -> Scheme:
 
 def _at(scheme: Scheme, threshold: float) -> Scheme:
     return scheme.using(threshold=threshold, upper_threshold=None, mix=0.0)
+
+
+def _by_shares(scheme: Scheme, tokens: Tokens, system: System, wanted: float) -> Scheme:
+    """Find the shares within a bias, for each number of tokens that may be kept at once; take the fastest."""
+    best, best_s = scheme.keeping(KeepShare()), np.inf
+    for most in _MOST_KEPT:
+        highest = 1.0 - 1.0 / (most + 1.0) - _CLOSE
+        if np.any(tokens.uncertainty <= highest):
+            tuned = scheme.keeping(best_shares(tokens, wanted, highest=highest).rule)
+            ledger = tuned.ledger(tokens, system)
+            spent_s = ledger.per_token(ledger.seconds)
+            if spent_s < best_s:
+                best, best_s = tuned, spent_s
+    return best
 
 
 def _by_threshold(

@@ -61,14 +61,14 @@ class Verification:
         note = "risk plus truncation bound" if truncated else ""
         return Account(bias=total, risk=skips.risk, truncation=lost, is_bound=truncated, note=note)
 
-    def run(self, ends: Floats, acceptance: Floats, rejection: Floats) -> tuple[Floats, Floats, Floats]:
-        """Chance that a run ends with each draft, and that it is kept if the run goes on, and if it ends."""
-        return ends, acceptance, acceptance
-
     def answer_bit(self, codec: Codec, *, bonus: bool) -> tuple[float, float]:
         """Bits down where every draft is kept, and where one is not [bit]."""
         index = float(codec.bits_per_index)
         return index, index
+
+    def run(self, ends: Floats, acceptance: Floats, rejection: Floats) -> tuple[Floats, Floats, Floats]:
+        """Chance that a run ends with each draft, and that it is kept if the run goes on, and if it ends."""
+        return ends, acceptance, acceptance
 
     def acceptance(self, sent: Floats, llm_law: Floats) -> Floats:
         """Chance to keep each draft that the server is asked about, shape [V] [-]."""
