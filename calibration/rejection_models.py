@@ -480,7 +480,7 @@ def cross_validate(
     predicted = {name: np.zeros(u.size) for name in fitters}
     outcome: dict[tuple[str, float], list[tuple[float, float, float]]] = {}
     for _ in range(int(as_count("num_repeats", num_repeats))):
-        for test in _folds(tokens.prompt, num_folds, rng):
+        for test in whole_folds(tokens.prompt, num_folds, rng):
             train = ~test
             promised = {"empirical": beta[train]}
             for name, fitter in fitters.items():
@@ -580,7 +580,7 @@ def line_against_isotonic(
         raise ValueError("tokens must say which prompt each belongs to; prompt is missing")
     u, beta = np.asarray(tokens.uncertainty), np.asarray(tokens.rejection)
     score = np.empty(u.size)
-    for test in _folds(tokens.prompt, num_folds, np.random.default_rng(seed)):
+    for test in whole_folds(tokens.prompt, num_folds, np.random.default_rng(seed)):
         score[test] = fit_isotonic(u[~test], beta[~test]).predict(u[test])
 
     def statistic(weights: Floats) -> Floats:
@@ -605,8 +605,12 @@ def line_against_isotonic(
     ]
 
 
-def _folds(prompt: ArrayLike, num_folds: int, rng: np.random.Generator) -> list[NDArray[np.bool_]]:
-    """Split whole prompts at random; each fold marks its held-out tokens, shape [N]."""
+def whole_folds(prompt: ArrayLike, num_folds: int, rng: np.random.Generator) -> list[NDArray[np.bool_]]:
+    """Split whole prompts at random; each fold marks its held-out tokens, shape [N].
+
+    >>> [fold.tolist() for fold in whole_folds([5, 5, 8], 2, np.random.default_rng(0))]
+    [[True, True, False], [False, False, True]]
+    """
     index, num_prompts = bootstrap.cluster_index(prompt)
     wanted = int(as_count("num_folds", num_folds, at_least=2))
     if num_prompts < wanted:

@@ -3,7 +3,7 @@
 The live decoder answers the same questions about one place with both distributions at hand.
 """
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -283,10 +283,10 @@ class Tokens:
         return len(self.uncertainty)
 
     def __repr__(self) -> str:
-        texts = "" if self.prompt is None else f", {len(np.unique(self.prompt))} prompts"
+        texts = "" if self.prompt is None else f", {_counted(len(np.unique(self.prompt)), 'prompt')}"
         known = {"skip": self.skip_mass, "truncation": self.tv_profile, "server": self.output_bias}
         profiles = ", ".join(name for name, column in known.items() if column is not None)
-        return f"Tokens({len(self)} tokens{texts}; profiles: {profiles or 'none'})"
+        return f"Tokens({_counted(len(self), 'token')}{texts}; profiles: {profiles or 'none'})"
 
     @classmethod
     def of(cls, law: Law, line: Line) -> "Tokens":
@@ -299,6 +299,20 @@ class Tokens:
     def law(self) -> Recorded:
         """The law of the uncertainty with the recorded rejections."""
         return Recorded(self.uncertainty, self.rejection, self.weight)
+
+    def only(self, chosen: NDArray[np.bool_]) -> "Tokens":
+        """Return some of the tokens, marked by a mask of shape [N]; their weights then sum to 1.
+
+        >>> Tokens(uncertainty=np.array([0.1, 0.2]), rejection=np.zeros(2)).only(np.array([True, False]))
+        Tokens(1 token; profiles: none)
+        """
+        columns: dict[str, Array] = {}
+        for entry in fields(self):
+            value = getattr(self, entry.name)
+            if value is not None and not entry.name.endswith("_grid"):
+                columns[entry.name] = value[chosen]
+        columns["weight"] = columns["weight"] / columns["weight"].sum()
+        return replace(self, **columns)
 
     @property
     def acceptance(self) -> Array:
@@ -478,6 +492,10 @@ class Tokens:
         if place is None or self.server_bias is None:
             return np.full(len(self), np.nan)
         return np.asarray(self.server_bias[:, place], dtype=np.float64)
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number != 1)}"
 
 
 def _first_within(profile: Array, budget: float) -> Ints:

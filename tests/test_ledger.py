@@ -185,7 +185,7 @@ def test_tokens_print_one_line_and_compare_by_identity():
     assert (
         repr(recording(WORLD, 2, 5, 0)) == "Tokens(10 tokens, 2 prompts; profiles: skip, truncation, server)"
     )
-    assert repr(Tokens(uncertainty=np.zeros(1), rejection=np.zeros(1))) == "Tokens(1 tokens; profiles: none)"
+    assert repr(Tokens(uncertainty=np.zeros(1), rejection=np.zeros(1))) == "Tokens(1 token; profiles: none)"
     assert tokens == tokens
     assert tokens != table(WORLD)
     assert len({tokens, tokens}) == 1

@@ -45,7 +45,7 @@ class ShareFamily:
     over heights too, so that each threshold is found by itself, the smallest sum over drafts below it; the
     thresholds fall with the height because a higher one loses more on every draft. So ties need no care and
     no pooling is needed. Shares are multiples of 1/``num_levels``; uncertainties are told apart by
-    ``num_edges`` quantiles, and nothing is kept above ``highest``, since all tokens that may be kept are sent.
+    ``num_edges`` quantiles. Nothing is kept above ``highest``, since all tokens that may be kept are sent.
 
     >>> family = ShareFamily([0.1, 0.1, 0.6, 0.6], [1.0, 0.5, 0.75, 0.0], num_levels=4)
     >>> family.at_level(0.3), family.at_level(0.6)
