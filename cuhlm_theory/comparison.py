@@ -23,9 +23,10 @@ from cuhlm_theory.table import Table
 
 BUDGETS = (0.0, 0.01, 0.02, 0.05, 0.1)
 _MOST_DRAFTS = 16
-_MOST_UNSURE = 0.85  # a threshold above it would send too many tokens a draft
+_MOST_UNSURE = (0.97, 0.98, 0.99)  # thresholds beyond those recorded below them: 33 to 100 tokens a draft
 _SURVIVALS = tuple(float(value) for value in np.linspace(0.05, 0.95, 19))
 _NUM_BINS = 20
+_MOST_TRIED = 40
 _STEPS = 30
 _SHOWN = (
     *("budget", "throughput_token_per_s", "throughput_ci95", "bits", "bits_ci95", "skip_rate", "bias"),
@@ -502,7 +503,10 @@ def _said(scheme: Scheme) -> str:
 
 
 def _thresholds(tokens: Tokens) -> list[float]:
-    return [float(t) for t in tokens.thresholds() if t <= _MOST_UNSURE]
+    """Thresholds of the trigger that are tried; the highest keep so many tokens that bits decide."""
+    known = tokens.thresholds()
+    some = known if len(known) <= _MOST_TRIED else np.quantile(known, np.linspace(0.0, 1.0, _MOST_TRIED))
+    return [float(t) for t in (*some[some < _MOST_UNSURE[0]], *_MOST_UNSURE)]
 
 
 def _rate(ledger: Ledger) -> float:
