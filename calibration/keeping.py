@@ -260,7 +260,7 @@ def guaranteed_shares(
     budget: float,
     *,
     failure_probability: float = 0.1,
-    fitting_share: float = 0.5,
+    fitting_share: float = 0.1,
     max_tokens: int | None = None,
     seed: int = 0,
 ) -> GuaranteedShares:
@@ -278,8 +278,9 @@ def guaranteed_shares(
         :math:`\varepsilon` [-], in (0, 1).
     failure_probability : float, default 0.1
         :math:`\delta` [-], in (0, 1).
-    fitting_share : float, default 0.5
-        Share of the prompts that the family is fitted on [-].
+    fitting_share : float, default 0.1
+        Share of the prompts that the family is fitted on [-]; the shape of the shares needs few, and every
+        prompt that fits it is lost to the test.
     max_tokens : int, optional
         Cap on the tokens of a prompt, set before looking; None takes the largest recorded.
     seed : int, default 0
