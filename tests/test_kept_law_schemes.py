@@ -177,7 +177,8 @@ def test_the_shares_at_a_bias_meet_it_and_skip_more_than_the_threshold():
         plain = at_bias(SCHEMES["kept-law"], tokens, SYSTEM, wanted)
         tuned = at_bias(SCHEMES["kept-law"].keeping(KeepShare()), tokens, SYSTEM, wanted)
         ledgers = [row.ledger(tokens, SYSTEM).outcome() for row in (plain, tuned)]
-        assert ledgers[1].bias == pytest.approx(wanted, abs=1e-9)
+        for outcome in ledgers:  # a randomised threshold spends all of it too
+            assert outcome.bias == pytest.approx(wanted, abs=1e-9)
         assert ledgers[1].latency_s < ledgers[0].latency_s
 
 

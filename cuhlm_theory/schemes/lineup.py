@@ -15,6 +15,7 @@ from cuhlm_theory.schemes.table import Scheme
 
 _CLOSE = 1e-12
 _STRIDE = 4  # thresholds from one trial to the next
+_HALVINGS = 40
 _MOST_KEPT = (1, 2, 3, 4, 5, 7, 11, 15)
 
 
@@ -42,7 +43,9 @@ def at_bias(scheme: Scheme, tokens: Tokens, system: System, bias: float) -> Sche
         ledger = tuned.ledger(tokens, system)
         return ledger.per_token(ledger.bias)
 
-    return _by_threshold(scheme, tokens, spent, wanted, (f"{scheme.name} has a bias of", "equal_bias"))
+    names = (f"{scheme.name} has a bias of", "equal_bias")
+    mixed = _by_threshold(scheme, tokens, spent, wanted, names)
+    return _spent_whole(mixed, spent, wanted)
 
 
 def at_bits(scheme: Scheme, tokens: Tokens, system: System, bits: float) -> Scheme:
@@ -136,6 +139,18 @@ def _by_threshold(
     gain = level(mixed) - at_low
     mix = (wanted - at_low) / gain if gain > 0.0 else 0.0
     return mixed.using(mix=min(max(mix, 0.0), 1.0))
+
+
+def _spent_whole(scheme: Scheme, spent: Callable[[Scheme], float], wanted: float) -> Scheme:
+    """Raise the mix of two thresholds while bias is left: a server that is told it has less than the mean."""
+    assert isinstance(scheme.skip, Below)
+    low, high = scheme.skip.mix, 1.0
+    if not scheme.skip.randomised or spent(scheme) > wanted - _CLOSE:
+        return scheme
+    for _ in range(_HALVINGS):
+        mix = 0.5 * (low + high)
+        low, high = (mix, high) if spent(scheme.using(mix=mix)) <= wanted else (low, mix)
+    return scheme.using(mix=low)
 
 
 def _by_candidates(scheme: Scheme, system: System, sent: Callable[[Scheme], float], wanted: float) -> Scheme:
