@@ -330,11 +330,29 @@ def within_budget(z: Floats, epsilon: float, delta: float, method: Method = "bet
 
 
 def bets(z: Floats, epsilon: float, delta: float) -> Floats:
-    """Return what is staked on each prompt against a mean above epsilon, shape [P].
+    """Return what is staked on each prompt against a mean above epsilon.
 
+    Parameters
+    ----------
+    z : ndarray of float64, shape [P]
+        What each prompt contributes, in the order in which they are met [-].
+    epsilon : float
+        Budget that is bet against [-].
+    delta : float
+        Chance of a wrong claim that the bets are made for [-].
+
+    Returns
+    -------
+    ndarray of float64, shape [P]
+        Bets [-].
+
+    Notes
+    -----
     A bet knows the prompts before its own. One that knew its outcome would win whatever the mean is, and the
     capital would promise nothing.
 
+    Examples
+    --------
     >>> bets(np.array([0.0, 1.0]), 0.1, 0.1)[0] == bets(np.array([1.0, 0.0]), 0.1, 0.1)[0]
     np.True_
     """

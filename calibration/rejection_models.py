@@ -606,8 +606,29 @@ def line_against_isotonic(
 
 
 def whole_folds(prompt: ArrayLike, num_folds: int, rng: np.random.Generator) -> list[NDArray[np.bool_]]:
-    """Split whole prompts at random; each fold marks its held-out tokens, shape [N].
+    """Split whole prompts at random.
 
+    Parameters
+    ----------
+    prompt : array_like, shape [N]
+        Prompt of each token.
+    num_folds : int
+        Folds, at most the number of prompts.
+    rng : numpy.random.Generator
+        Source of randomness.
+
+    Returns
+    -------
+    list of ndarray
+        The held-out tokens of each fold, shape [N].
+
+    Raises
+    ------
+    ValueError
+        If there are fewer prompts than folds.
+
+    Examples
+    --------
     >>> [fold.tolist() for fold in whole_folds([5, 5, 8], 2, np.random.default_rng(0))]
     [[True, True, False], [False, False, True]]
     """

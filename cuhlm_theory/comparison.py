@@ -50,7 +50,7 @@ def rejection_curve(tokens: Tokens, *, num_bins: int = _NUM_BINS) -> Curve:
     tokens : Tokens
         Recorded tokens.
     num_bins : int, default 20
-        Bins of equally many tokens; equal uncertainties share one.
+        Bins of equally many tokens; equal uncertainties share one [-].
 
     Returns
     -------
@@ -288,9 +288,9 @@ def at_budgets(
     tuned_on : Tokens, optional
         Tokens on which the numbers of the schemes are chosen; by default the same.
     num_resamples : int, default 1000
-        Bootstrap resamples of the texts.
+        Bootstrap resamples of the texts [-].
     seed : int, default 0
-        Seed of the bootstrap; the same texts are drawn for every scheme.
+        Seed of the bootstrap; the same texts are drawn for every scheme [-].
 
     Returns
     -------
@@ -372,9 +372,9 @@ def stop_rules(
     names : sequence of str
         Keys of `TUNERS`, exact schemes; differences are to the first.
     num_resamples : int, default 1000
-        Bootstrap resamples of the texts.
+        Bootstrap resamples of the texts [-].
     seed : int, default 0
-        Seed of the halves and of the bootstrap.
+        Seed of the halves and of the bootstrap [-].
 
     Returns
     -------
@@ -429,7 +429,7 @@ def halves(tokens: Tokens, *, seed: int = 0) -> tuple[Tokens, Tokens]:
     tokens : Tokens
         Recorded tokens with ``prompt``.
     seed : int, default 0
-        Seed of the split.
+        Seed of the split [-].
 
     Returns
     -------

@@ -76,7 +76,7 @@ def recorded_rounds(
         Chance that a draft is kept, given that it ends the run; by default ``acceptance`` [-].
     entries : array_like, shape [N], default 0.0
         Entries of the distribution that goes with each draft [token].
-    max_drafts : int or ndarray of int, shape [N], optional
+    max_drafts : ndarray of int64, shape [N], or int, optional
         Longest run, or longest run begun at each token [token]; None sets no limit.
     bonus : bool, default True
         Whether the LLM adds its own token after a fully kept run.

@@ -153,10 +153,24 @@ class ShareFamily:
 
 
 def drafts_to_fit(tokens: Tokens) -> tuple[Floats, Floats, Floats]:
-    """Uncertainty, min(1, y/x) and weight of the drafts that shares are fitted to, shape [M] each.
+    """Return the drafts that shares are fitted to.
 
-    The candidates of every context where they were recorded, as far as they hold all that can be kept, each
-    with the chance that it is drafted; else the recorded drafts.
+    Parameters
+    ----------
+    tokens : Tokens
+        Recorded tokens.
+
+    Returns
+    -------
+    tuple of ndarray
+        Uncertainty, min(1, y/x) and weight, shape [M] each: the candidates of every context where they were
+        recorded, as far as they hold all that can be kept, each with the chance that it is drafted; else the
+        recorded drafts.
+
+    Examples
+    --------
+    >>> drafts_to_fit(Tokens(uncertainty=np.array([0.1]), rejection=np.array([0.25])))
+    (array([0.1]), array([0.75]), array([1.]))
     """
     u = tokens.candidate_uncertainty
     if u is None:
@@ -192,9 +206,9 @@ def best_shares(
     highest : float, default 1.0
         Largest uncertainty of which anything may be kept; at most 1/(1 - highest) tokens are sent [-].
     num_edges : int, default 128
-        Quantiles by which uncertainties are told apart.
+        Quantiles by which uncertainties are told apart [-].
     num_levels : int, default 32
-        Heights of the shares; those in between come from mixing two prices.
+        Heights of the shares; those in between come from mixing two prices [-].
 
     Returns
     -------
