@@ -40,6 +40,8 @@ from cuhlm_theory.truncation import printed_k_offline
 _SHOWN = ("throughput_token_per_s", "throughput_ci95", "bias", "skip_rate", "uplink_bit_per_token")
 _SLACK = 1e-9
 _RESAMPLES = 1000
+_HALVINGS = 30
+_MOST_LINES = 10
 
 
 def optimise(
@@ -328,7 +330,8 @@ class Recommendation:
         first, second = self.ledgers[of or self.scheme], self.ledgers[name]
         ratio = _rate(first) / _rate(second) if _rate(second) > 0.0 else np.inf
         clocks = (first.seconds, second.seconds)
-        if first.prompt is None or not all(np.all(np.isfinite(clock)) for clock in clocks):
+        texts = 0 if first.prompt is None else len(np.unique(first.prompt))
+        if texts < 2 or not all(np.all(np.isfinite(clock)) for clock in clocks):
             return Estimate(ratio)
         sums = [ledger.sums("tokens", "seconds") for ledger in (first, second)]
         counts = bootstrap.cluster_counts(len(sums[0]["tokens"]), _RESAMPLES, np.random.default_rng(0))
@@ -337,11 +340,14 @@ class Recommendation:
 
     @cached_property
     def equal_within_error(self) -> list[str]:
-        """Eligible schemes that cannot be told apart from the recommended one by paired differences."""
+        """Eligible schemes that cannot be told apart from the recommended one by paired differences.
+
+        Where there are no texts to resample, those are exact ties.
+        """
         equal = []
         for name in self._eligible[1:]:
-            ends = self.over(name).ci95
-            if ends is None or ends[0] > 1.0:
+            ratio = self.over(name)
+            if (ratio.value if ratio.low is None else ratio.low) > 1.0 + _SLACK:
                 break
             equal.append(name)
         return equal
@@ -380,15 +386,16 @@ class Recommendation:
         ]
         if _skips(row):
             lines.append(f"  skips    {row['skip_rate']:.1%} of the tokens")
-        if self.next_best is not None:
-            lines.append(f"  against  {self.next_best}, the next best: {_times(self.over(self.next_best))}")
-        if "llm" in self.ledgers and self.scheme != "llm":
-            lines.append(f"  against  the LLM alone: {_times(self.over('llm'))}")
-        name = self.operating.name
-        if self.scheme != name and name in self.ledgers:
-            lines.append(f"  against  {name} at its best: {_times(self.over(name))}")
-        lines += [f"  change   {change}" for change in self.would_change]
-        return lines
+        rivals = {name: name for name in (self.next_best,) if name is not None}
+        rivals |= {"llm": "the LLM alone", self.operating.name: f"{self.operating.name} at its best"}
+        for name, said in rivals.items():
+            if name != self.scheme and name in self.ledgers:
+                place = ", the next best" if name == self.next_best else ""
+                lines.append(f"  against  {said}{place}: {_times(self.over(name))}")
+        found, room = [str(change) for change in self.would_change], _MOST_LINES - len(lines)
+        if len(found) > room:
+            found = [*found[: room - 1], f"{len(found) - room + 1} more in would_change"]
+        return lines + [f"  change   {change}" for change in found]
 
     def __repr__(self) -> str:
         return "\n".join(self.lines())
@@ -416,20 +423,30 @@ class Recommendation:
         return found
 
     def _bias_that_skipping_needs(self) -> float | None:
-        """Least bias budget at which the kept law is the fastest; mixed thresholds mix bias and latency."""
-        scheme, system = SCHEMES["kept-law"], self.question.system
-        bias, seconds = [], []
-        for threshold in self.tokens.thresholds():
-            ledger = scheme.using(threshold=float(threshold)).ledger(self.tokens, system)
-            bias.append(ledger.mean(ledger.bias))
-            seconds.append(ledger.mean(ledger.seconds))
-        goal = 1.0 / self.throughput.value
-        ahead = np.flatnonzero(np.array(seconds) < goal)
-        if not len(ahead) or ahead[0] == 0:
+        """Least bias budget above that of the question at which the kept law is the fastest.
+
+        Between two thresholds one is drawn, and whichever it is, what the upper one may keep is sent, as
+        where `at_bias` spends a budget.
+        """
+        system, asked = self.question.system, self.question.budget
+        thresholds = [float(threshold) for threshold in self.tokens.thresholds()]
+
+        def ahead(place: int, mix: float) -> tuple[bool, float]:
+            low, high = thresholds[place - 1 : place + 1]
+            row = SCHEMES["kept-law"].using(threshold=low, upper_threshold=high, mix=mix)
+            ledger = row.ledger(self.tokens, system)
+            bias = ledger.per_token(ledger.bias)
+            return bias > asked.bias and ledger.per_token(ledger.seconds) * self.throughput.value < 1.0, bias
+
+        place = next((place for place in range(1, len(thresholds)) if ahead(place, 1.0)[0]), None)
+        if place is None:
             return None
-        place = int(ahead[0])
-        share = (seconds[place - 1] - goal) / (seconds[place - 1] - seconds[place])
-        return bias[place - 1] + share * (bias[place] - bias[place - 1])
+        low, high = 0.0, 1.0
+        for _ in range(_HALVINGS):
+            middle = 0.5 * (low + high)
+            low, high = (low, middle) if ahead(place, middle)[0] else (middle, high)
+        least = ahead(place, high)[1]
+        return None if asked.risk is not None and least > asked.risk else least
 
     def replace(self, **changes: Any) -> "Recommendation":
         """Answer the same question with some fields changed: ``link``, ``codec``, ``latency``, ``bias``, ….

@@ -7,7 +7,8 @@ variation and the floor are new.
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ import numpy as np
 from calibration.compare import read_front
 from cuhlm_theory.parameters import System
 from cuhlm_theory.recommendation import Recommendation
-from cuhlm_theory.schemes import Ledger, single_draft_floor_s
+from cuhlm_theory.schemes import SCHEMES, single_draft_floor_s
 from figures import style
 from figures.frame import Figure, Source, Table, Tables
 from figures.throughput import least_transmissions
@@ -37,34 +38,44 @@ _MARKS = {
 _SHARES = np.append(
     1.0 - np.geomspace(0.95, 0.004, 15), 1.0
 )  # of the tokens that follow the upper of two thresholds
+_KNOTS = [0, 4, 9, 14, 15]  # of these, where a scheme is evaluated
 
 
-def mixed(ledgers: Sequence[Ledger]) -> tuple[np.ndarray, np.ndarray]:
-    """Return bias [-] and throughput [token/s] along thresholds and the mixtures of neighbours.
+def front(best: Recommendation, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return bias [-] and throughput [token/s] of a scheme along thresholds and the mixtures of neighbours.
 
-    A token that follows the upper of two thresholds by chance mixes bias and seconds in proportion to that
-    chance, so between two thresholds the throughput is a hyperbola over the bias.
+    A token that follows the upper of two thresholds by chance mixes seconds in proportion to that chance, so
+    between two thresholds the throughput is a hyperbola over the bias. What the kept law sends is the upper
+    threshold's whichever is drawn, as in `cuhlm_theory.schemes.at_bias`; its bias is exact at some mixtures
+    and no less than the truth between them.
     """
-    bias, seconds, tokens = (
-        np.array([ledger.mean(getattr(ledger, name)) for ledger in ledgers])
-        for name in ("bias", "seconds", "tokens")
-    )
-    bias, seconds = bias / tokens, seconds / tokens
-    ends = ((bias[:-1], bias[1:]), (seconds[:-1], seconds[1:]))
-    with np.errstate(invalid="ignore"):  # infinite seconds over a dead link
-        between = [np.outer(1.0 - _SHARES, low) + np.outer(_SHARES, high) for low, high in ends]
-    along = [
-        np.append(first[0], part.T.ravel()) for first, part in zip((bias, seconds), between, strict=True)
-    ]
-    return along[0], 1.0 / along[1]
+    thresholds = [float(threshold) for threshold in best.tokens.thresholds()]
+    bias, seconds = (np.array([value]) for value in _spent(best, name, threshold=thresholds[0]))
+    for low, high in pairwise(thresholds):
+        if SCHEMES[name].knob == "threshold":
+            knots = _SHARES[_KNOTS]
+            mixes = [{"threshold": low, "upper_threshold": high, "mix": float(mix)} for mix in knots]
+        else:
+            knots, mixes = np.array([0.0, 1.0]), [{"threshold": low}, {"threshold": high}]
+        parts = np.array([_spent(best, name, **mix) for mix in mixes]).T
+        bias, seconds = (
+            np.append(along, np.interp(_SHARES, knots, part))
+            for along, part in zip((bias, seconds), parts, strict=True)
+        )
+    return bias, 1.0 / seconds
+
+
+def _spent(best: Recommendation, name: str, **numbers: float) -> tuple[float, float]:
+    """Bias and seconds a token of a scheme."""
+    ((_, ledger),) = best.beside((name,), **numbers)[0]
+    return ledger.per_token(ledger.bias), ledger.per_token(ledger.seconds)
 
 
 def compute(source: Source, *, num_points: int = 10) -> Tables:
     """Sweep the threshold of each scheme, and the bias of the floor."""
     best = source.question(*_NEEDED).answer()
     tokens, system = best.tokens, best.question.system
-    swept = [best.beside(SWEPT, threshold=float(threshold))[0] for threshold in tokens.thresholds()]
-    fronts = {name: mixed([row[place][1] for row in swept]) for place, name in enumerate(SWEPT)}
+    fronts = {name: front(best, name) for name in SWEPT}
     most = float(np.dot(tokens.weight, tokens.rejection))
     budgets = np.geomspace(min(0.005, 0.1 * most), max(most, 0.02), num_points)
     edge = np.unique(np.concatenate(([0.0], budgets, fronts["u-hlm"][0])))

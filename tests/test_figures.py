@@ -213,7 +213,7 @@ def test_no_front_crosses_the_floor(tables):
         assert increases(table["throughput [token/s]"][of], by=1e-9)
 
 
-@pytest.mark.parametrize("name", ["u-hlm", "cu-hlm-offline"])
+@pytest.mark.parametrize("name", ["u-hlm", "cu-hlm-offline", "cu-hlm-exact", "kept-law"])
 def test_between_two_thresholds_a_front_is_what_a_randomised_threshold_reaches(name, source, tables):
     """The last two are far apart: the straight line between them is reached by nothing."""
     table, best = tables["fronts"]["bias"], source.question().answer()
