@@ -126,6 +126,10 @@ class Contexts(Protocol):
         """Chance that each context transmits, whatever it drafts, shape [N] [-]."""
         ...
 
+    def draft_uncertainty(self) -> Array:
+        """Uncertainty of each draft, the mean where the device only sees a sample of it, shape [N] [-]."""
+        ...
+
     def mean_rejection(self) -> Array:
         """Chance that a draft is rejected, shape [N] [-]."""
         ...
@@ -419,6 +423,10 @@ class Tokens:
         transmit = np.clip(1.0 - np.asarray(self.need("skip_mass"), dtype=np.float64), 0.0, 1.0)
         transmit[transmit < _ALWAYS_SKIPS] = 0.0
         return transmit
+
+    def draft_uncertainty(self) -> Array:
+        """u-bar as it was recorded, shape [N] [-]."""
+        return self.uncertainty
 
     def mean_rejection(self) -> Array:
         """TV(x, y) of each context, or beta of its draft, which has the same mean, shape [N] [-]."""

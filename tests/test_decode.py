@@ -33,8 +33,10 @@ from cuhlm_theory.contexts import Tokens
 from cuhlm_theory.errors import MissingInputError
 from cuhlm_theory.parameters import Codec, Latency, Link, System
 from cuhlm_theory.rejection import Line
-from cuhlm_theory.schemes import NEVER_SKIP, SCHEMES
+from cuhlm_theory.schemes import NEVER_SKIP, SCHEMES, KeepShare
+from cuhlm_theory.schemes.draft import UntilRisky, UntilRiskyOrTrigger
 from cuhlm_theory.schemes.payload import round_to_lattice
+from cuhlm_theory.schemes.skip import Below
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -429,6 +431,49 @@ def test_the_joint_law_of_exact_schemes_is_the_llm_s_own(small_pair, scheme):
         return laws.next_law(sessions[1].catch_up(text)[0], 0.9)
 
     assert_same_law(enumerated(sessions, chosen), joint_law(step, length, 3))
+
+
+@pytest.mark.parametrize("survival", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("keeps", [Below(0.6), Below(0.5, 0.7, 0.3), KeepShare((0.5, 0.7), (0.8, 0.3))])
+def test_shares_and_runs_that_end_by_their_survival_follow_the_llm(small_pair, keeps, survival):
+    sessions = Remembering(small_pair[0]), Remembering(small_pair[1])
+    rule = UntilRiskyOrTrigger(survival, Line(0.8, -0.05))
+    scheme = SCHEMES["kept-law-exact"].keeping(keeps).drafting(rule)
+    chosen = replace(setting("kept-law-exact"), scheme=scheme, max_new_tokens=2)
+    law = joint_law(lambda text: laws.next_law(sessions[1].catch_up(text)[0], 0.9), 2, 3)
+    assert_same_law(enumerated(sessions, chosen), law)
+
+
+def test_shares_of_a_single_draft_follow_the_exact_law_and_have_the_bias_of_their_excess(small_pair):
+    sessions = Remembering(small_pair[0]), Remembering(small_pair[1])
+    scheme = SCHEMES["kept-law"].keeping(KeepShare((0.5, 0.7), (0.8, 0.3)))
+    chosen = replace(setting("kept-law"), scheme=scheme, max_new_tokens=1)
+    here = laws.Context(sessions[0].catch_up(PROMPT)[0], chosen, system(3))
+    y = laws.next_law(sessions[1].catch_up(PROMPT)[0], 0.9)
+    law = laws.output(here, y)
+    assert_same_law(enumerated(sessions, chosen), {(token,): chance for token, chance in enumerate(law)})
+    excess = here.x @ scheme.skip.skips(here.drafts(y=y)).excess
+    assert verification.total_variation(law, y) == pytest.approx(excess, abs=1e-12)
+
+
+@pytest.mark.parametrize("survival", [0.6, 0.9])
+def test_a_run_ends_with_the_draft_that_takes_its_survival_below_the_limit(pair, survival):
+    scheme = SCHEMES["dssd"].drafting(UntilRisky(survival, Line(0.8, -0.05), adds_bonus=False))
+    chosen = replace(setting("dssd"), scheme=scheme)
+    table = decode(pair, PROMPT, chosen, Clock(system=system(12)), rng=np.random.default_rng(3)).columns
+    last = np.append(np.diff(table["round"]) > 0, True)
+    text = list(PROMPT)
+    for drafted, whole in zip(table["drafted"][last][:-1], table["kept"][last][:-1], strict=True):
+        rows = table["token"][len(text) - len(PROMPT) :][: int(whole)]
+        chance = 1.0
+        for place, token in enumerate(rows):
+            logits = full_logits(pair[0], text)[-1]
+            here = laws.Context(logits, chosen, system(12))
+            chance *= 1.0 - float(Line(0.8, -0.05)(here.drafts(np.array([token])).draft_uncertainty())[0])
+            assert (chance < survival) == (place + 1 == drafted)
+            text.append(int(token))
+        if whole < drafted:
+            text.append(int(table["token"][len(text) - len(PROMPT)]))
 
 
 def test_a_bonus_token_after_a_single_draft_follows_the_llm(small_pair):

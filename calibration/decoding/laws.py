@@ -245,6 +245,11 @@ class Drafts:
             return self.seen < threshold - slack
         return self.seen <= threshold + slack
 
+    def draft_uncertainty(self) -> Law:
+        """Mean uncertainty of each draft."""
+        distinct, place = np.unique(self.token, return_inverse=True)
+        return self.here.disagreement[:, distinct].mean(axis=0)[place]
+
     def mean_rejection(self) -> Law:
         """Chance that each draft is rejected; 0 where the large model's law is not known yet."""
         if self._y is None:

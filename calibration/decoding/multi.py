@@ -13,7 +13,7 @@ from calibration.decoding.single import bonus_row
 from calibration.decoding.stage import Stage
 from cuhlm_theory import verification
 from cuhlm_theory.contexts import Skips
-from cuhlm_theory.schemes.draft import Run
+from cuhlm_theory.schemes.draft import Run, UntilRisky
 
 
 @dataclass(slots=True)
@@ -35,6 +35,8 @@ class _Drafting:
         self.memory = settings.scheme.payload.start
         self.rule = cast("Run", settings.scheme.draft)
         """What ends a run."""
+        self.chance = 1.0
+        """That all drafts of the run are kept, as a rule that looks at it estimates it [-]."""
 
     def draft(self, logits: laws.Law, draws: laws.Draws) -> _Draft:
         scheme = self.settings.scheme
@@ -45,6 +47,9 @@ class _Drafting:
         zero = np.zeros(1)
         decided = Skips(transmit=(~keeps).astype(np.float64), risk=zero, truncates=np.ones(1), excess=zero)
         ends = self.rule.ends(here.drafts(token), decided)[0] > 0.0
+        if isinstance(self.rule, UntilRisky):
+            self.chance *= float(self.rule.acceptance(here.drafts(token))[0])
+            ends = ends or self.rule.stops(self.chance)
         if not scheme.payload.names_draft:  # the kept law is sent, not that of the draft
             k = int(here.kept_entries(token)[0])
         sent = scheme.payload.received_law(law, k, here.skip) if scheme.draft.triggered else law
@@ -104,6 +109,7 @@ def _draft_run(
     longest = min(drafting.rule.longest or stage.room, stage.room)
     drafts: list[_Draft] = []
     text, wall_s = list(stage.text), 0.0
+    drafting.chance = 1.0
     while len(drafts) < longest:
         logits = (yield device, text, 1)[0]
         wall_s += device.seconds

@@ -81,7 +81,7 @@ class Settings:
         if missing := [name for name in _NEEDED if self.scheme.numbers.get(name, ...) is None]:
             raise MissingInputError(_NEEDED[missing[0]])
         line = self.scheme.numbers.get("line")
-        if line is not None:
+        if isinstance(line, Line):
             as_positive("slope", line.slope)
 
     @property
@@ -95,8 +95,10 @@ class Settings:
         """Return everything as JSON holds it; `scheme_of` reads the scheme back."""
         numbers = self.scheme.numbers
         line = numbers.pop("line", None)
-        if line is not None:
+        if isinstance(line, Line):
             numbers |= {"slope": line.slope, "intercept": line.intercept}
+        elif line is not None:
+            numbers |= {"line": asdict(line)}
         rest = {name: getattr(self, name) for name in ("temperature", "max_new_tokens", "k_grid")}
         return {
             "scheme": self.scheme.name,

@@ -255,13 +255,20 @@ class UntilRisky:
 
     def longest_from(self, tokens: Tokens) -> int | Ints | None:
         """Drafts until the product of estimated acceptances falls below the limit."""
-        if self.line is None:
-            raise MissingInputError("the survival of a run needs a rejection line; give --calibration")
+        chance = self.acceptance(tokens)
         if tokens.prompt is None:
             raise MissingInputError("the survival of a run needs recorded texts; give --calibration")
-        return surviving_drafts(
-            1.0 - self.line(tokens.uncertainty), tokens.prompt, self.survival, self.max_drafts
-        )
+        return surviving_drafts(chance, tokens.prompt, self.survival, self.max_drafts)
+
+    def acceptance(self, contexts: Contexts) -> Floats:
+        """Chance that each draft is kept, as the device estimates it, shape [N] [-]."""
+        if self.line is None:
+            raise MissingInputError("the survival of a run needs a rejection line; give --calibration")
+        return 1.0 - self.line(contexts.draft_uncertainty())
+
+    def stops(self, chance: float) -> bool:
+        """Whether a run ends whose drafts are all kept with this chance."""
+        return chance < self.survival * (1.0 - _ROUNDING)
 
     def ends(self, contexts: Contexts, skips: Skips) -> Floats:
         """Nothing but the survival of the run ends it."""
