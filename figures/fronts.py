@@ -18,6 +18,7 @@ from calibration.compare import read_front
 from cuhlm_theory.parameters import System
 from cuhlm_theory.recommendation import Recommendation
 from cuhlm_theory.schemes import SCHEMES, single_draft_floor_s
+from cuhlm_theory.schemes.payload import KeptSet
 from figures import style
 from figures.frame import Figure, Source, Table, Tables
 from figures.throughput import least_transmissions
@@ -38,7 +39,10 @@ _MARKS = {
 _SHARES = np.append(
     1.0 - np.geomspace(0.95, 0.004, 15), 1.0
 )  # of the tokens that follow the upper of two thresholds
-_KNOTS = [0, 4, 9, 14, 15]  # of these, where a scheme is evaluated
+_ENDS, _KNOTS = (
+    [0, 15],
+    [0, 4, 9, 14, 15],
+)  # of these, where a scheme is evaluated; the kept law's bias is bent
 
 
 def front(best: Recommendation, name: str) -> tuple[np.ndarray, np.ndarray]:
@@ -53,7 +57,7 @@ def front(best: Recommendation, name: str) -> tuple[np.ndarray, np.ndarray]:
     bias, seconds = (np.array([value]) for value in _spent(best, name, threshold=thresholds[0]))
     for low, high in pairwise(thresholds):
         if SCHEMES[name].knob == "threshold":
-            knots = _SHARES[_KNOTS]
+            knots = _SHARES[_KNOTS if isinstance(SCHEMES[name].payload, KeptSet) else _ENDS]
             mixes = [{"threshold": low, "upper_threshold": high, "mix": float(mix)} for mix in knots]
         else:
             knots, mixes = np.array([0.0, 1.0]), [{"threshold": low}, {"threshold": high}]

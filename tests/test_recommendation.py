@@ -345,6 +345,34 @@ def test_a_law_has_no_texts_and_its_answer_no_interval():
     assert repr(found).startswith("Run ")
 
 
+def test_one_text_gives_no_interval():
+    found = replace(QUESTION, tokens=recording(random_world(1), num_texts=1, length=40, seed=7)).answer()
+    assert (found.throughput.ci95, found.over("llm").ci95) == (None, None)
+
+
+def test_exact_ties_of_a_law_are_equal():
+    everything = law([0.1, 0.9], [0.0, 0.0]).answer()  # the device alone is right: what skips all is as fast
+    names = [everything.scheme, *everything.equal_within_error]
+    rates = {row["name"]: row["throughput_token_per_s"] for row in everything.schemes}
+    assert {"slm", "u-hlm", "kept-law"} <= set(names)
+    assert [rates[name] for name in names] == pytest.approx([rates["slm"]] * len(names))
+
+
+@pytest.mark.parametrize("bias", [0.0, 0.02, 0.05, 0.1, 0.2])
+@pytest.mark.parametrize("bandwidth_hz", [300.0, 1e3, 3e3])
+def test_the_kept_law_is_the_fastest_from_the_budget_that_is_said(bias, bandwidth_hz):
+    system = replace(SYSTEM, link=replace(SYSTEM.link, bandwidth_hz=bandwidth_hz))
+    best = recorded(budget=Budget(bias=bias), system=system).answer(bound=False)
+    needed = best._bias_that_skipping_needs()
+    if SCHEMES[best.scheme].writes == "hybrid" or needed is None:
+        pytest.skip("a scheme that skips is the fastest, or none ever is")
+    assert needed > bias
+    for at, faster in ((needed + 1e-6, True), (needed - 1e-6, False)):
+        if at > bias:
+            kept = best.replace(bias=at).ledgers["kept-law"]
+            assert (kept.per_token(kept.seconds) * best.throughput.value < 1.0) == faster
+
+
 def test_the_same_question_with_other_fields(best):
     other = best.replace(bias=0.2, link=Link(bandwidth_hz=2e3, snr=3.0), tx_power_w=0.1)
     asked = other.question
