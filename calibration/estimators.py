@@ -410,9 +410,9 @@ def attenuation(
     ValueError
         If an argument is outside [0, 1] or M < 1.
 
-    References
-    ----------
-    THEORY section 4.3 (new).
+    Notes
+    -----
+    `uncertainty.attenuated_correlation` is the statement behind it.
 
     Examples
     --------

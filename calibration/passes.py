@@ -2,8 +2,9 @@ r"""Time the passes of a model and fit what one costs: a fixed part, and parts a
 
 .. math:: \tau(n, c) = t_0 + t_1 n + t_2 c
 
-for n tokens fed at once onto a cache of c (THEORY section 14). Skipping saves the server the fixed part only,
-so one number a model, as printed in the literature, cannot tell what skipping is worth.
+for n tokens fed at once onto a cache of c. Skipping saves the server the fixed part only
+(`passes.skipping_saves_the_fixed_part`), so one number a model, as printed in the literature, cannot tell
+what skipping is worth.
 
 ``python -m calibration.passes --pair smollm2`` times a pair on this machine and prints JSON; nothing else
 should run meanwhile, and the load that it met is printed with the rest.

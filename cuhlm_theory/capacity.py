@@ -1,4 +1,4 @@
-"""Rate and latency of the uplink: AWGN, Rayleigh fading and short packets (THEORY section 1).
+"""Rate and latency of the uplink: AWGN, Rayleigh fading and short packets.
 
 Linear SNR and SI units throughout; dB live in `snr_from_db` and `db_from_snr` only. A Rayleigh SNR is
 exponential with mean ``mean_snr``.

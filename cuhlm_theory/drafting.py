@@ -1,4 +1,4 @@
-"""How many tokens to draft before one verification, over any link, and when not to (THEORY section 10).
+"""How many tokens to draft before one verification, over any link, and when not to.
 
 The i.i.d. closed forms: a draft is kept with chance alpha, whatever its position. Recorded tokens are
 evaluated by `cuhlm_theory.schemes`, which keeps their dependence.

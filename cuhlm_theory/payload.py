@@ -1,4 +1,4 @@
-"""Bits on the uplink: a truncated distribution, one index, a run of indices (THEORY section 2).
+"""Bits on the uplink: a truncated distribution, one index, a run of indices.
 
 Every count is exact. The size k itself, which a receiver of variable k must be told, is charged by no codec,
 as printed.

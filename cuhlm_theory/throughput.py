@@ -1,4 +1,4 @@
-"""Latency of a round, throughput by both averages, speed-up over HLM and its limits (THEORY sections 9, 11).
+"""Latency of a round, throughput by both averages, speed-up over HLM and its limits.
 
 A round produces N tokens in D seconds. Rounds renew, so the rate that a user sees is E[N]/E[D]; the mean of
 the rates E[N/D] differs, and the literature does not always say which one it prints.
@@ -281,7 +281,6 @@ def speedup_over_hlm(
 
     .. math:: G = \frac{\tau_\mathrm{SLM} + \tau_\mathrm{up}(V) + \tau_\mathrm{LLM}}
                        {\tau_\mathrm{SLM} + p_\mathrm{tx} (\tau_\mathrm{up}(k) + \tau_\mathrm{LLM})}
-              \qquad \text{[THEORY, Sec. 11]}
 
     Derivation: ``derivations.throughput.speedup_over_hlm``.
 
@@ -318,7 +317,7 @@ def speedup_over_hlm(
 def speedup_ceiling(transmit_probability: ArrayLike, payload_ratio: ArrayLike) -> Floats:
     r"""Speed-up over HLM that no latencies can exceed at a given skip rate and compression.
 
-    .. math:: G < \frac{1}{p_\mathrm{tx}} \frac{B(V)}{B(k)}      \qquad \text{[THEORY, Sec. 11], new}
+    .. math:: G < \frac{1}{p_\mathrm{tx}} \frac{B(V)}{B(k)}      \qquad \text{[new]}
 
     Approached as the link gets slow; the compute latencies can only lower it.
     Derivation: ``derivations.throughput.speedup_ceiling``.
@@ -431,7 +430,7 @@ def floor_latency_s(latency: Latency, transmit_probability: ArrayLike, index_upl
     r"""Latency that no single-draft scheme with this skip rule can beat.
 
     .. math:: \tau_\mathrm{SLM} + p_\mathrm{tx} (\tau_\mathrm{LLM} + \tau_\mathrm{up}(\lceil \log_2 V \rceil))
-              \qquad \text{[THEORY, Sec. 9], new}
+              \qquad \text{[new]}
 
     Derivation: ``derivations.throughput.floor_latency``.
 
@@ -458,7 +457,7 @@ def floor_latency_s(latency: Latency, transmit_probability: ArrayLike, index_upl
     -----
     It bounds every single-draft scheme that tells the server its draft. A server that draws from its own law
     needs not even that index, so the uplink of the floor is a convention; and its bias is 0 only if the skip
-    decision ignores the draft (departs from THEORY section 9; `cuhlm_theory.contexts.Tokens.server_bias`).
+    decision ignores the draft (`verification.server_sampling_law`; else `Tokens.server_bias`).
 
     Examples
     --------

@@ -1,4 +1,4 @@
-r"""What is lost when only the k largest probabilities are sent (THEORY section 8).
+r"""What is lost when only the k largest probabilities are sent.
 
 Sorted :math:`x_{(1)} \ge x_{(2)} \ge \dots`, the server sees :math:`\hat x`: the k largest entries, and the
 tail mean :math:`m_k` everywhere else, so that :math:`TV_k = \sum_{i>k} (x_{(i)} - m_k)_+ = \sum_{i>k} (m_k -
@@ -177,7 +177,7 @@ def drop_tail(dist: ArrayLike, k: ArrayLike) -> Floats:
 
     Notes
     -----
-    Drafting from it and verifying with it is unbiased for every k (THEORY section 8.5).
+    Drafting from it and verifying with it is unbiased for every k (`truncation.drop_tail`).
 
     References
     ----------
@@ -205,7 +205,7 @@ def truncation_tv(dist: ArrayLike, k: ArrayLike) -> Floats:
     .. math::
         TV_k = TV(x, \hat x) = \sum_{i>k} (x_{(i)} - m_k)_+, \qquad m_k = \frac{1}{V-k}\sum_{i>k} x_{(i)}
 
-    New here (THEORY section 8.2): the output's bias is at most :math:`TV_k`, whatever the large model says.
+    New here: the output's bias is at most :math:`TV_k`, whatever the large model says.
 
     Derivation: ``derivations.truncation.truncation_tv``.
 
@@ -283,7 +283,7 @@ def exact_k(dist: ArrayLike, budget: ArrayLike) -> Counts:
 
     .. math:: k^*(\theta) = \min\{k : TV_k \le \theta\}
 
-    New here (THEORY section 8.2): :math:`TV_k` bounds the output's bias for every large model, and depends on
+    New here: :math:`TV_k` bounds the output's bias for every large model, and depends on
     the context only, not on the draft.
 
     Derivation: ``derivations.truncation.exact_rule``.
@@ -353,7 +353,8 @@ def printed_bound(tv: ArrayLike, draft_prob: ArrayLike, rejection: ArrayLike) ->
 
     Notes
     -----
-    It is not an upper bound on the total variation of the two resampling distributions (THEORY section 8.4):
+    It is not an upper bound on the total variation of the two resampling distributions
+    (`truncation.resampling_counterexample`):
     the softplus over-estimates the denominator. `resampling_tv_bound` is one.
 
     References
@@ -373,7 +374,7 @@ def resampling_tv_bound(tv: ArrayLike, tv_from_llm: ArrayLike) -> Floats:
 
     .. math:: TV(r, \hat r) \le \frac{\lVert x - \hat x \rVert_1}{\sum (y - x)_+} = \frac{2\,TV_k}{TV(x, y)}
 
-    New here (THEORY section 8.4); :math:`r \propto (y - x)_+` and :math:`\hat r \propto (y - \hat x)_+`.
+    New here; :math:`r \propto (y - x)_+` and :math:`\hat r \propto (y - \hat x)_+`.
 
     Derivation: ``derivations.truncation.resampling_tv_bound``.
 
@@ -537,7 +538,7 @@ def _levels(prob_bits: int) -> int:
 def quantise(dist: ArrayLike, prob_bits: int) -> Floats:
     r"""Nearest distribution whose entries are multiples of :math:`1/\ell`, :math:`\ell = 2^{b} - 1`.
 
-    New here (THEORY section 8.7); the lattice is that of [SQS]. Drafting from the result is unbiased.
+    New here; the lattice is that of [SQS]. Drafting from the result is unbiased.
 
     Derivation: ``derivations.truncation.quantisation_tv_bound``.
 
@@ -621,7 +622,7 @@ def quantisation_tv_bound(num_entries: ArrayLike, prob_bits: int) -> Floats:
 
     .. math:: TV \le \frac{n}{4\,\ell}, \qquad \ell = 2^{b_\mathrm{prob}} - 1
 
-    New here (THEORY section 8.7). R remainders are rounded up, the largest, whose mean is at least R/n; so
+    New here. R remainders are rounded up, the largest, whose mean is at least R/n; so
     :math:`\ell\,TV = \sum (1 - r_i) \le R (1 - R/n) \le n/4`.
 
     Derivation: ``derivations.truncation.quantisation_tv_bound``.

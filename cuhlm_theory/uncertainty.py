@@ -1,7 +1,7 @@
 r"""Temperature-perturbation uncertainty: its mean by certified quadrature, and its sampling noise.
 
 A device draws temperatures :math:`\theta_m` and asks how often the perturbed model disagrees with the draft
-token. THEORY section 4: the answer is binomial around a mean :math:`\bar u` that needs no sampling at all.
+token. The answer is binomial around a mean :math:`\bar u` that needs no sampling at all.
 
 Why the quadrature below can be trusted for *any* logits. Write :math:`g_i` for the logit gaps,
 :math:`t = \ln\theta` and :math:`s = e^{-t} = \sigma + i\tau`. The integrand :math:`e^{-g_d s}/Z(s)`,
@@ -214,7 +214,7 @@ def mean_uncertainty(
         \bar u(z, d)
         = 1 - \frac{1}{\theta_{\max}} \int_0^{\theta_{\max}} \mathrm{softmax}(z/\theta)_d\, d\theta
 
-    New here (THEORY section 4.2); the sampled measure it averages is [CU, eqs. (8)(9), v1], printed.
+    New here; the sampled measure it averages is [CU, eqs. (8)(9), v1], printed.
 
     Derivation: ``derivations.uncertainty.mean_uncertainty``.
 
@@ -389,7 +389,7 @@ def disagreement_count_pmf(mean_uncertainty: ArrayLike, num_samples: int) -> Flo
 
     .. math:: P(M u = j) = \binom{M}{j} \bar u^j (1 - \bar u)^{M - j}
 
-    New here (THEORY section 4.2): given logits and draft the M indicators are i.i.d.
+    New here: given logits and draft the M indicators are i.i.d.
 
     Derivation: ``derivations.uncertainty.disagreement_count_pmf``.
 
@@ -430,7 +430,7 @@ def attenuation_factor(
     .. math::
         \lambda = \frac{\operatorname{Var} \bar u}{\operatorname{Var} \bar u + E[\bar u (1 - \bar u)] / M}
 
-    New here (THEORY section 4.3).
+    New here.
 
     Derivation: ``derivations.uncertainty.attenuation_factor``.
 
@@ -488,7 +488,7 @@ def attenuated_line(
 
     .. math:: a_M = \lambda a, \qquad b_M = E\beta - a_M E u = b + (1 - \lambda)\, a\, E \bar u
 
-    New here (THEORY section 4.3). `restored_line` is the inverse.
+    New here. `restored_line` is the inverse.
 
     Derivation: ``derivations.uncertainty.attenuated_line``.
 
@@ -531,7 +531,7 @@ def restored_line(
 
     .. math:: a = a_M / \lambda, \qquad b = b_M + (a_M - a)\, E u
 
-    New here (THEORY section 4.3), the inverse of `attenuated_line`.
+    New here, the inverse of `attenuated_line`.
 
     Derivation: ``derivations.uncertainty.attenuated_line``.
 
@@ -571,7 +571,7 @@ def restored_line(
 def attenuated_correlation(correlation: ArrayLike, factor: ArrayLike) -> Floats:
     r"""Correlation of the sampled u with anything that depends on the token only, :math:`\rho\sqrt\lambda`.
 
-    New here (THEORY section 4.3).
+    New here.
 
     Derivation: ``derivations.uncertainty.attenuated_correlation``.
 
@@ -603,7 +603,7 @@ def attenuated_correlation(correlation: ArrayLike, factor: ArrayLike) -> Floats:
 def restored_correlation(correlation: ArrayLike, factor: ArrayLike) -> Floats:
     r"""Correlation of :math:`\bar u` behind the correlation of the sampled u, :math:`\rho_M / \sqrt\lambda`.
 
-    New here (THEORY section 4.3), the inverse of `attenuated_correlation`.
+    New here, the inverse of `attenuated_correlation`.
 
     Derivation: ``derivations.uncertainty.attenuated_correlation``.
 

@@ -1,4 +1,4 @@
-"""Accept, reject, resample: the law of what a hybrid decoder emits (THEORY sections 3, 7 and 8).
+"""Accept, reject, resample: the law of what a hybrid decoder emits.
 
 Distributions lie along the last axis. Everything here is exact, in one context: no sampling.
 """
@@ -245,9 +245,9 @@ def server_sampling_law(draft_law: ArrayLike, llm_law: ArrayLike, skip: ArrayLik
 
     Notes
     -----
-    Departs from THEORY section 9: what is sent is unbiased only if the decision to send does not depend on
-    the draft. With x = y and the top token skipped the rejection risk is 0, yet the bias here is
-    :math:`x_1 (1 - x_1)`: skipping takes the top token once, the server's draw takes it again.
+    A server that draws for itself is exact only if the decision to send does not depend on the draft. With
+    x = y and the top token skipped the rejection risk is 0, yet the bias here is :math:`x_1 (1 - x_1)`:
+    skipping takes the top token once, the server's draw takes it again.
 
     Examples
     --------
@@ -329,7 +329,7 @@ def bias_bound(
 
     Notes
     -----
-    Departs from THEORY section 8.2, which states it with :math:`\hat x_d \hat\beta_d`: it also holds, as
+    The proof that comes to mind has :math:`\hat x_d \hat\beta_d` in the first term; it also holds, as
     written here, with the rejection probabilities that a trace records. The second term is due in full in
     every context in which anything may be sent, because :math:`\hat x` is chosen before the draft is drawn.
 
@@ -398,8 +398,8 @@ def first_divergence(max_bias: ArrayLike) -> Floats:
 
     Notes
     -----
-    Departs from THEORY section 7.3, which calls this the tokens *before* the divergence: the differing token
-    counts, so at least :math:`1/\max - 1` tokens agree before it. At bias 1 the first token already differs.
+    The differing token counts, so at least :math:`1/\max - 1` tokens agree *before* the divergence. At bias 1
+    the first token already differs.
 
     Examples
     --------

@@ -276,7 +276,8 @@ def test_loading_a_published_line_imports_nothing_heavy():
         "cvxpy",
     )
     code = (
-        "import sys; import calibration; calibration.load('cu-hlm'); "
+        "import sys, calibration\n"
+        "calibration.load('cu-hlm')\n"
         f"print([name for name in {heavy!r} if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

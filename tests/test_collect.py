@@ -216,7 +216,7 @@ def test_a_token_of_hybrid_text_has_the_law_of_the_kept_law_rule(skipping):
     assert counts[~present].sum() == 0
     assert chisquare(counts[present], num * q[present]).pvalue > 1e-3
     bias = verification.total_variation(q, y)
-    assert bias == pytest.approx(np.maximum(kept - y, 0.0).sum(), abs=1e-12)  # THEORY 9.2
+    assert bias == pytest.approx(np.maximum(kept - y, 0.0).sum(), abs=1e-12)  # kept_law.converse
 
 
 def test_hybrid_text_starts_with_the_law_of_the_kept_law_rule(pair, tmp_path):

@@ -342,7 +342,7 @@ ALWAYS = (
     check_every_parameter_has_a_type_and_a_meaning,
     check_documented_defaults_are_the_real_ones,
 )
-THEORY = (
+FORMULAS = (
     check_a_returned_value_is_described,
     check_types_are_those_of_the_annotations,
     check_numbers_have_the_unit_of_their_name,
@@ -373,7 +373,7 @@ def test_the_docstring_agrees_with_the_signature(function):
         for check in ALWAYS:
             check(function)
     if theory:
-        for check in THEORY:
+        for check in FORMULAS:
             check(function)
 
 
@@ -425,7 +425,11 @@ def test_public_methods_with_parameters_are_documented(kind):
 
 
 def _complains(function):
-    for check in (*ALWAYS, *THEORY, *((check_shapes_are_those_of_a_call,) if can_be_tried(function) else ())):
+    for check in (
+        *ALWAYS,
+        *FORMULAS,
+        *((check_shapes_are_those_of_a_call,) if can_be_tried(function) else ()),
+    ):
         try:
             check(function)
         except (AssertionError, KeyError):

@@ -80,7 +80,7 @@ def test_published_settings_fit_each_other():
 
 
 def test_the_published_headlines_contradict_a_single_operating_point():
-    """206 > 1 / (0.252 * 0.026) and 2.54 > 1 / (1 - 0.4593): THEORY section 11."""
+    """206 > 1 / (0.252 * 0.026) and 2.54 > 1 / (1 - 0.4593): `throughput.speedup_ceiling`."""
     assert FIGURES["cu_hlm_speedup"].value == 206
     cap = 1 / ((1 - FIGURES["cu_hlm_skip_rate"].value) * (1 - FIGURES["cu_hlm_compression"].value))
     assert cap == pytest.approx(152.6, abs=0.05)

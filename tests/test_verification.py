@@ -202,7 +202,7 @@ def test_skipping_everything_costs_the_whole_distance_and_nothing_costs_nothing(
 @settings(max_examples=300)
 @given(SEEDS)
 def test_the_distance_to_the_reconstruction_bounds_the_bias(seed):
-    """THEORY section 8.2 and the form with the recorded rejections (F1), for top-k and for any x-hat."""
+    """`verification.bias_bound`, with either law's rejections, for top-k and for any x-hat."""
     rng, x, y, s = case(seed)
     top_k = keep_largest(x, int(rng.integers(1, x.size + 1)))
     for x_hat in (top_k, random_law(rng, x.size)):
@@ -213,13 +213,13 @@ def test_the_distance_to_the_reconstruction_bounds_the_bias(seed):
         recorded = float(bias_bound(x, y, skip=s, verify_with=x_hat))
         assert recorded == pytest.approx(float(np.sum(s * np.maximum(x - y, 0))) + distance, abs=1e-12)
         assert bias <= recorded + 1e-12
-        as_in_theory = float(np.sum(s * np.maximum(x_hat - y, 0))) + distance
-        assert bias <= as_in_theory + 1e-12
+        of_truncated = float(np.sum(s * np.maximum(x_hat - y, 0))) + distance
+        assert bias <= of_truncated + 1e-12
         assert bias_bound(x, y, verify_with=x_hat) == pytest.approx(distance, abs=1e-12)
 
 
 def test_truncation_is_due_in_full_even_when_almost_nothing_is_sent():
-    """F2: charging TV_k only for sent tokens would claim 0.0099 here; the bias is 0.099."""
+    """Charging TV_k only for sent tokens would claim 0.0099 here; the bias is 0.099."""
     x = np.array([0.9, 0.1] + [0.0] * 98)
     s = np.array([1.0] + [0.0] * 99)
     x_hat = keep_largest(x, 1)
@@ -255,7 +255,7 @@ def test_the_server_sampling_law_is_what_a_walk_gives(seed):
 
 @given(SEEDS)
 def test_a_server_that_draws_for_itself_is_as_good_only_if_skipping_ignores_the_draft(seed):
-    """F3: equal bias when s is constant, never less when s is a rule that looks at the draft."""
+    """Equal bias when s is constant, never less when s is a rule that looks at the draft."""
     rng, x, y, _ = case(seed)
     constant = float(rng.random())
     blind = total_variation(verification.server_sampling_law(x, y, constant), y)

@@ -54,7 +54,7 @@ CONVENTIONS = {
     ),
     "testbed": Convention(temperatures="draws", min_temperature=0.05, draft="argmax"),
 }
-"""`quadrature` is ours; `printed` is [CU]; the others are public implementations (PEERS.md)."""
+"""`quadrature` is ours; `printed` is [CU]; the others are what public implementations do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

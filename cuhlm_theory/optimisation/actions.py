@@ -116,10 +116,10 @@ def actions(given: Curves) -> Actions:
     .. math:: \tau_{jk} = P_j (\tau_\mathrm{up}(k) + \tau_\mathrm{LLM}), \qquad
               \beta_{jk} = R_j + \mathrm{TV}_k \, 1\{P_j > 0\}      \qquad \text{[new]}
 
-    Sound where THEORY section 12 is not: k is chosen from the context before the draft, and truncation shifts
-    the output wherever the context may transmit, also through the drafts that are then skipped. Only vertices
-    of the hulls of (risk, transmit probability) and of (TV, latency) can win, because the cost is concave in
-    either; the rest is dropped.
+    Sound where `separable_actions` is not: k is chosen from the context before the draft, and truncation
+    shifts the output wherever the context may transmit, also through the drafts that are then skipped. Only
+    vertices of the hulls of (risk, transmit probability) and of (TV, latency) can win, because the cost is
+    concave in either; the rest is dropped.
     Derivation: ``derivations.optimise.hull``.
 
     Parameters
@@ -188,7 +188,7 @@ def pairs(given: Curves) -> tuple[Floats, Floats, NDArray[np.int64], NDArray[np.
 
 
 def separable_actions(given: Curves, tokens: Tokens) -> Actions:
-    r"""Return the actions of THEORY section 12 as written, whose bias is not a bound.
+    r"""Return the actions of the separable account, whose bias is not a bound.
 
     .. math:: \text{skip: } (0, \beta_d), \qquad
               \text{transmit: } (\tau_\mathrm{up}(k) + \tau_\mathrm{LLM}, \mathrm{TV}_k)

@@ -54,7 +54,7 @@ def solve(latency_s: ArrayLike, bias: ArrayLike, weight: ArrayLike, budget: floa
 
     .. math:: \min_\pi \sum_{n, a} w_n \pi_{n a} \tau_{n a}
               \quad \text{s.t.} \quad \sum_{n, a} w_n \pi_{n a} \beta_{n a} \le \epsilon
-              \qquad \text{[THEORY, Sec. 12], new}
+              \qquad \text{[new]}
 
     Given :math:`\lambda` every context takes :math:`\arg\min_a \tau_{n a} + \lambda \beta_{n a}`. The
     search brackets :math:`\lambda^*` between a policy within the budget and one beyond it and tries the
