@@ -79,11 +79,9 @@ def _certified(found: Recommendation) -> list[str]:
         return []
     most_s = min(_MARGIN * point.multiplier_s, point.optimum_s)
     return [
-        f"The multiplier of the bias budget is {point.multiplier_s:.4g} s a token per unit of bias: the "
-        f"certified optimum falls at that rate here, so {_MARGIN:g} more bias saves it at most "
-        f"{most_s * 1e3:.3g} ms a token.",
-        f"One threshold and one rule for k take {point.excess:.2%} more latency than the certified "
-        f"optimum, which knows the risk of every context; no device does.",
+        f"To the best randomised policy, which knows the risk of every context, bias is worth "
+        f"{point.multiplier_s:.4g} s a token per unit: {_MARGIN:g} more saves at most {most_s * 1e3:.3g} ms.",
+        f"One threshold and one rule for k take {point.excess:.2%} more latency; no device knows that risk.",
     ]
 
 
@@ -94,9 +92,9 @@ def _what_binds(found: Recommendation) -> str:
     if found.point is not None:
         parts += f" + truncation {found.point.truncation:.4g}"
     if found.binds == "none":
-        return f"No budget binds: the bias is {spent} ({parts}) of the {budget.bias:.4g} allowed."
+        return f"No budget binds CU-HLM: its bias is {spent} ({parts}) of the {budget.bias:.4g} allowed."
     named = {"bias": budget.bias, "risk": budget.risk, "truncation": budget.truncation}[found.binds]
     return (
-        f"The {found.binds} budget of {named:.4g} binds: the bias is {spent} ({parts}), with "
+        f"The {found.binds} budget of {named:.4g} binds CU-HLM: its bias is {spent} ({parts}), with "
         f"{row.skip_rate:.1%} of the tokens skipped."
     )

@@ -48,7 +48,7 @@ def _list(context: click.Context, parameter: click.Parameter, wanted: bool) -> N
 def figures(
     *, names: tuple[str, ...], out: Path, calibration: str, jobs: int | None, **values: Any
 ) -> output.Result:
-    """Regenerate the figures: .pdf, .png and the .csv that each one draws."""
+    """Draw the figures as .pdf and .png, and write the .csv that each one draws."""
     from figures import catalogue
 
     ladder = options.ladder(values, {"calibration": load(calibration)})
@@ -75,7 +75,7 @@ def figures(
 @output.reports(lambda result: click.echo(result["file"]))
 @options.saves_scenario
 def report(*, out: Path, **values: Any) -> output.Result:
-    """One page for a scenario: recommendation, schemes, figures, provenance, assumptions."""
+    """Write one page for a scenario: recommendation, schemes, figures, provenance, assumptions."""
     if not out.parent.is_dir():
         raise ValueError(f"out must lie in an existing folder; got {str(out)!r}")
     question, _ = build_setting(values)

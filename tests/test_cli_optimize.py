@@ -194,7 +194,7 @@ def test_explain_says_what_binds_and_what_more_would_buy(optimize):
     assert "bias budget of 0.05 binds" in sentences[0]
     text = " ".join(sentences)
     for words in (
-        "multiplier",
+        "bias is worth",
         "0.01 more bias saves",
         "One more dB of SNR saves",
         "more bit a probability costs",

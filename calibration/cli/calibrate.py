@@ -58,7 +58,7 @@ def _render(result: output.Result) -> None:
     type=click.Choice(["slm", "llm"]),
     default="slm",
     show_default=True,
-    help="Whose text is recorded; verified text has the law of the llm's.",
+    help="Which model writes the recorded text; what a server verifies reads like the llm's.",
 )
 @click.option("--seed", type=options.WHOLE, default=0, show_default=True, help="Seed of every draw.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write into.")

@@ -224,7 +224,7 @@ def command(
     transfer: str | None,
     **values: Any,
 ) -> output.Result:
-    """Set theory beside the recorded tokens and beside decoding that was really run."""
+    """Compare theory with the recorded tokens and with decoding that was really run."""
     if values["resamples"] < 100:
         raise ValueError(f"resamples must be at least 100; got {values['resamples']}")
     for name in ("risk_budget", "failure_probability"):

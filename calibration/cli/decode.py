@@ -97,7 +97,11 @@ def _render(result: output.Result) -> None:
 )
 @options.scenario
 @click.option(
-    "--scheme", type=click.Choice(list(SCHEMES)), default="cu-hlm-exact", show_default=True, help="Scheme."
+    "--scheme",
+    type=click.Choice(list(SCHEMES)),
+    default="cu-hlm-exact",
+    show_default=True,
+    help="How to decode.",
 )
 @click.option("--prompt", required=True, help="User turn to answer.")
 @models
@@ -151,19 +155,27 @@ def _render(result: output.Result) -> None:
     help="Set of conventions of a public implementation.",
 )
 @click.option(
-    "--perturbed", type=click.Choice(["mean", "draws", "linspace"]), default=None, help="Temperatures."
+    "--perturbed",
+    type=click.Choice(["mean", "draws", "linspace"]),
+    default=None,
+    help="How temperatures are perturbed.",
 )
-@click.option("--num-samples", type=options.WHOLE, default=None, help="M, perturbed drafts.")
+@click.option("--num-samples", type=options.WHOLE, default=None, help="M, perturbed draws a token.")
 @click.option(
     "--draft", type=click.Choice(["sampled", "argmax"]), default=None, help="How a draft is chosen."
 )
 @click.option(
-    "--transmit-at-threshold/--transmit-above-threshold", default=None, help="u >= u_th or u > u_th."
+    "--transmit-at-threshold/--transmit-above-threshold",
+    default=None,
+    help="Ask where u >= u_th, or u > u_th.",
 )
 @click.option(
-    "--accept-with", type=click.Choice(["sent", "draft"]), default=None, help="Test x-hat_d or x_d."
+    "--accept-with",
+    type=click.Choice(["sent", "draft"]),
+    default=None,
+    help="Verify with x-hat_d as sent, or x_d.",
 )
-@click.option("--measured-compute", is_flag=True, help="Charge the wall clock of the passes.")
+@click.option("--measured-compute", is_flag=True, help="Charge the time that the passes really take.")
 @click.option("--bias", "measure", is_flag=True, help="Also compute the exact bias of every token.")
 @options.system
 @output.reports(_render)

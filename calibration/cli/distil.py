@@ -24,7 +24,7 @@ def _render(result: output.Result) -> None:
     help="Folder of the weights; its folder work/ is resumed.",
 )
 @click.option(
-    "--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="Device."
+    "--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="Where it runs."
 )
 @click.option("--seed", type=options.WHOLE, default=0, show_default=True, help="Seed of every draw.")
 @output.reports(_render)

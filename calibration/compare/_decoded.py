@@ -134,7 +134,7 @@ def compare_decoded(
     seed: int = 0,
     num_resamples: int = 2000,
 ) -> list[Row]:
-    """Set theory beside decoding that was really run, run by run.
+    """Compare theory with decoding that was really run, run by run.
 
     Two predictions are tried. Given the contexts that decoding met, theory claims skip rate, risk, bias,
     resampling and, where the size of a message does not depend on what was not recorded, bits, latency and

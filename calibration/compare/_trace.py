@@ -42,7 +42,7 @@ def compare_trace(
     seed: int = 0,
     num_resamples: int = 2000,
 ) -> list[Row]:
-    """Set theory beside the recorded tokens.
+    """Compare theory with the recorded tokens.
 
     Verification, sampling noise, skip rule, truncation, schemes, rounds, promises, then fitted models.
     ``numbers`` are the truncation budget and the offline k of the schemes; ``budgets`` are risks whose

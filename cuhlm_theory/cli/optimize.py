@@ -1,4 +1,4 @@
-"""`cuhlm optimize`: thresholds, truncation and operating point for one channel, beside every scheme."""
+"""`cuhlm optimize`: which scheme to run over one link, and every other one beside it."""
 
 import itertools
 import math
@@ -264,16 +264,23 @@ def _render_headline(found: dict[str, Any]) -> None:
 @setting_options
 @click.option("--certify", is_flag=True, help="Also solve the linear programme in cvxpy and use its dual.")
 @click.option(
-    "--equal-bias", type=options.Number(), default=None, help="Bring every scheme to this bias where it can."
+    "--equal-bias",
+    type=options.Number(),
+    default=None,
+    help="Compare at this bias, where a scheme can have it.",
 )
 @click.option(
     "--equal-bits",
     type=options.Number("bit"),
     default=None,
-    help="Bring every scheme to this many bits a token.",
+    help="Compare at this many bits a token, where a scheme can.",
 )
 @click.option(
-    "--scheme", "scheme_name", type=click.Choice(list(SCHEMES)), default=None, help="Only this scheme."
+    "--scheme",
+    "scheme_name",
+    type=click.Choice(list(SCHEMES)),
+    default=None,
+    help="Evaluate only this scheme.",
 )
 @click.option("--num-drafts", type=options.WHOLE, default=None, help="Drafts a round [default: the best].")
 @click.option(
@@ -299,7 +306,7 @@ def command(
     everything: bool,  # read by what renders the result
     **values: Any,
 ) -> output.Result:
-    """Thresholds, truncation and operating point for one channel, beside every scheme."""
+    """Say which scheme to run over a link, at what threshold, how fast and with what bias."""
     question, inputs = build_setting(values)
     options.within_vocabulary(values, question.system.codec.vocab_size, "num_candidates")
     found = question.answer()
