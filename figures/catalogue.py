@@ -1,4 +1,4 @@
-"""All figures: their names in order, how they are made, and the README's table of what they answer."""
+"""All figures: their names in order, how they are made, and the page of what they answer."""
 
 import difflib
 import importlib
@@ -8,6 +8,7 @@ from pathlib import Path
 
 from cuhlm_theory.errors import CuhlmError, MissingInputError
 from cuhlm_theory.parameters import Budget, System
+from figures import style
 from figures.frame import Figure, load
 
 NAMES = (
@@ -31,7 +32,10 @@ NAMES = (
 _SLOW = ("throughput", "estimators")
 """Figures that take longest; they start first, each in its own process."""
 
-BEGIN, END = "<!-- figures:begin -->", "<!-- figures:end -->"
+PAGE = Path(__file__).parent / "README.md"
+GALLERY = PAGE.parent / "gallery"
+
+_DPI = 150.0  # of the small pictures
 
 
 def figure(name: str) -> Figure:
@@ -147,46 +151,60 @@ def _make_some(
     return results
 
 
-def table() -> str:
-    """Return the README's table: figure, claim it answers, status, command.
+_INTRODUCTION = """\
+# Figures
+
+`cuhlm figures --out DIR` draws them all, as .pdf and .png, and writes the .csv that each one draws;
+`cuhlm figures NAME --out DIR --calibration DIR` draws one of your own pair. Below they are drawn from
+`smollm2`, the pair that runs out of the box. The same data always gives the same files.
+
+This page is written by `python -m figures.catalogue`; with `--draw` it draws the small pictures again, in a
+few minutes. The picture of the idea is drawn by `python -m figures.idea --out DIR`.
+
+- *reproduced*: from formulas as printed
+- *reconstructed*: where a formula or its data could not be read
+- *new*: not in the literature
+"""
+
+
+def page() -> str:
+    """Return the page of all figures: picture, claim it answers, status, command.
 
     Returns
     -------
     str
         Markdown, a row a figure.
     """
-    rows = ["| figure | claim it answers | status | command |", "| --- | --- | --- | --- |"]
+    rows = ["| figure | claim it answers | status and command |", "| --- | --- | --- |"]
     for name in NAMES:
+        one, file = figure(name), f"gallery/{name}.png"
+        shown = one.title
+        if (PAGE.parent / file).is_file():
+            shown = f'<a href="{file}"><img src="{file}" width="220" alt="{one.title}"></a><br>{one.title}'
+        command = f"*{one.status}*<br>`cuhlm figures {name} --out DIR`"
+        rows.append(f"| {shown} | {one.answers} | {command} |")
+    return "\n".join([_INTRODUCTION, *rows]) + "\n"
+
+
+def draw(names: Sequence[str] = NAMES, *, out: Path = GALLERY) -> None:
+    """Draw the small pictures of the page from the built-in pair into ``out``."""
+    source = load()
+    for name in names:
         one = figure(name)
-        rows.append(f"| {one.title} | {one.answers} | {one.status} | `cuhlm figures {name} --out DIR` |")
-    return "\n".join(rows)
-
-
-def updated(text: str) -> str:
-    """Return a README's text with the table between its markers replaced by the present one.
-
-    Parameters
-    ----------
-    text : str
-        Text that holds `BEGIN` and `END`.
-
-    Returns
-    -------
-    str
-        The text, up to date.
-
-    Raises
-    ------
-    ValueError
-        If a marker is missing.
-    """
-    head, begin, rest = text.partition(BEGIN)
-    _, end, tail = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"README must hold the markers {BEGIN} and {END}")
-    return f"{head}{BEGIN}\n{table()}\n{END}{tail}"
+        tables = one.compute(source)
+        with style.applied(name):
+            one.canvas(tables).savefig(out / f"{name}.png", dpi=_DPI, metadata={"Software": None})
 
 
 if __name__ == "__main__":
-    readme = Path(__file__).parent.parent / "README.md"
-    readme.write_text(updated(readme.read_text(encoding="utf-8")), encoding="utf-8")
+    import click
+
+    @click.command("catalogue", help="Write the page of all figures.")
+    @click.option("--draw", "draws", is_flag=True, help="Draw its pictures again, too.")
+    def script(draws: bool) -> None:
+        """Write the page, and the pictures when asked to."""
+        if draws:
+            draw()
+        PAGE.write_text(page(), encoding="utf-8")
+
+    script()

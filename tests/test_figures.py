@@ -11,7 +11,7 @@ from matplotlib.figure import Figure as Canvas
 
 from cuhlm_theory.errors import CuhlmError, MissingInputError
 from cuhlm_theory.ladder import Ladder
-from figures import catalogue, frame, fronts, samples, style, throughput
+from figures import catalogue, frame, fronts, idea, samples, style, throughput
 from figures.frame import Source, read_csv, write_csv
 from tests.exact_pair import record
 
@@ -385,12 +385,41 @@ def test_an_unknown_figure_is_told_its_nearest_neighbour():
         catalogue.figure("thruput")
 
 
-def test_the_readme_has_the_table_of_figures():
-    readme = Path(catalogue.__file__).parent.parent / "README.md"
-    text = readme.read_text(encoding="utf-8")
-    assert catalogue.updated(text) == text, "run `python -m figures.catalogue`"
-    with pytest.raises(ValueError, match="markers"):
-        catalogue.updated("no markers")
+def test_the_page_of_figures_is_the_one_that_the_catalogue_gives():
+    written = catalogue.PAGE.read_text(encoding="utf-8")
+    assert catalogue.page() == written, "run: python -m figures.catalogue"
+    pictures = {part.split('"')[0] for part in written.split('src="')[1:]}
+    assert pictures == {
+        f"gallery/{file.name}" for file in catalogue.GALLERY.glob("*.png") if file.stem != idea.NAME
+    }
+
+
+def test_the_readme_leads_to_the_page_of_figures_and_shows_the_idea():
+    readme = (catalogue.PAGE.parent.parent / "README.md").read_text(encoding="utf-8")
+    assert "(figures/README.md)" in readme
+    assert "figures/gallery/idea.png" in readme
+
+
+def test_a_small_picture_is_drawn_from_the_built_in_pair(monkeypatch, source, tmp_path):
+    monkeypatch.setattr(catalogue, "load", lambda: source)
+    catalogue.draw(["rejection_line"], out=tmp_path)
+    assert (tmp_path / "rejection_line.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_idea_is_the_same_every_time_and_every_word_is_inside(tmp_path):
+    first, second = (idea.write(tmp_path / name) for name in ("one", "two"))
+    for one, two in zip(first, second, strict=True):
+        assert one.read_bytes() == two.read_bytes()
+    with style.applied(idea.NAME):
+        canvas = Canvas(figsize=idea.SIZE_IN)
+        ax = canvas.add_axes((0.0, 0.0, 1.0, 1.0))
+        idea.draw(ax)
+        canvas.draw_without_rendering()
+        ends = canvas.bbox
+        for text in ax.texts:
+            box = text.get_window_extent()
+            assert ends.x0 <= box.x0, text.get_text()
+            assert box.x1 <= ends.x1, text.get_text()
 
 
 def test_equal_values_share_a_bin():
