@@ -1,5 +1,7 @@
 """`cuhlm schemes`: a glossary."""
 
+import inspect
+
 import click
 
 from cuhlm_theory.cli import output
@@ -27,4 +29,9 @@ def _render(result: output.Result) -> None:
 @output.reports(_render)
 def command() -> output.Result:
     """Glossary of the schemes: what each drafts, skips and sends, and where it is published."""
-    return {"schemes": [{key: str(getattr(row, key)) for key in _COLUMNS} for row in SCHEMES.values()]}
+    return {"schemes": [{key: _said(getattr(row, key)) for key in _COLUMNS} for row in SCHEMES.values()]}
+
+
+def _said(entry: object) -> str:
+    """Return a text as it is, and what a rule says of itself."""
+    return entry if isinstance(entry, str) else inspect.getdoc(entry).partition("\n")[0].rstrip(".")
