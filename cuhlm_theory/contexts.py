@@ -377,7 +377,7 @@ class Tokens:
             return Skips(transmit=zero + 1.0, risk=zero, truncates=zero + 1.0, excess=zero)
         place = self.threshold_place(highest) if steps.whole else None
         if place is not None and not drafts:
-            transmit = self.transmit_profile()[:, place]
+            transmit = _transmit(self.need("skip_mass")[:, place])
             risk = np.asarray(self.need("skip_risk")[:, place], dtype=np.float64)
         elif self.knows_kept(highest) and not drafts:
             return self._of_candidates(steps)
@@ -401,8 +401,7 @@ class Tokens:
         x, y = self.need("candidate_prob"), self.need("candidate_llm_prob")
         kept = x * steps.share(self.need("candidate_uncertainty"))  # m, shape [N, C]
         rejected = np.divide(np.maximum(x - y, 0.0), x, out=np.zeros_like(x), where=x > 0.0)
-        transmit = np.clip(1.0 - kept.sum(axis=1), 0.0, 1.0)
-        transmit[transmit < _ALWAYS_SKIPS] = 0.0
+        transmit = _transmit(kept.sum(axis=1))
         return Skips(
             transmit=transmit,
             risk=(kept * rejected).sum(axis=1),
@@ -420,9 +419,7 @@ class Tokens:
 
     def transmit_profile(self) -> Array:
         """Chance to transmit in each context at each recorded threshold, shape [N, J] [-]."""
-        transmit = np.clip(1.0 - np.asarray(self.need("skip_mass"), dtype=np.float64), 0.0, 1.0)
-        transmit[transmit < _ALWAYS_SKIPS] = 0.0
-        return transmit
+        return _transmit(self.need("skip_mass"))
 
     def draft_uncertainty(self) -> Array:
         """u-bar as it was recorded, shape [N] [-]."""
@@ -511,3 +508,10 @@ def _first_within(profile: Array, budget: float) -> Ints:
     within = profile <= budget
     within[:, -1] = True
     return np.argmax(within, axis=1)
+
+
+def _transmit(mass: Array) -> Array:
+    """Chance to transmit where so much mass is skipped."""
+    transmit = np.clip(1.0 - np.asarray(mass, dtype=np.float64), 0.0, 1.0)
+    transmit[transmit < _ALWAYS_SKIPS] = 0.0
+    return transmit

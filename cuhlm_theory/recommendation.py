@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from cuhlm_theory import bootstrap
 from cuhlm_theory.capacity import packet_latency_s
 from cuhlm_theory.contexts import NEVER_SKIP, Tokens
 from cuhlm_theory.crossover import Change, changes
@@ -32,6 +31,7 @@ from cuhlm_theory.parameters import Budget, Codec, Latency, Link, System
 from cuhlm_theory.payload import distribution_bit
 from cuhlm_theory.rejection import Line
 from cuhlm_theory.schemes import SCHEMES, Ledger, Outcome, Scheme, at_bias, fastest_threshold, line_up
+from cuhlm_theory.schemes.ledger import resampled_texts
 from cuhlm_theory.schemes.payload import KeptSet, Top
 from cuhlm_theory.table import Table
 from cuhlm_theory.throughput import transmission_latency_s
@@ -334,7 +334,7 @@ class Recommendation:
         if texts < 2 or not all(np.all(np.isfinite(clock)) for clock in clocks):
             return Estimate(ratio)
         sums = [ledger.sums("tokens", "seconds") for ledger in (first, second)]
-        counts = bootstrap.cluster_counts(len(sums[0]["tokens"]), _RESAMPLES, np.random.default_rng(0))
+        counts = resampled_texts(len(sums[0]["tokens"]), _RESAMPLES, 0)
         rates = [(counts @ one["tokens"]) / (counts @ one["seconds"]) for one in sums]
         return Estimate.of(ratio, rates[0] / rates[1], how="95 % interval, paired over resampled texts")
 

@@ -5,6 +5,7 @@ be measured. What a round costs is written here once, and the means are those of
 """
 
 from dataclasses import dataclass, fields
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -210,7 +211,7 @@ class Ledger:
             rate = float(renewal_throughput_token_per_s(self.tokens, self.seconds, self.weight))
             return Estimate(rate, unit="token/s"), Estimate(self.mean(self.bias) / tokens)
         sums = self.sums("tokens", "seconds", "bias")
-        counts = bootstrap.cluster_counts(len(sums["tokens"]), num_resamples, np.random.default_rng(seed))
+        counts = resampled_texts(len(sums["tokens"]), num_resamples, seed)
         resampled = {name: counts @ column for name, column in sums.items()}
         return (
             Estimate.of(
@@ -223,6 +224,12 @@ class Ledger:
                 sums["bias"].sum() / sums["tokens"].sum(), resampled["bias"] / resampled["tokens"], how=how
             ),
         )
+
+
+@lru_cache(maxsize=4)
+def resampled_texts(num_texts: int, num_resamples: int, seed: int) -> Floats:
+    """How often each text is drawn in each resample, shape [B, P]; the same for every ledger of a seed."""
+    return bootstrap.cluster_counts(num_texts, num_resamples, np.random.default_rng(seed))
 
 
 def _snapped(mean: float) -> float:
