@@ -383,7 +383,7 @@ def latency_ratio(latency: Latency, draft_uplink_s: ArrayLike) -> Floats:
     0.3
     """
     added_s = latency.slm_s + as_nonnegative("draft_uplink_s", draft_uplink_s)
-    return added_s / (latency.llm_s + latency.round_trip_s)
+    return added_s / transmission_latency_s(latency, 0.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
