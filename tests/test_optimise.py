@@ -26,6 +26,8 @@ from cuhlm_theory.optimisation import (
     solve_lp,
 )
 from cuhlm_theory.parameters import Budget, Codec, Latency, Link, System
+from cuhlm_theory.recommendation import Question
+from cuhlm_theory.rejection import Line
 from cuhlm_theory.schemes import NEVER_SKIP, SCHEMES
 from cuhlm_theory.verification import output_law
 from tests.worlds import THRESHOLDS, World, random_world, recording, table
@@ -453,6 +455,49 @@ def test_no_grid_point_beats_the_joint_optimum(channel):
             assert row.latency_s >= of_scheme[row.name].latency_s * (1 - 1e-9), row
     assert seen <= set(of_scheme)
     assert {name for name in SCHEMES if SCHEMES[name].drafts_several} <= seen
+
+
+@pytest.mark.parametrize("kind", ["printed", "best"])
+@pytest.mark.parametrize("channel", CHANNELS)
+def test_the_joint_optimum_is_never_slower_than_the_plain_one(channel, kind):
+    """Nor is CU-HLM with either rule for its sizes, where quantisation is as little charged as there."""
+    link, budget, round_trip_s = CHANNELS[channel]
+    tokens = recording(random_world(2, num_contexts=4), num_texts=3, length=20, seed=3)
+    system = replace(
+        SYSTEM,
+        link=link,
+        latency=replace(SYSTEM.latency, round_trip_s=round_trip_s),
+        codec=replace(SYSTEM.codec, kind=kind, prob_bits=4),
+    )
+    question = Question(line=Line(1.0, 0.0), tokens=tokens, system=system, budget=Budget(bias=budget))
+    plain = question.answer(bound=False).operating
+    joint = joint_optimum(tokens, system, question.budget, charge_quantisation=False, max_drafts=4)
+    assert joint.best.outcome.latency_s <= plain.latency_s * (1 + 1e-12)
+    of_scheme = {candidate.outcome.name: candidate.outcome for candidate in joint.candidates}
+    assert of_scheme["cu-hlm-exact"].latency_s <= plain.latency_s * (1 + 1e-12)
+    for threshold, size in itertools.product((NEVER_SKIP, *THRESHOLDS), tokens.k_grid):
+        row = outcome("cu-hlm-offline", tokens, system, threshold=threshold, offline_k=size)
+        if row.bias <= budget:
+            assert of_scheme["cu-hlm-offline"].latency_s <= row.latency_s * (1 + 1e-12)
+
+
+def test_free_quantisation_only_adds_settings():
+    tokens, budget = table(random_world(1)), Budget(bias=0.02)
+    system = replace(SYSTEM, codec=replace(SYSTEM.codec, prob_bits=2))
+    free, charged = (
+        {
+            candidate.outcome.name: candidate
+            for candidate in joint_optimum(
+                tokens, system, budget, charge_quantisation=charge, max_drafts=2
+            ).candidates
+        }
+        for charge in (False, True)
+    )
+    assert set(free) >= set(charged)
+    for name, candidate in charged.items():
+        assert free[name].outcome.latency_s <= candidate.outcome.latency_s
+    assert free["cu-hlm-exact"].codec.prob_bits == 2
+    assert free["cu-hlm-exact"].outcome.latency_s < charged["cu-hlm-exact"].outcome.latency_s
 
 
 def test_the_joint_optimum_holds_every_scheme_whose_bias_is_known():

@@ -349,7 +349,12 @@ def _at_bias(question: Question, bias: float) -> Recommendation:
 def _joint(question: Question) -> list[dict[str, Any]]:
     from cuhlm_theory.optimisation import joint_optimum
 
-    found = joint_optimum(question.tokens, question.system, question.budget)
+    found = joint_optimum(
+        question.tokens,
+        question.system,
+        question.budget,
+        charge_quantisation=question.charge_quantisation,
+    )
     return [
         asdict(candidate.outcome)
         | {

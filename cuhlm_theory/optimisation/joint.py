@@ -1,5 +1,6 @@
 """The wider problem: scheme, threshold, size, bits a probability, codec and draft count together."""
 
+import contextlib
 import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -48,7 +49,14 @@ class Joint:
         return self.candidates[0]
 
 
-def joint_optimum(tokens: Tokens, system: System, budget: Budget, *, max_drafts: int = 32) -> Joint:
+def joint_optimum(
+    tokens: Tokens,
+    system: System,
+    budget: Budget,
+    *,
+    max_drafts: int = 32,
+    charge_quantisation: bool = True,
+) -> Joint:
     r"""Minimise latency over scheme, threshold, size, bits a probability, codec and draft count.
 
     Nested: threshold and sizes of CU-HLM are closed forms for each :math:`b_\mathrm{prob}`; its search
@@ -59,18 +67,23 @@ def joint_optimum(tokens: Tokens, system: System, budget: Budget, *, max_drafts:
     Derivation: ``derivations.optimise.joint``.
 
     Quantisation to b bits adds at most (k + 1)/(4 (2^b - 1)) to the bias of CU-HLM, which verifies with what
-    it received. Schemes that draft from the quantised law (K-SQS) pay in acceptance instead. HLM, U-HLM and
-    DSD send all of x and DSSD-like schemes one scalar, both at the bits of the given codec and uncharged.
+    it received. With ``charge_quantisation`` off, the device drafts from the law quantised to the bits of the
+    given codec, as at the plain `operating_point`: CU-HLM is also tried at those bits uncharged, in the given
+    codec too, so that the plain point is never the faster one; other bits stay charged. Schemes that always
+    draft from the quantised law (K-SQS) pay in acceptance instead. HLM, U-HLM and DSD send all of x and
+    DSSD-like schemes one scalar, both at the bits of the given codec and uncharged.
     """
     as_count("max_drafts", max_drafts)
     for name in ("k_grid", "coarse_k_grid", "threshold_grid"):
         tokens.need(name)  # refuse at once what would be missed after minutes
     lean = replace(system, codec=replace(system.codec, kind="best"))
-    found = [
-        _best(scheme, tokens, lean, budget, max_drafts)
-        for scheme in SCHEMES.values()
-        if not scheme.payload.depends_on_draft
-    ]
+    uncharged = () if charge_quantisation else (lean, system)
+    found = []
+    for scheme in SCHEMES.values():
+        if not scheme.payload.depends_on_draft:
+            tried = [_best(scheme, tokens, lean, budget, max_drafts)]
+            tried += [_uncharged(scheme, tokens, at, budget) for at in uncharged]
+            found.append(_fastest(tried))
     usable = [one for one in found if one is not None and np.isfinite(one.outcome.latency_s)]
     if not usable:
         raise InfeasibleError("no scheme meets the budget over this link; raise snr_db or bias_budget")
@@ -123,8 +136,9 @@ def _candidate(scheme: Scheme, tokens: Tokens, system: System, *chosen: str) -> 
     return Candidate(outcome=outcome, scheme=scheme, codec=system.codec, chosen=chosen)
 
 
-def _fastest(candidates: Iterable[Candidate]) -> Candidate | None:
-    return min(candidates, key=lambda candidate: candidate.outcome.latency_s, default=None)
+def _fastest(candidates: Iterable[Candidate | None]) -> Candidate | None:
+    usable = (one for one in candidates if one is not None)
+    return min(usable, key=lambda candidate: candidate.outcome.latency_s, default=None)
 
 
 def _climb(scheme: Scheme, tokens: Tokens, system: System, most: int, *chosen: str) -> Candidate:
@@ -175,31 +189,49 @@ def _with_bits(system: System, bits: int) -> System:
     return replace(system, codec=replace(system.codec, prob_bits=bits))
 
 
+def _uncharged(scheme: Scheme, tokens: Tokens, system: System, budget: Budget) -> Candidate | None:
+    """CU-HLM at the bits of the codec, which cost no bias: the device drafts from the quantised law."""
+    match scheme.payload:
+        case Exact():
+            with contextlib.suppress(InfeasibleError):
+                return _best_sizes(scheme, tokens, system, budget, None)
+        case Top():
+            return _best_size(scheme, tokens, system, budget, None)
+    return None
+
+
 def _one_size(scheme: Scheme, tokens: Tokens, system: System, budget: Budget) -> Candidate | None:
     """CU-HLM with one size for all tokens: the best bits a probability, threshold and recorded size."""
-    best = None
+    tried = []
     for bits in range(1, _MOST_BITS + 1):
         at = _with_bits(system, bits)
-        extra = quantisation_profile(tokens, at.codec)
-        given = curves(tokens, at, quantisation_tv=extra)
-        if not np.all(np.isfinite(given.send_s)):
-            return None
-        risk = given.weight @ given.risk  # [J + 1]
-        lost = ((given.transmit > 0.0) * given.weight[:, None]).T @ given.truncation  # [J + 1, K]
-        within = risk[:, None] + lost <= budget.bias
-        within &= (risk <= (1.0 if budget.risk is None else budget.risk))[:, None]
-        within &= lost <= (1.0 if budget.truncation is None else budget.truncation)
-        latency_s = np.outer(given.weight @ given.transmit, given.send_s)
-        j, k = np.unravel_index(np.argmin(np.where(within, latency_s, np.inf)), within.shape)
-        if not within[j, k]:
-            continue
-        tuned = scheme.using(threshold=float(given.thresholds[j]), offline_k=int(given.sizes[k]))
-        candidate = _candidate(tuned, _charged(tokens, extra), at, "threshold", "offline_k")
-        best = _fastest([candidate] if best is None else [best, candidate])
-    return best
+        tried.append(_best_size(scheme, tokens, at, budget, quantisation_profile(tokens, at.codec)))
+    return _fastest(tried)
 
 
-def _charged(tokens: Tokens, extra: np.ndarray) -> Tokens:
+def _best_size(
+    scheme: Scheme, tokens: Tokens, system: System, budget: Budget, quantisation_tv: np.ndarray | None
+) -> Candidate | None:
+    """One size for all tokens at given bits: the best threshold and recorded size; None where none fits."""
+    given = curves(tokens, system, quantisation_tv=quantisation_tv)
+    if not np.all(np.isfinite(given.send_s)):
+        return None
+    risk = given.weight @ given.risk  # [J + 1]
+    lost = ((given.transmit > 0.0) * given.weight[:, None]).T @ given.truncation  # [J + 1, K]
+    within = risk[:, None] + lost <= budget.bias
+    within &= (risk <= (1.0 if budget.risk is None else budget.risk))[:, None]
+    within &= lost <= (1.0 if budget.truncation is None else budget.truncation)
+    latency_s = np.outer(given.weight @ given.transmit, given.send_s)
+    j, k = np.unravel_index(np.argmin(np.where(within, latency_s, np.inf)), within.shape)
+    if not within[j, k]:
+        return None
+    tuned = scheme.using(threshold=float(given.thresholds[j]), offline_k=int(given.sizes[k]))
+    return _candidate(tuned, _charged(tokens, quantisation_tv), system, "threshold", "offline_k")
+
+
+def _charged(tokens: Tokens, extra: np.ndarray | None) -> Tokens:
+    if extra is None:
+        return tokens
     return replace(tokens, tv_profile=np.minimum(tokens.need("tv_profile") + extra, 1.0))
 
 
@@ -214,10 +246,16 @@ def _compressed(scheme: Scheme, tokens: Tokens, system: System, budget: Budget) 
                 if ideal.latency_s >= best.outcome.latency_s:
                     break
             extra = quantisation_profile(tokens, at.codec)
-            point = operating_point(tokens, at, budget, quantisation_tv=extra, bound=False)
+            best = _fastest([best, _best_sizes(scheme, tokens, at, budget, extra)])
         except InfeasibleError:
             continue
-        tuned = scheme.using(threshold=point.threshold, truncation_price_s=point.truncation_price_s)
-        candidate = _candidate(tuned, _charged(tokens, extra), at, "threshold", "truncation_price_s")
-        best = _fastest([candidate] if best is None else [best, candidate])
     return best
+
+
+def _best_sizes(
+    scheme: Scheme, tokens: Tokens, system: System, budget: Budget, quantisation_tv: np.ndarray | None
+) -> Candidate:
+    """Sizes by the exact rule at given bits: the best threshold and price of truncation."""
+    point = operating_point(tokens, system, budget, quantisation_tv=quantisation_tv, bound=False)
+    tuned = scheme.using(threshold=point.threshold, truncation_price_s=point.truncation_price_s)
+    return _candidate(tuned, _charged(tokens, quantisation_tv), system, "threshold", "truncation_price_s")
