@@ -109,9 +109,10 @@ def _render(result: output.Result) -> None:
         _render_sync(result)
     if proof and (everything or "solver_primal" in proof):
         output.say(
-            f"Certificate ({proof['solver']}): knowing the risk of every context, the best randomised policy "
-            f"takes {proof['primal']:.9g} s; none takes less than {proof['dual']:.9g} s; relative gap "
-            f"{proof['relative_gap']:.1e}."
+            f"Certificate ({proof['solver']}) of {proof['class']}: the best one, which knows the risk of "
+            f"every context, takes {proof['primal']:.9g} s; none of this class takes less than "
+            f"{proof['dual']:.9g} s; relative gap {proof['relative_gap']:.1e}. The LLM alone, runs of several "
+            "drafts and the kept law are outside it."
         )
     _render_more(result)
 
