@@ -38,7 +38,9 @@ from cuhlm_theory.throughput import transmission_latency_s
 from cuhlm_theory.truncation import printed_k_offline
 
 _SHOWN = ("throughput_token_per_s", "throughput_ci95", "bias", "skip_rate", "uplink_bit_per_token")
-_CLASS = "randomised single-draft policies with a threshold and a truncation size of the recorded grids, charged risk + TV_k"
+_CLASS = (
+    "randomised single-draft policies with thresholds and sizes of the recorded grids, charged risk + TV_k"
+)
 _SLACK = 1e-9
 _RESAMPLES = 1000
 _HALVINGS = 30

@@ -111,8 +111,8 @@ def _render(result: output.Result) -> None:
         output.say(
             f"Certificate ({proof['solver']}) of {proof['class']}: the best one, which knows the risk of "
             f"every context, takes {proof['primal']:.9g} s; none of this class takes less than "
-            f"{proof['dual']:.9g} s; relative gap {proof['relative_gap']:.1e}. The LLM alone, runs of several "
-            "drafts and the kept law are outside it."
+            f"{proof['dual']:.9g} s; relative gap {proof['relative_gap']:.1e}. The LLM alone, runs of "
+            "several drafts and the kept law are outside it."
         )
     _render_more(result)
 
