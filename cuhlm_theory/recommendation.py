@@ -5,6 +5,7 @@ report alike: it finds CU-HLM's operating point, evaluates every scheme beside i
 which is fastest within the budget, by paired differences over texts.
 """
 
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
@@ -441,8 +442,9 @@ class Recommendation:
             bias = ledger.per_token(ledger.bias)
             return bias > asked.bias and ledger.per_token(ledger.seconds) * self.throughput.value < 1.0, bias
 
-        place = next((place for place in range(1, len(thresholds)) if ahead(place, 1.0)[0]), None)
-        if place is None:
+        places = range(1, len(thresholds))
+        place = 1 + bisect_left(places, True, key=lambda place: ahead(place, 1.0)[0])
+        if place == len(thresholds):
             return None
         low, high = 0.0, 1.0
         for _ in range(_HALVINGS):

@@ -1,6 +1,7 @@
 """Line the schemes up: turn the knob of each until it has a wanted bias, or sends a wanted number of bits."""
 
 from collections.abc import Callable, Iterable
+from functools import cache
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from cuhlm_theory.schemes.skip import AtRandom, Below, KeepShare
 from cuhlm_theory.schemes.table import Scheme
 
 _CLOSE = 1e-12
-_STRIDE = 4  # thresholds from one trial to the next
+_TRIALS = 8  # thresholds that are tried at once
 _HALVINGS = 40
 _MOST_KEPT = (1, 2, 3, 4, 5, 7, 11, 15)
 
@@ -74,9 +75,10 @@ def at_bits(scheme: Scheme, tokens: Tokens, system: System, bits: float) -> Sche
 def fastest_threshold(scheme: Scheme, tokens: Tokens, system: System) -> Scheme:
     """Return a scheme that drafts until a trigger at the recorded threshold of the highest throughput.
 
-    Every fourth threshold is tried, then the neighbours of the best.
+    Eight thresholds are tried, then eight between the neighbours of the best, and so on.
     """
 
+    @cache
     def latency_s(place: int) -> float:
         try:
             ledger = _at(scheme, float(thresholds[place])).ledger(tokens, system)
@@ -85,9 +87,13 @@ def fastest_threshold(scheme: Scheme, tokens: Tokens, system: System) -> Scheme:
         return ledger.per_token(ledger.seconds)
 
     thresholds = tokens.thresholds()
-    best = min(range(0, len(thresholds), _STRIDE), key=latency_s)
-    near = range(max(best - _STRIDE + 1, 0), min(best + _STRIDE, len(thresholds)))
-    return _at(scheme, float(thresholds[min(near, key=latency_s)]))
+    near = range(len(thresholds))
+    while True:
+        stride = -(-len(near) // _TRIALS)
+        best = min(near[::stride], key=latency_s)
+        if stride == 1:
+            return _at(scheme, float(thresholds[best]))
+        near = range(max(best - stride + 1, 0), min(best + stride, len(thresholds)))
 
 
 def _at(scheme: Scheme, threshold: float) -> Scheme:
