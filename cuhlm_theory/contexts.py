@@ -432,7 +432,7 @@ class Tokens:
     def size_profile(self) -> tuple[Ints, Array]:
         """Return the recorded sizes and the truncation TV of each."""
         profile = self.need("tv_profile")
-        return self.need("k_grid"), profile
+        return np.asarray(self.need("k_grid"), dtype=np.int64), profile
 
     def smallest_k(self, budget: float) -> Ints:
         """Fewest recorded entries with a truncation TV within the budget, else all.

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import pandas
+    import pandas  # pyright: ignore[reportMissingImports] - only who wants a data frame has it
 
 
 class Table:
@@ -53,7 +53,7 @@ class Table:
 
     def to_pandas(self) -> "pandas.DataFrame":
         """Return a data frame with the names as its index; needs pandas."""
-        import pandas
+        import pandas  # pyright: ignore[reportMissingImports] - as above
 
         return pandas.DataFrame(self.rows).set_index("name")
 

@@ -25,7 +25,7 @@ from cuhlm_theory.optimisation import (
     solve_curves,
     solve_lp,
 )
-from cuhlm_theory.parameters import Budget, Codec, Latency, Link, System
+from cuhlm_theory.parameters import Budget, Codec, FixedRate, Latency, Link, System
 from cuhlm_theory.recommendation import Question
 from cuhlm_theory.rejection import Line
 from cuhlm_theory.schemes import NEVER_SKIP, SCHEMES
@@ -232,6 +232,13 @@ def test_curves_start_with_never_skipping_and_charge_what_a_skip_costs_later():
     skip_s = 0.004 + 3 / 2000
     assert full.base_s == pytest.approx(0.01 + skip_s)
     np.testing.assert_allclose(full.send_s, plain.send_s + 0.05 + 3 / 100 - skip_s)
+
+
+def test_a_skip_over_a_link_of_one_rate_pays_for_its_index_too():
+    system = replace(SYSTEM, link=FixedRate(rate_bit_per_s=2e3))
+    latency = replace(SYSTEM.latency, charge_resync=True)
+    given = curves(table(random_world(1)), replace(system, latency=latency))
+    assert given.base_s == pytest.approx(0.01 + 3 / 2e3)
 
 
 def test_charging_truncation_on_transmission_is_no_bound_and_the_sound_accounting_is():

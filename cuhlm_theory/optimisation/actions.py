@@ -10,7 +10,7 @@ from cuhlm_theory.capacity import packet_latency_s
 from cuhlm_theory.contexts import NEVER_SKIP, Tokens
 from cuhlm_theory.errors import InfeasibleError
 from cuhlm_theory.optimisation.knapsack import lower_hull
-from cuhlm_theory.parameters import Link, System
+from cuhlm_theory.parameters import Link, System, Uplink
 from cuhlm_theory.payload import distribution_bit
 from cuhlm_theory.throughput import transmission_latency_s
 
@@ -89,11 +89,11 @@ def curves(tokens: Tokens, system: System, *, quantisation_tv: Floats | None = N
     )
 
 
-def _appended_s(link: Link, bits: float) -> float:
+def _appended_s(link: Uplink, bits: float) -> float:
     """Least seconds that more bits add to a packet: a short packet's overhead is paid already."""
-    return float(
-        packet_latency_s(replace(link, fading="awgn") if link.fading == "short-packet" else link, bits)
-    )
+    if isinstance(link, Link) and link.fading == "short-packet":
+        link = replace(link, fading="awgn")
+    return float(packet_latency_s(link, bits))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,6 @@
 """Ledgers of what a scheme would do on recorded tokens, or on i.i.d. tokens of an assumed law."""
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, TypedDict, cast
 
 import numpy as np
 
@@ -18,6 +18,26 @@ if TYPE_CHECKING:
     from cuhlm_theory.schemes.table import Scheme
 
 _ROUNDING = 1e-12
+
+
+class _Columns(TypedDict):
+    """Columns of a ledger that `_rows` fills."""
+
+    drafts: Floats
+    llm_calls: Floats
+    catch_up: Floats
+    uplink_bit: Floats
+    downlink_bit: Floats
+    entries: Floats
+    slm_s: Floats
+    uplink_s: Floats
+    llm_s: Floats
+    other_s: Floats
+
+
+def _columns(rows: dict[str, Floats]) -> _Columns:
+    """Say which columns these are; they were made by `_rows`, under its names."""
+    return cast(_Columns, rows)
 
 
 def one_draft(scheme: "Scheme", tokens: Tokens, system: System) -> Ledger:
@@ -54,7 +74,7 @@ def one_draft(scheme: "Scheme", tokens: Tokens, system: System) -> Ledger:
     keep_weight = tokens.weight * (1.0 - skips.transmit) if chance < 1.0 else np.zeros(len(tokens))
     weight = np.concatenate((tokens.weight * skips.transmit, keep_weight))
     happens = weight > 0.0
-    both = {name: np.concatenate((asks[name], keeps[name]))[happens] for name in asks}
+    both = _columns({name: np.concatenate((asks[name], keeps[name]))[happens] for name in asks})
     prompt = None if tokens.prompt is None else np.tile(tokens.prompt, 2)[happens]
     return Ledger(
         scheme=scheme.name,
@@ -113,7 +133,7 @@ def several_drafts(scheme: "Scheme", tokens: Tokens, system: System) -> Ledger:
         )
         for answer in (kept_bit, lost_bit)
     ]
-    both = {name: np.concatenate([side[name] for side in sides]) for name in sides[0]}
+    every = {name: np.concatenate([side[name] for side in sides]) for name in sides[0]}
     prompt = None if rounds.prompt is None else np.tile(rounds.prompt[happens], 2)
     skip_rate, triggered = 0.0, draft.triggered
     note, risk = account.note, float(tokens.weight @ skips.risk)
@@ -123,7 +143,7 @@ def several_drafts(scheme: "Scheme", tokens: Tokens, system: System) -> Ledger:
     weight = np.concatenate((share * kept, share * rejected))
     tokens_of = np.concatenate((kept_tokens, np.maximum(lost, 0.0)))
     occurs = weight > 0.0  # a round that cannot happen must not cost an infinite time over a dead link
-    both = {name: column[occurs] for name, column in both.items()}
+    both = _columns({name: column[occurs] for name, column in every.items()})
     zero = np.zeros(int(occurs.sum()))
     return Ledger(
         scheme=scheme.name,

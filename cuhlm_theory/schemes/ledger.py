@@ -198,7 +198,8 @@ class Ledger:
         if self.prompt is None:
             raise ValueError("a ledger of i.i.d. tokens has no texts to sum over")
         _, place = np.unique(self.prompt, return_inverse=True)
-        return {name: np.bincount(place, self.weight * getattr(self, name)) for name in columns}
+        weighted = {name: self.weight * getattr(self, name) for name in columns}
+        return {name: np.bincount(place, sums).astype(np.float64) for name, sums in weighted.items()}
 
     def estimates(self, *, num_resamples: int = 1000, seed: int = 0) -> tuple[Estimate, Estimate]:
         """Throughput [token/s] and bias [-] with 95 % intervals from resampling whole texts.

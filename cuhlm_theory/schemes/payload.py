@@ -128,7 +128,7 @@ class KeptSet(Payload):
         known = most_kept_tokens(min(max(skip.highest, 0.0), 1.0), codec.vocab_size)
         most = max(int(known), int(np.max(count)))
         law_bit = payload_bit(count, codec.vocab_size, codec.prob_bits, most, index_bits=codec.bits_per_index)
-        return law_bit + self.says_which * np.ceil(np.log2(np.maximum(count, 1)))
+        return law_bit.astype(np.float64) + float(self.says_which) * np.ceil(np.log2(np.maximum(count, 1)))
 
     def received_law(self, law: Floats, size: int, keeps: Callable[[], Floats]) -> Floats:
         """Return the kept law itself."""
@@ -377,7 +377,7 @@ class ConformalLattice(Payload):
         """Entries above the threshold, token after token."""
         assert isinstance(contexts, Tokens)
         place = conformal_places(contexts, self)
-        return contexts.need("k_grid")[place]
+        return np.asarray(contexts.need("k_grid"), dtype=np.int64)[place]
 
     def bit(self, size: ArrayLike, codec: Codec, skip: Skip) -> Floats:
         """Bits of the lattice point and of its size [bit]."""

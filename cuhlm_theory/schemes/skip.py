@@ -52,8 +52,16 @@ class Always:
     """Keep every draft: the device alone."""
 
     knob: ClassVar[str | None] = None
-    randomised: ClassVar[bool] = False
-    highest: ClassVar[float] = 1.0
+
+    @property
+    def randomised(self) -> bool:
+        """It tosses no coin."""
+        return False
+
+    @property
+    def highest(self) -> float:
+        """Any draft is kept."""
+        return 1.0
 
     def skips(self, contexts: Contexts, *, drafts: bool = False) -> Skips:
         """Transmit nothing, at the risk of every rejection."""
@@ -80,8 +88,16 @@ class Never:
     """Ask about every draft."""
 
     knob: ClassVar[str | None] = None
-    randomised: ClassVar[bool] = False
-    highest: ClassVar[float] = NEVER_SKIP
+
+    @property
+    def randomised(self) -> bool:
+        """It tosses no coin."""
+        return False
+
+    @property
+    def highest(self) -> float:
+        """No draft is kept."""
+        return NEVER_SKIP
 
     def skips(self, contexts: Contexts, *, drafts: bool = False) -> Skips:
         """Transmit everything, at no risk."""
@@ -110,11 +126,15 @@ class AtRandom:
     """Share of the tokens that is skipped [-]; the threshold's own rate where it is lined up with one."""
 
     knob: ClassVar[str | None] = "skip_rate"
-    randomised: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.skip_rate is not None:
             as_probability("skip_rate", self.skip_rate)
+
+    @property
+    def randomised(self) -> bool:
+        """A coin is all that it goes by."""
+        return True
 
     def skips(self, contexts: Contexts, *, drafts: bool = False) -> Skips:
         """Transmit with one chance everywhere."""
