@@ -625,8 +625,7 @@ def describe(
         raise ValueError(
             f"draft must be given for hybrid text and no other; the writer is {settings.writer!r}"
         )
-    num_tokens, vocab_size = slm_logits.shape
-    index = np.arange(num_tokens)
+    index = np.arange(len(slm_logits))
     x = _softmax(slm_logits, settings.temperature)  # [N, V]
     y = _softmax(llm_logits, settings.temperature)
     if draft is None:
@@ -636,44 +635,21 @@ def describe(
         u = mean_uncertainty(slm_logits, max_temperature=settings.max_temperature)
     x_d, y_d, u_d = x[index, draft], y[index, draft], u[index, draft]
     rejection = np.maximum(0.0, 1.0 - y_d / x_d)
-    kept = draft == text if settings.writer == "llm" else 1.0 - rejection
-    surplus = np.maximum(0.0, x - y)  # x_d beta_d of every token
-    tv = surplus.sum(axis=1)
-    agree = _agreements(slm_logits, draft, settings.max_temperature, rng)  # [N, draws]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        entropy = -np.where(x > 0.0, x * np.log(x), 0.0).sum(axis=1)
-
     order = _falling_order(x, slm_logits)
     x_sorted = np.take_along_axis(x, order, axis=1)
     y_sorted = np.take_along_axis(y, order, axis=1)
-    sizes = np.array(k_grid(vocab_size))
-    tail = np.cumsum(x_sorted[:, ::-1], axis=1)[:, ::-1]  # mass from an entry on
-    tail = np.concatenate([tail[:, 1:], np.zeros((num_tokens, 1))], axis=1)  # mass after it
-    acceptance, bias = _truncated(x_sorted, y_sorted, _coarse_k(vocab_size))
-    skip_mass, skip_risk, server_bias = _skip_profiles(x, y, u, surplus, tv)
+    kept = draft == text if settings.writer == "llm" else 1.0 - rejection
     fitted = Line(*_printed_line())(u_d)
     return {
         "draft": draft,
         "draft_prob": x_d,
         "llm_prob": y_d,
         "rejection": rejection,
-        "tv": tv,
         "uncertainty": u_d,
-        "sampled_uncertainty": 1.0 - agree[:, :20].mean(axis=1),
-        "sampled_uncertainty_1": 1.0 - agree[:, :1].mean(axis=1),
-        "sampled_uncertainty_5": 1.0 - agree[:, :5].mean(axis=1),
-        "sampled_uncertainty_100": 1.0 - agree.mean(axis=1),
-        "entropy": entropy,
-        "max_prob": x_sorted[:, 0],
-        "margin": x_sorted[:, 0] - x_sorted[:, 1],
-        "tv_profile": truncation.tv_profile(x_sorted, sizes),
-        "tail_mass": tail[:, sizes - 1],
-        "sorted_prob": x_sorted[:, sizes - 1],
-        "truncated_acceptance": acceptance,
-        "output_bias": bias,
-        "skip_mass": skip_mass,
-        "skip_risk": skip_risk,
-        "server_bias": server_bias,
+        **_sampled(slm_logits, draft, settings, rng),
+        "entropy": _entropy(x),
+        **_of_sizes(x_sorted, y_sorted),
+        **_skip_profiles(x, y, u),
         "kept": kept,
         "k_exact": truncation.exact_k(x_sorted[:, None], np.array(_BUDGETS)),
         "k_printed": truncation.printed_k(
@@ -681,6 +657,42 @@ def describe(
         ),
         "token": text,
         **_candidates(x_sorted, y_sorted, np.take_along_axis(u, order[:, : trace.NUM_CANDIDATES], axis=1)),
+    }
+
+
+def _sampled(
+    logits: NDArray[np.floating], draft: NDArray[np.integer], settings: Settings, rng: np.random.Generator
+) -> dict[str, Floats]:
+    """Columns of the uncertainty as it is estimated from perturbed draws."""
+    agree = _agreements(logits, draft, settings.max_temperature, rng)  # [N, draws]
+    return {
+        "sampled_uncertainty": 1.0 - agree[:, :20].mean(axis=1),
+        "sampled_uncertainty_1": 1.0 - agree[:, :1].mean(axis=1),
+        "sampled_uncertainty_5": 1.0 - agree[:, :5].mean(axis=1),
+        "sampled_uncertainty_100": 1.0 - agree.mean(axis=1),
+    }
+
+
+def _entropy(x: Floats) -> Floats:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return -np.where(x > 0.0, x * np.log(x), 0.0).sum(axis=1)
+
+
+def _of_sizes(x: Floats, y: Floats) -> dict[str, Floats]:
+    """Columns of the largest entries and of keeping only k of them, from laws in the falling order of x."""
+    num_tokens, vocab_size = x.shape
+    sizes = np.array(k_grid(vocab_size))
+    tail = np.cumsum(x[:, ::-1], axis=1)[:, ::-1]  # mass from an entry on
+    tail = np.concatenate([tail[:, 1:], np.zeros((num_tokens, 1))], axis=1)  # mass after it
+    acceptance, bias = _truncated(x, y, _coarse_k(vocab_size))
+    return {
+        "max_prob": x[:, 0],
+        "margin": x[:, 0] - x[:, 1],
+        "tv_profile": truncation.tv_profile(x, sizes),
+        "tail_mass": tail[:, sizes - 1],
+        "sorted_prob": x[:, sizes - 1],
+        "truncated_acceptance": acceptance,
+        "output_bias": bias,
     }
 
 
@@ -787,14 +799,14 @@ def _truncated(x: Floats, y: Floats, sizes: tuple[int, ...]) -> tuple[Floats, Fl
     return acceptance, bias
 
 
-def _skip_profiles(
-    x: Floats, y: Floats, u: Floats, surplus: Floats, tv: Floats
-) -> tuple[Floats, Floats, Floats]:
-    """Skipped mass, risk, and bias of server sampling over the thresholds, [N, J] each.
+def _skip_profiles(x: Floats, y: Floats, u: Floats) -> dict[str, Floats]:
+    """TV(x, y), and skipped mass, risk and bias of server sampling over the thresholds, [N, J] each.
 
     At most 1 / (1 - t) tokens have an uncertainty of at most t < 1, because 1 - u-bar sums to 1 over the
     vocabulary: only those are looked at. At t = 1 everything is skipped.
     """
+    surplus = np.maximum(0.0, x - y)  # x_d beta_d of every token
+    tv = surplus.sum(axis=1)
     thresholds = np.array(_THRESHOLDS)
     most = int(1.0 / (1.0 - thresholds[-2]) + 1e-9)
     few = min(x.shape[1], most + 1)
@@ -805,8 +817,9 @@ def _skip_profiles(
     risk = np.einsum("nv,nvj->nj", surplus, skip)
     bias = np.maximum(0.0, x[..., None] * skip - mass[:, None] * y[..., None]).sum(axis=1)
     full = np.ones((len(x), 1))
-    return (
-        np.concatenate([mass.clip(max=1.0), full], axis=1),
-        np.concatenate([risk, tv[:, None]], axis=1),
-        np.concatenate([bias, tv[:, None]], axis=1),
-    )
+    return {
+        "tv": tv,
+        "skip_mass": np.concatenate([mass.clip(max=1.0), full], axis=1),
+        "skip_risk": np.concatenate([risk, tv[:, None]], axis=1),
+        "server_bias": np.concatenate([bias, tv[:, None]], axis=1),
+    }

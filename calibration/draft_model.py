@@ -324,6 +324,49 @@ def _pack_attention(model: Any) -> None:
     model.config._attn_implementation = "packed"
 
 
+class _Scripts:
+    """What the rows are to say: questions and markup are forced upon them, answers are the writer's."""
+
+    def __init__(
+        self, prompts: Prompts, recipe: Recipe, rng: np.random.Generator, stage: Stage, *, held_out: bool
+    ) -> None:
+        self.prompts, self.rng, self.stage, self.held_out = prompts, rng, stage, held_out
+        self.num_code = round(recipe.code_share * stage.num_rows)
+        self.functions = prompts.held_functions if held_out else prompts.functions
+        if stage.everyday:
+            self.functions = [script for script in self.functions if len(script) <= stage.row_tokens // 2]
+        self.forced = [self.question(row) for row in range(stage.num_rows)]
+        self.asking = [not script for script in self.forced]  # rows in a question of the writer's own
+
+    def question(self, row: int) -> list[int]:
+        """Draw the next question of a row, with what leads to its answer; empty where the writer asks."""
+        prompts = self.prompts
+        if row < self.num_code:
+            pool = self.functions
+        elif self.stage.writer != "small":
+            return []
+        elif self.held_out:
+            pool = prompts.held_instructions
+        else:
+            pool = prompts.everyday if self.stage.everyday and row % 2 else prompts.instructions
+        pool = pool or prompts.everyday  # a short run may have met no question yet
+        return [*pool[self.rng.integers(len(pool))], prompts.end, *prompts.to_answer]
+
+    def next(self, row: int, drawn: int) -> tuple[int, bool]:
+        """Return the next token of a row and whether it is the one that was drawn."""
+        if self.forced[row]:
+            return self.forced[row].pop(0), False
+        if drawn == self.prompts.end:
+            if self.asking[row]:
+                self.forced[row] = list(self.prompts.to_answer)
+                self.asking[row] = False
+            else:
+                script = self.question(row)
+                self.forced[row] = [*self.prompts.to_question, *script]
+                self.asking[row] = not script
+        return drawn, True
+
+
 def write_rows(
     model: Any,
     prompts: Prompts,
@@ -361,79 +404,61 @@ def write_rows(
     """
     import torch
 
-    device = model.device
-    num_rows = stage.num_rows
-    num_code = round(recipe.code_share * num_rows)
-    answers = stage.writer == "small"
-    functions = prompts.held_functions if held_out else prompts.functions
-    if stage.everyday:
-        functions = [script for script in functions if len(script) <= stage.row_tokens // 2]
-
-    def question(row: int) -> list[int]:
-        if row < num_code:
-            pool = functions
-        elif not answers:
-            return []
-        elif held_out:
-            pool = prompts.held_instructions
-        else:
-            pool = prompts.everyday if stage.everyday and row % 2 else prompts.instructions
-        pool = pool or prompts.everyday  # a short run may have met no question yet
-        return [*pool[rng.integers(len(pool))], prompts.end, *prompts.to_answer]
-
-    forced = [question(row) for row in range(num_rows)]
-    asking = [not script for script in forced]
-    width = len(prompts.prefix)
-    tokens = np.zeros((num_rows, width + stage.row_tokens), np.int32)
-    tokens[:, :width] = prompts.prefix
-    sampled = np.zeros((num_rows, stage.row_tokens), bool)
-    shard = Shard(
-        tokens=tokens,
-        sampled=sampled,
-        top_ids=np.zeros((num_rows, stage.row_tokens, recipe.num_top), np.uint16),
-        top_logits=np.zeros((num_rows, stage.row_tokens, recipe.num_top), np.float16),
-        log_norm=np.zeros((num_rows, stage.row_tokens), np.float32),
-    )
+    device, num_rows, width = model.device, stage.num_rows, len(prompts.prefix)
+    scripts = _Scripts(prompts, recipe, rng, stage, held_out=held_out)
+    shard = _blank(prompts, recipe, stage)
     with torch.inference_mode():
-        first = torch.tensor([prompts.prefix], device=device)
-        one = model.model(first, use_cache=True)
-        cache = _roomy_cache(model.config.num_hidden_layers, width + stage.row_tokens)
-        for layer, given in zip(cache.layers, one.past_key_values.layers, strict=True):
-            layer.update(given.keys.expand(num_rows, -1, -1, -1), given.values.expand(num_rows, -1, -1, -1))
-        hidden = one.last_hidden_state[:, -1].expand(num_rows, -1)
+        hidden, cache = _opened(model, prompts.prefix, num_rows, width + stage.row_tokens)
         for step in track(range(stage.row_tokens), stage.row_tokens, note):
             logits = model.lm_head(hidden).float()
-            if not answers:
-                top = logits.topk(recipe.num_top)
-                shard.top_ids[:, step] = top.indices.cpu().numpy().astype(np.uint16)
-                shard.top_logits[:, step] = top.values.cpu().numpy()
-                shard.log_norm[:, step] = (logits / recipe.temperature).logsumexp(-1).cpu().numpy()
-                heat = torch.tensor([1.0 if ask else 0.8 for ask in asking], device=device)[:, None]
-            else:
+            if stage.writer == "small":
                 heat = recipe.temperature
+            else:
+                _note_law(shard, np.s_[:, step], logits, recipe)
+                heat = torch.tensor([1.0 if ask else 0.8 for ask in scripts.asking], device=device)[:, None]
             cumulative = (logits / heat).softmax(-1).cumsum(-1)
             draw = torch.from_numpy(rng.random((num_rows, 1), dtype=np.float32)).to(device)
             drawn = torch.searchsorted(cumulative, draw * cumulative[:, -1:]).clamp_max(logits.shape[-1] - 1)
-            drawn = drawn[:, 0].tolist()
-            for row in range(num_rows):
-                if forced[row]:
-                    token = forced[row].pop(0)
-                else:
-                    token = drawn[row]
-                    sampled[row, step] = True
-                    if token == prompts.end:
-                        if asking[row]:
-                            forced[row] = list(prompts.to_answer)
-                            asking[row] = False
-                        else:
-                            script = question(row)
-                            forced[row] = [*prompts.to_question, *script]
-                            asking[row] = not script
-                tokens[row, width + step] = token
+            for row, token in enumerate(drawn[:, 0].tolist()):
+                said, shard.sampled[row, step] = scripts.next(row, token)
+                shard.tokens[row, width + step] = said
             if step + 1 < stage.row_tokens:
-                last = torch.from_numpy(tokens[:, width + step, None].astype(np.int64)).to(device)
+                last = torch.from_numpy(shard.tokens[:, width + step, None].astype(np.int64)).to(device)
                 hidden = model.model(last, past_key_values=cache, use_cache=True).last_hidden_state[:, -1]
     return shard
+
+
+def _blank(prompts: Prompts, recipe: Recipe, stage: Stage) -> Shard:
+    """Return rows that hold the common prefix alone."""
+    shape, width = (stage.num_rows, stage.row_tokens), len(prompts.prefix)
+    tokens = np.zeros((stage.num_rows, width + stage.row_tokens), np.int32)
+    tokens[:, :width] = prompts.prefix
+    return Shard(
+        tokens=tokens,
+        sampled=np.zeros(shape, bool),
+        top_ids=np.zeros((*shape, recipe.num_top), np.uint16),
+        top_logits=np.zeros((*shape, recipe.num_top), np.float16),
+        log_norm=np.zeros(shape, np.float32),
+    )
+
+
+def _opened(model: Any, prefix: list[int], num_rows: int, room: int) -> tuple[torch.Tensor, Any]:
+    """Read the common prefix once; the last hidden state of each row and the cache of all of them."""
+    import torch
+
+    one = model.model(torch.tensor([prefix], device=model.device), use_cache=True)
+    cache = _roomy_cache(model.config.num_hidden_layers, room)
+    for layer, given in zip(cache.layers, one.past_key_values.layers, strict=True):
+        layer.update(given.keys.expand(num_rows, -1, -1, -1), given.values.expand(num_rows, -1, -1, -1))
+    return one.last_hidden_state[:, -1].expand(num_rows, -1), cache
+
+
+def _note_law(shard: Shard, place: Any, logits: torch.Tensor, recipe: Recipe) -> None:
+    """Keep the large model's law at some positions, from its logits there."""
+    top = logits.topk(recipe.num_top)
+    shard.top_ids[place] = top.indices.cpu().numpy().astype(np.uint16)
+    shard.top_logits[place] = top.values.cpu().numpy()
+    shard.log_norm[place] = (logits / recipe.temperature).logsumexp(-1).cpu().numpy()
 
 
 def score_rows(model: Any, shard: Shard, recipe: Recipe, width: int, *, note: str) -> None:
@@ -448,10 +473,7 @@ def score_rows(model: Any, shard: Shard, recipe: Recipe, width: int, *, note: st
             hidden = model.model(ids, use_cache=False).last_hidden_state[:, width - 1 : -1]
             for row, states in zip(range(start, start + len(ids)), hidden, strict=True):
                 logits = model.lm_head(states).float()  # [row_tokens, V]
-                top = logits.topk(recipe.num_top)
-                shard.top_ids[row] = top.indices.cpu().numpy().astype(np.uint16)
-                shard.top_logits[row] = top.values.cpu().numpy()
-                shard.log_norm[row] = (logits / recipe.temperature).logsumexp(-1).cpu().numpy()
+                _note_law(shard, row, logits, recipe)
 
 
 # --------------------------------------------------------------------------------------------------- training

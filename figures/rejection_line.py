@@ -72,7 +72,21 @@ def _end(fitted: Calibration, name: str, at: int | None) -> float:
 
 def draw(axes: Mapping[str, "Axes"], tables: Tables) -> None:
     """Draw cells, bins, lines and thresholds."""
-    ax, line, cells, bins = axes["line"], tables["line"], tables["cells"], tables["bins"]
+    ax = axes["line"]
+    _draw_cells(ax, tables["cells"])
+    _draw_lines(ax, tables["line"])
+    _draw_bins(ax, tables["bins"])
+    _draw_thresholds(ax, tables["thresholds"])
+    ax.set(
+        xlabel=r"uncertainty $\bar u$ [-]",
+        ylabel=r"rejection probability $\beta$ [-]",
+        xlim=(-0.02, 1.02),
+        ylim=(-0.03, 1.03),
+    )
+    ax.figure.legend(loc="outside lower center", ncols=2)  # type: ignore[union-attr]
+
+
+def _draw_cells(ax: "Axes", cells: Table) -> None:
     area = 46.0 * np.sqrt(cells["tokens"] / cells["tokens"].max())
     ax.scatter(
         cells["uncertainty [-]"],
@@ -84,6 +98,9 @@ def draw(axes: Mapping[str, "Axes"], tables: Tables) -> None:
         linewidths=0,
         label=r"tokens (area: $\sqrt{\mathrm{count}}$)",
     )
+
+
+def _draw_lines(ax: "Axes", line: Table) -> None:
     u = line["uncertainty [-]"]
     for name, dashes in _PUBLISHED_STYLE.items():
         ax.plot(
@@ -103,6 +120,9 @@ def draw(axes: Mapping[str, "Axes"], tables: Tables) -> None:
         label="isotonic fit",
     )
     ax.plot(u, line["fitted line [-]"], **style.PREDICTED, label="fitted line")
+
+
+def _draw_bins(ax: "Axes", bins: Table) -> None:
     mean = bins["rejection [-]"]
     ax.errorbar(
         bins["uncertainty [-]"],
@@ -111,7 +131,10 @@ def draw(axes: Mapping[str, "Axes"], tables: Tables) -> None:
         **style.MEASURED,
         label="mean of a bin, 95 %",
     )
-    thresholds = tables["thresholds"]
+
+
+def _draw_thresholds(ax: "Axes", thresholds: Table) -> None:
+    """Mark each threshold with its interval and its value."""
     for place, name in enumerate(thresholds["threshold"]):
         at = thresholds["uncertainty [-]"][place]
         if np.isfinite(at) and 0.0 <= at <= 1.0:
@@ -130,13 +153,6 @@ def draw(axes: Mapping[str, "Axes"], tables: Tables) -> None:
                 va="top",
                 color=style.BLUE,
             )
-    ax.set(
-        xlabel=r"uncertainty $\bar u$ [-]",
-        ylabel=r"rejection probability $\beta$ [-]",
-        xlim=(-0.02, 1.02),
-        ylim=(-0.03, 1.03),
-    )
-    ax.figure.legend(loc="outside lower center", ncols=2)  # type: ignore[union-attr]
 
 
 FIGURE = Figure(

@@ -18,12 +18,6 @@ MAY_IMPORT = {
 FRONT_DOOR = {"cuhlm_theory.cli", "cuhlm_theory.errors"}
 """What the commands of any room may import: how a result leaves, and how it fails."""
 MOST_LINES, MOST_ARGUMENTS = 60, 8
-KNOWN = {
-    "calibration.collect.describe",
-    "calibration.draft_model.write_rows",
-    "figures.rejection_line.draw",
-}
-"""Functions that are still longer, or take more arguments."""
 
 FILES = [path for room in MAY_IMPORT for path in sorted((ROOT / room).rglob("*.py"))]
 NAMES = [str(path.relative_to(ROOT)) for path in FILES]
@@ -82,12 +76,12 @@ def size(node, code):
 
 
 def test_no_function_is_too_long_or_asks_for_too_much():
-    found = set()
+    found = []
     for path in FILES:
         if path.relative_to(ROOT).parts[0] != "derivations":
             for name, node, code in functions(path):
                 arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
                 count = len([one for one in arguments if one.arg not in ("self", "cls")])
                 if size(node, code) > MOST_LINES or count > MOST_ARGUMENTS:
-                    found.add(name)
-    assert found == KNOWN
+                    found.append(name)
+    assert found == []
