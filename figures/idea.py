@@ -95,7 +95,7 @@ def _lane(ax: "Axes", left: float, right: float, title: str, what: str) -> None:
         xycoords=name,
         textcoords="offset points",
         va="center",
-        fontsize=6.6,
+        fontsize=6.2,
         color=style.MUTED,
     )
 

@@ -275,11 +275,8 @@ def test_loading_a_published_line_imports_nothing_heavy():
         "sympy",
         "cvxpy",
     )
-    code = (
-        "import sys, calibration\n"
-        "calibration.load('cu-hlm')\n"
-        f"print([name for name in {heavy!r} if name in sys.modules])"
-    )
+    told = f"print([name for name in {heavy!r} if name in sys.modules])"
+    code = f"import sys, calibration; calibration.load('cu-hlm'); {told}"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

@@ -411,7 +411,7 @@ def test_the_idea_is_the_same_every_time_and_every_word_is_inside(tmp_path):
     for one, two in zip(first, second, strict=True):
         assert one.read_bytes() == two.read_bytes()
     with style.applied(idea.NAME):
-        canvas = Canvas(figsize=idea.SIZE_IN)
+        canvas = Canvas(figsize=idea.SIZE_IN, dpi=300)
         ax = canvas.add_axes((0.0, 0.0, 1.0, 1.0))
         idea.draw(ax)
         canvas.draw_without_rendering()
