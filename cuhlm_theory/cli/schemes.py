@@ -34,4 +34,4 @@ def command() -> output.Result:
 
 def _said(entry: object) -> str:
     """Return a text as it is, and what a rule says of itself."""
-    return entry if isinstance(entry, str) else inspect.getdoc(entry).partition("\n")[0].rstrip(".")
+    return entry if isinstance(entry, str) else (inspect.getdoc(entry) or "").partition("\n")[0].rstrip(".")
