@@ -256,7 +256,9 @@ class Recommendation:
             return fastest_threshold(scheme, self.tokens, self.question.system)
         budget = self.question.budget
         limit = budget.bias if budget.risk is None else min(budget.bias, budget.risk)
-        return at_bias(scheme, self.tokens, self.question.system, limit)
+        mixed = at_bias(scheme, self.tokens, self.question.system, limit)
+        plain = mixed.using(upper_threshold=None, mix=0.0)  # sends a smaller set, which may be worth more
+        return max((mixed, plain), key=lambda one: _rate(one.ledger(self.tokens, self.question.system)))
 
     @cached_property
     def _beside(self) -> tuple[list[tuple[Scheme, Ledger]], dict[str, str]]:

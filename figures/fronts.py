@@ -56,6 +56,8 @@ def front(best: Recommendation, name: str) -> tuple[np.ndarray, np.ndarray]:
     thresholds = [float(threshold) for threshold in best.tokens.thresholds()]
     bias, seconds = (np.array([value]) for value in _spent(best, name, threshold=thresholds[0]))
     for low, high in pairwise(thresholds):
+        if high >= 1.0 and isinstance(SCHEMES[name].payload, KeptSet):
+            break  # a set that may be all of V is worth no packet: beyond lies the device alone
         if SCHEMES[name].knob == "threshold":
             knots = _SHARES[_KNOTS if isinstance(SCHEMES[name].payload, KeptSet) else _ENDS]
             mixes = [{"threshold": low, "upper_threshold": high, "mix": float(mix)} for mix in knots]

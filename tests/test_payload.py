@@ -232,7 +232,9 @@ def test_refuses_widths_that_cannot_work():
             lambda b: payload.resync_bit(1, 100, b),
             lambda b: payload.compression(1, 100, 8, b),
         ):
-            with pytest.raises(ValueError, match=rf"^index_bits must be 0 .* or lie in \[7, 64\].*; got {bad}$"):
+            with pytest.raises(
+                ValueError, match=rf"^index_bits must be 0 .* or lie in \[7, 64\].*; got {bad}$"
+            ):
                 call(bad)
     for bad in (-1, 2**31 + 1):
         with pytest.raises(ValueError, match=r"^num_tokens must lie in \[0, 2147483648\]; got"):
