@@ -217,7 +217,10 @@ def test_no_front_crosses_the_floor(tables):
 def test_between_two_thresholds_a_front_is_what_a_randomised_threshold_reaches(name, source, tables):
     """The last two are far apart: the straight line between them is reached by nothing."""
     table, best = tables["fronts"]["bias"], source.question().answer()
-    low, high = (float(t) for t in best.tokens.thresholds()[-2:])
+    thresholds = best.tokens.thresholds()
+    if name == "kept-law":
+        thresholds = thresholds[thresholds < 1.0]  # its front ends where its set may be the whole vocabulary
+    low, high = (float(t) for t in thresholds[-2:])
     of = table["scheme"] == name
     along = table["bias [-]"][of], table["throughput [token/s]"][of]
     for mix in fronts._SHARES[[4, 9, 14]]:
