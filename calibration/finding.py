@@ -73,9 +73,9 @@ def load(name_or_path: str | Path) -> Calibration:
     Parameters
     ----------
     name_or_path : str or Path
-        ``smollm2``, ``smollm2-llm-text`` (built in), ``cu-hlm``, ``u-hlm`` (published lines), a folder
-        written by ``cuhlm calibrate``, its ``calibration.json``, or a trace (``.parquet``), which is then
-        fitted.
+        ``smollm2``, ``qwen2.5-coder``, with ``-llm-text`` their LLM's text (built in), ``cu-hlm``,
+        ``u-hlm`` (published lines), a folder written by ``cuhlm calibrate``, its ``calibration.json``, or a
+        trace (``.parquet``), which is then fitted.
 
     Returns
     -------

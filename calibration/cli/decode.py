@@ -108,7 +108,7 @@ def _render(result: output.Result) -> None:
 @click.option(
     "--calibration",
     default=None,
-    help="Where latencies, line and operating point come from: FILE, DIR, smollm2, smollm2-llm-text, cu-hlm, "
+    help="Where latencies, line and operating point come from: FILE, DIR, smollm2, qwen2.5-coder, cu-hlm, "
     "u-hlm [default: smollm2 for the built-in pair].",
 )
 @click.option(

@@ -151,7 +151,8 @@ calibration = click.option(
     "--calibration",
     default="smollm2",
     show_default=True,
-    help="FILE, DIR, smollm2, smollm2-llm-text, or the published line cu-hlm or u-hlm.",
+    help="FILE, DIR, smollm2 or qwen2.5-coder (with -llm-text: the LLM's text), or the published line cu-hlm "
+    "or u-hlm.",
 )
 link = of(Link, FixedRate)
 """Options of the uplink."""

@@ -56,7 +56,7 @@ def _render(result: output.Result) -> None:
 @click.option(
     "--delta", type=options.Number(), default=None, help="P(y_d < x_d) [default: the calibration's]."
 )
-@click.option("--calibration", default=None, help="FILE, DIR, smollm2, smollm2-llm-text, cu-hlm or u-hlm.")
+@click.option("--calibration", default=None, help="FILE, DIR, smollm2, qwen2.5-coder, cu-hlm or u-hlm.")
 @click.option(
     "--risk-budget", type=options.Number(), default=None, help="Mean bias that skipping may cost, in [0, 1]."
 )
