@@ -83,6 +83,14 @@ def as_distribution(name: str, value: ArrayLike) -> Floats:
     return array / total
 
 
+def check_vocabulary(first: str, p: Floats, second: str, q: Floats) -> None:
+    """Raise ValueError unless ``q`` has as many tokens along its last axis as ``p``."""
+    if p.shape[-1] != q.shape[-1]:
+        raise ValueError(
+            f"{second} must have the vocabulary of {first}, {p.shape[-1]} tokens; got {q.shape[-1]}"
+        )
+
+
 def as_logits(name: str, value: ArrayLike) -> Floats:
     """Return ``value`` as finite logits along the last axis, shape [..., V], V >= 2."""
     array = as_floats(name, value)

@@ -20,7 +20,9 @@ from cuhlm_theory._checks import (
     as_nonnegative,
     as_positive,
     as_probability,
+    check_vocabulary,
 )
+from cuhlm_theory._laws import excess_law
 
 __all__ = [
     "KeptShares",
@@ -157,7 +159,8 @@ def answer_law(kept_law: ArrayLike, llm_law: ArrayLike) -> Floats:
     >>> answer_law([0.5, 0.25, 0.0], [0.25, 0.5, 0.25])
     array([0. , 0.5, 0.5])
     """
-    return _answer(*_laws(kept_law, llm_law))
+    m, y = _laws(kept_law, llm_law)
+    return excess_law(y, m)
 
 
 def output_law(kept_law: ArrayLike, llm_law: ArrayLike) -> Floats:
@@ -196,7 +199,7 @@ def output_law(kept_law: ArrayLike, llm_law: ArrayLike) -> Floats:
     """
     m, y = _laws(kept_law, llm_law)
     asks = np.maximum(1.0 - m.sum(axis=-1, keepdims=True), 0.0)
-    return np.asarray(m + asks * _answer(m, y))
+    return np.asarray(m + asks * excess_law(y, m))
 
 
 def most_kept_tokens(threshold: ArrayLike, vocab_size: int) -> Counts:
@@ -416,7 +419,7 @@ def several_drafts_law(kept_law: ArrayLike, llm_law: ArrayLike) -> Floats:
     m, y = _laws(kept_law, llm_law)
     left = m * _acceptance(m, y)
     drawn = np.maximum(1.0 - left.sum(axis=-1, keepdims=True), 0.0)
-    return np.asarray(left + drawn * _answer(m, y))
+    return np.asarray(left + drawn * excess_law(y, m))
 
 
 def tokens_per_round(transmit_probability: ArrayLike, risk: ArrayLike) -> Floats:
@@ -745,17 +748,8 @@ def _as_kept_law(value: ArrayLike) -> Floats:
 
 def _laws(kept_law: ArrayLike, llm_law: ArrayLike) -> tuple[Floats, Floats]:
     m, y = _as_kept_law(kept_law), as_distribution("llm_law", llm_law)
-    if m.shape[-1] != y.shape[-1]:
-        raise ValueError(
-            f"llm_law must have the vocabulary of kept_law, {m.shape[-1]} tokens; got {y.shape[-1]}"
-        )
+    check_vocabulary("kept_law", m, "llm_law", y)
     return m, y
-
-
-def _answer(m: Floats, y: Floats) -> Floats:
-    rest = np.maximum(y - m, 0.0)
-    total = rest.sum(axis=-1, keepdims=True)
-    return np.asarray(np.where(total > 0.0, rest / np.where(total > 0.0, total, 1.0), y))
 
 
 def _acceptance(m: Floats, y: Floats) -> Floats:

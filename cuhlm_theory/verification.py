@@ -6,7 +6,8 @@ Distributions lie along the last axis. Everything here is exact, in one context:
 import numpy as np
 from numpy.typing import ArrayLike
 
-from cuhlm_theory._checks import Floats, as_distribution, as_probability
+from cuhlm_theory._checks import Floats, as_distribution, as_probability, check_vocabulary
+from cuhlm_theory._laws import excess_law
 
 
 def total_variation(p: ArrayLike, q: ArrayLike) -> Floats:
@@ -157,7 +158,7 @@ def residual(draft_dist: ArrayLike, llm_dist: ArrayLike) -> Floats:
     array([0., 0., 1.])
     """
     x, y = _same_vocabulary("draft_dist", draft_dist, "llm_dist", llm_dist)
-    return _residual(x, y)
+    return excess_law(y, x)
 
 
 def output_law(
@@ -213,7 +214,7 @@ def output_law(
     x_hat = x if verify_with is None else _same_vocabulary("verify_with", verify_with, "llm_law", llm_law)[0]
     sent = x * (1.0 - s)
     rejected = sent * _rejection(x_hat, y)
-    return np.asarray(x * s + (sent - rejected) + _residual(x_hat, y) * rejected.sum(axis=-1, keepdims=True))
+    return np.asarray(x * s + (sent - rejected) + excess_law(y, x_hat) * rejected.sum(axis=-1, keepdims=True))
 
 
 def server_sampling_law(draft_law: ArrayLike, llm_law: ArrayLike, skip: ArrayLike | None = None) -> Floats:
@@ -413,10 +414,7 @@ def first_divergence(max_bias: ArrayLike) -> Floats:
 
 def _same_vocabulary(first: str, p: ArrayLike, second: str, q: ArrayLike) -> tuple[Floats, Floats]:
     left, right = as_distribution(first, p), as_distribution(second, q)
-    if left.shape[-1] != right.shape[-1]:
-        raise ValueError(
-            f"{second} must have the vocabulary of {first}, {left.shape[-1]} tokens; got {right.shape[-1]}"
-        )
+    check_vocabulary(first, left, second, right)
     return left, right
 
 
@@ -434,12 +432,6 @@ def _rejection(x: Floats, y: Floats) -> Floats:
     with np.errstate(invalid="ignore"):
         beta = np.maximum(x - y, 0.0) / x
     return np.asarray(np.where(x > 0.0, beta, np.where(y > 0.0, 0.0, 1.0)))
-
-
-def _residual(x: Floats, y: Floats) -> Floats:
-    excess = np.maximum(y - x, 0.0)
-    total = excess.sum(axis=-1, keepdims=True)
-    return np.asarray(np.where(total > 0.0, excess / np.where(total > 0.0, total, 1.0), y))
 
 
 def _half_l1(p: Floats, q: Floats) -> Floats:

@@ -35,18 +35,8 @@ class Draft(Protocol):
         ...
 
 
-class Run(Protocol):
+class Run(Draft, Protocol):
     """What a rule of several drafts says beside: when a run ends, and how."""
-
-    present: ClassVar[bool]
-    several: ClassVar[bool]
-    follows_text: ClassVar[bool]
-    triggered: ClassVar[bool]
-    count: ClassVar[str | None]
-
-    def options(self) -> list[dict[str, float]]:
-        """Numbers that an optimum may choose among, beside the count."""
-        ...
 
     @property
     def longest(self) -> int | None:

@@ -30,6 +30,12 @@ class Account:
     """Empty, or why the bias is not exact."""
 
 
+def _exact(contexts: Contexts) -> Account:
+    """Account of a rule whose output is the LLM's own."""
+    zero = np.zeros(len(contexts))
+    return Account(bias=zero, risk=zero, truncation=zero)
+
+
 class Verification:
     """A rule; the base keeps a draft by speculative sampling with the law it received."""
 
@@ -100,8 +106,7 @@ class LlmAlone(Verification):
         self, contexts: Contexts, skip: Skip, skips: Skips, payload: Payload, carried: Carried
     ) -> Account:
         """No bias."""
-        zero = np.zeros(len(contexts))
-        return Account(bias=zero, risk=zero, truncation=zero)
+        return _exact(contexts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,8 +151,7 @@ class Prefix(Verification):
         self, contexts: Contexts, skip: Skip, skips: Skips, payload: Payload, carried: Carried
     ) -> Account:
         """No bias."""
-        zero = np.zeros(len(contexts))
-        return Account(bias=zero, risk=zero, truncation=zero)
+        return _exact(contexts)
 
 
 @dataclass(frozen=True, slots=True)
