@@ -172,6 +172,8 @@ def load_pair(
         raise ValueError(f"pair must be {BUILT_IN!r}; got {name!r} (other pairs: give slm and llm)")
     import torch
 
+    from calibration.packed import pack
+
     if dtype not in ("float32", "bfloat16", "float16"):
         raise ValueError(f"dtype must be float32, bfloat16 or float16; got {dtype!r}")
     if device not in ("cpu", "cuda") or (device == "cuda" and not torch.cuda.is_available()):
@@ -181,6 +183,7 @@ def load_pair(
     number = getattr(torch, dtype)
     for model in (pair.slm, pair.llm):
         model.to(device=device, dtype=number).eval().requires_grad_(False)
+        pack(model)
     return pair
 
 

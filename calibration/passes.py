@@ -187,7 +187,7 @@ def time_passes(
         raise ValueError(f"contexts must be at most {room} for this model; got {min(contexts)}")
     generator = torch.Generator().manual_seed(seed)
     length = max(fitting) + max(widths)
-    vocab_size = model.get_output_embeddings().weight.shape[0]
+    vocab_size = model.get_output_embeddings().out_features
     ids = torch.randint(vocab_size, (1, length), generator=generator).to(model.device)
     medians = {}
     with torch.inference_mode():

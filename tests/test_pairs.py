@@ -113,6 +113,20 @@ def test_local_folders_make_a_pair(tmp_path):
     assert pairs.load_pair(slm=slm, llm=llm, dtype="bfloat16").slm.dtype == torch.bfloat16
 
 
+def test_packed_layers_compute_the_same():
+    from calibration.packed import pack
+
+    ids = torch.arange(6)[None]
+    model = llama(2).requires_grad_(False)
+    plain = model(ids).logits
+    pack(model)
+    assert not any(type(layer) is torch.nn.Linear for layer in model.modules())
+    assert torch.allclose(model(ids).logits, plain, atol=1e-6)
+    half = llama(1).bfloat16()
+    pack(half)
+    assert type(half.lm_head) is torch.nn.Linear
+
+
 def test_a_pair_with_different_tokenizers_is_refused_before_any_weights_are_read(tmp_path):
     slm = save(tmp_path / "slm", llama(1), bpe_tokenizer())
     bpe_tokenizer(vocab=("a", "b", "d", "c")).save_pretrained(tmp_path / "llm")
