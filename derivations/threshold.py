@@ -3,6 +3,7 @@
 import sympy as sp
 
 from derivations.rules import (
+    Coefficients,
     Combine,
     Evaluate,
     IntegrateOver,
@@ -10,10 +11,13 @@ from derivations.rules import (
     Numeric,
     Orderings,
     PositiveRoot,
+    SameSum,
     Solve,
+    Substitute,
     SumOver,
+    pairs,
 )
-from derivations.statement import Builder, Statement, at, eq, le, lt, rounds_to, step
+from derivations.statement import Builder, Proof, Statement, at, eq, le, lt, rounds_to, step
 from derivations.vocabulary import pos, size, token, total
 
 slope, budget = sp.symbols("a epsilon", positive=True)
@@ -459,6 +463,117 @@ def bias_price() -> Statement:
     )
 
 
+def grid_risk() -> Statement:
+    """Bound the risk between U-HLM's thresholds, for a density and on a grid, and tell the two apart."""
+    v, upper, weight = sp.symbols("v v_2 t", positive=True)
+    f = sp.Function("f", nonnegative=True)
+    square, risk, grid = sp.symbols("F R M", positive=True)
+    line = slope * v
+    proof = Proof()
+    upper_is, some = proof.assume(eq(upper, delta / slope)), proof.assume(lt(0, upper))
+    squared = proof.step(
+        "With v = u + b/a the line is a v, from 0 at one threshold to Delta at the other; its square",
+        eq(sp.Integral(line**2, (v, 0, upper)), delta**3 / (3 * slope)),
+        Evaluate(),
+        upper_is,
+    )
+    point = proof.step(
+        "At every v and for every t > 0, because (t a v - f)^2 is not negative,",
+        le(2 * line * f(v), weight * line**2 + f(v) ** 2 / weight),
+        Coefficients(),
+    )
+    whole = sp.Integral(line * f(v), (v, 0, upper)), sp.Integral(f(v) ** 2, (v, 0, upper))
+    integrals = proof.step(
+        "so from one threshold to the other.",
+        le(2 * whole[0], weight * sp.Integral(line**2, (v, 0, upper)) + whole[1] / weight),
+        IntegrateOver(v, 0, upper),
+        point,
+        some,
+    )
+    risk_is, square_is = proof.assume(eq(risk, whole[0])), proof.assume(eq(square, whole[1]))
+    either = proof.step(
+        "With R the risk and F the integral of the squared density,",
+        le(2 * risk, weight * delta**3 / (3 * slope) + square / weight),
+        Combine((1, 2, weight, 1 / weight)),
+        integrals,
+        risk_is,
+        squared,
+        square_is,
+    )
+    bound = proof.step(
+        "which is least at t = sqrt(3 a F / Delta^3): the printed bound.",
+        le(2 * risk, 2 * delta ** sp.Rational(3, 2) / sp.sqrt(3 * slope) * sp.sqrt(square)),
+        Substitute(((weight, sp.sqrt(3 * slope * square / delta**3)),)),
+        either,
+    )
+    share, height, beta, squares = sp.symbols("p f beta Q", positive=True)
+    P, B = sp.IndexedBase("p"), sp.IndexedBase("beta")
+    put = pairs((share, beta), (P[token], B[token]))
+    density = proof.assume(eq(height, grid * share))
+    term = proof.step(
+        "On a grid of step 1/M the density is M p around each point, so R is the mean of the line;",
+        eq(beta * height / grid, beta * share),
+        Evaluate(),
+        density,
+    )
+    read = proof.step(
+        "with p read as the density the sum is M times too small,",
+        eq(total(B[token] * P[token] / grid), total(B[token] * P[token]) / grid),
+        SameSum(),
+    )
+    on_grid_is = proof.assume(eq(square, grid * squares))
+    wide = proof.step(
+        "and so is the bound.",
+        eq(sp.sqrt(squares / grid), sp.sqrt(square) / grid),
+        Evaluate(),
+        on_grid_is,
+    )
+    near = proof.step(
+        "The same inequality at a point of the grid,",
+        le(2 * beta * share, weight * beta**2 / grid + grid * share**2 / weight),
+        Coefficients(),
+    )
+    on_grid = proof.step(
+        "summed: on a grid the squares of the line are summed, where the printed bound integrates them.",
+        le(
+            2 * total(B[token] * P[token]),
+            weight / grid * total(B[token] ** 2) + grid / weight * total(P[token] ** 2),
+        ),
+        SumOver(token, size, put),
+        near,
+    )
+    printed = [
+        proof.step(text, rounds_to(at(grid * share, {grid: 20, share: sp.Rational(value)}), shown), Numeric())
+        for text, value, shown in (
+            ("U-HLM prints 2.24e-3 at M = 20: R is", "0.00224", "0.045"),
+            ("below a bound of 4e-3, which is", "0.004", "0.080"),
+        )
+    ]
+    return Statement(
+        name="threshold.grid_risk",
+        title="Risk between the thresholds, and its bound",
+        source="U, arXiv:2412.12687, Theorem 1, eqs. (11)-(14)",
+        status="departs",
+        functions=("risk.between_thresholds", "risk.between_thresholds_bound"),
+        tests=(
+            "test_risk_between_the_thresholds_and_its_bound_are_the_derived_ones",
+            "test_theorem_1_on_the_real_pair_is_twenty_times_what_frequencies_for_densities_give",
+        ),
+        assumptions=(
+            "The line a u + b, a > 0, between the thresholds -b/a and (Delta - b)/a; f is the density of u "
+            "there, v_2 = Delta/a the distance between them.",
+            "On the grid u = m/M, p is the frequency of a point, beta the line there, V the number of points "
+            "between the thresholds, Q the sum of the squared frequencies: F = Q M.",
+        ),
+        assumed=proof.assumed,
+        claims=(squared, bound, term, read, wide, on_grid, *printed),
+        steps=proof.steps,
+        departs="The paper puts the discrete frequencies of u = m/20 for the density f, so its R = 2.24e-3 "
+        "and its bound of 4e-3 are 20 times too small: R = 0.045 with a bound of 0.080. On a grid the bound "
+        "needs the sum of the squared line over M where the paper integrates it.",
+    )
+
+
 BUILDERS: tuple[Builder, ...] = (
     risk_averse,
     risk_prone,
@@ -469,4 +584,5 @@ BUILDERS: tuple[Builder, ...] = (
     neyman_pearson,
     cost_optimal,
     bias_price,
+    grid_risk,
 )

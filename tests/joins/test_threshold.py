@@ -10,7 +10,8 @@ from scipy.stats import beta as beta_law
 
 from cuhlm_theory.law import Beta, Recorded, Uniform, bias_price_for_budget, budget_for_bias_price
 from cuhlm_theory.rejection import Line
-from tests.joins.formula import derived, statement, value
+from cuhlm_theory.risk import between_thresholds, between_thresholds_bound
+from tests.joins.formula import derived, on_vocabulary, statement, value
 
 few = settings(max_examples=25)
 slopes, intercepts, budgets = st.floats(0.1, 3.0), st.floats(-0.5, 0.5), st.floats(1e-4, 0.9)
@@ -194,3 +195,30 @@ def test_the_price_of_one_more_skipped_token_is_the_rejection_at_the_edge(slope,
         mass = beta_law(first, second).cdf([at - step, at + step])
         ratio = (risk[1] - risk[0]) / (mass[1] - mass[0])
         assert ratio == pytest.approx(float(Line(slope, intercept)(at)), abs=1e-4)
+
+
+@few
+@given(slopes, st.floats(0.05, 0.6), st.integers(2, 40), st.integers(0, 1000))
+def test_risk_between_the_thresholds_and_its_bound_are_the_derived_ones(slope, delta, grid, seed):
+    low = np.random.default_rng(seed).uniform(0, 0.3)
+    line = Line(slope, -slope * low, delta)
+    law = np.random.default_rng(seed).dirichlet(np.ones(grid + 1))
+    u = np.arange(grid + 1) / grid
+    inside = (u > line.risk_averse) & (u <= line.risk_prone)
+    _, bound, term, _, _, on_grid, *_ = statement("threshold.grid_risk").claims
+    beta = line(u)
+    terms = [
+        value(term.rhs, beta=float(b), p=float(p)) for b, p in zip(beta[inside], law[inside], strict=True)
+    ]
+    assert float(between_thresholds(law, line)) == pytest.approx(sum(terms), abs=1e-12)
+    squared = grid * float((law[inside] ** 2).sum())
+    printed = value(bound.rhs, Delta=delta, a=slope, F=squared) / 2
+    assert float(between_thresholds_bound(law, line)) == pytest.approx(printed, abs=1e-12)
+    if inside.any():
+        given_values = {"t": 1.7, "M": grid}
+        chosen = {one: given_values[str(one)] for one in on_grid.free_symbols if str(one) in given_values}
+        sides = (
+            on_vocabulary(side.subs(chosen), beta=beta[inside], p=law[inside])
+            for side in (on_grid.lhs, on_grid.rhs)
+        )
+        assert next(sides) <= next(sides) + 1e-12
