@@ -5,6 +5,7 @@ Every scheme is brought to its best numbers within a budget, if wanted on other 
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -351,6 +352,44 @@ def at_budgets(
                 }
             )
     return Table(rows, _SHOWN)
+
+
+def fastest_at(table: Table) -> list[dict[str, Any]]:
+    """Say which scheme is the fastest at each bias, and which cannot be told apart from it.
+
+    Parameters
+    ----------
+    table : Table
+        What `at_budgets` found.
+
+    Returns
+    -------
+    list of dict
+        ``budget``, ``scheme``, ``equal_within_error`` (schemes whose paired difference may be 0) and a
+        ``sentence``, in the order of the budgets.
+
+    Examples
+    --------
+    >>> rows = [
+    ...     {"name": "a@0", "scheme": "a", "budget": 0.0, "behind_best_ci95": None},
+    ...     {"name": "b@0", "scheme": "b", "budget": 0.0, "behind_best_ci95": (-0.1, 0.2)},
+    ...     {"name": "c@0", "scheme": "c", "budget": 0.0, "behind_best_ci95": (0.1, 0.2)},
+    ... ]
+    >>> fastest_at(Table(rows, ()))[0]["sentence"]
+    'at bias 0 a is the fastest (as fast within the error: b)'
+    """
+    found: dict[float, dict[str, Any]] = {}
+    for row in table:
+        first = found.setdefault(row["budget"], {"scheme": row["scheme"], "equal_within_error": []})
+        if first["scheme"] != row["scheme"] and (row["behind_best_ci95"] or (1.0,))[0] <= 0.0:
+            first["equal_within_error"].append(row["scheme"])
+    said = []
+    for budget, first in found.items():
+        equal = ", ".join(first["equal_within_error"])
+        tie = f" (as fast within the error: {equal})" if equal else ""
+        sentence = f"at bias {budget:g} {first['scheme']} is the fastest{tie}"
+        said.append({"budget": budget, **first, "sentence": sentence})
+    return said
 
 
 def stop_rules(

@@ -159,7 +159,8 @@ _INTRODUCTION = """\
 `smollm2`, the pair that runs out of the box. The same data always gives the same files.
 
 This page is written by `python -m figures.catalogue`; with `--draw` it draws the small pictures again, in a
-few minutes. The picture of the idea is drawn by `python -m figures.idea --out DIR`.
+few minutes. The picture of the idea is drawn by `python -m figures.idea --out DIR`. Numbers instead of
+pictures: [budgets.md](budgets.md), which scheme wins at which bias on every text that is shipped.
 
 - *reproduced*: from formulas as printed
 - *reconstructed*: where a formula or its data could not be read
