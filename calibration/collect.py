@@ -36,8 +36,9 @@ from calibration._files import whole
 from calibration.prompts import Prompt
 from cuhlm_theory import presets, truncation
 from cuhlm_theory._checks import as_count, as_positive, as_probability
+from cuhlm_theory.kept_law import most_kept_tokens
 from cuhlm_theory.rejection import Line
-from cuhlm_theory.uncertainty import mean_uncertainty
+from cuhlm_theory.uncertainty import ContextUncertainty
 from cuhlm_theory.verification import kept_given_token
 
 if TYPE_CHECKING:
@@ -374,10 +375,13 @@ def _hybrid_token(
     description_rng: np.random.Generator,
 ) -> dict[str, NDArray[Any]]:
     """Draw the next token of hybrid text from logits of shape [1, V]; columns of its context."""
-    u = mean_uncertainty(slm_logits, max_temperature=settings.max_temperature)
+    mean = ContextUncertainty(slm_logits[0], max_temperature=settings.max_temperature)
     x, y = (_softmax(logits, settings.temperature)[0] for logits in (slm_logits, llm_logits))
-    draft, token = _keep_or_ask(x, y, u[0] <= settings.threshold, rng)
-    drawn = {"draft": np.array([draft]), "uncertainty": u}
+    likely = mean.candidates(settings.threshold)
+    skips = np.zeros(len(x), dtype=bool)
+    skips[likely] = mean(likely) <= settings.threshold
+    draft, token = _keep_or_ask(x, y, skips, rng)
+    drawn = {"draft": np.array([draft]), "uncertainty": [mean]}
     return describe(slm_logits, llm_logits, np.array([token]), settings, description_rng, **drawn)
 
 
@@ -592,7 +596,7 @@ def describe(
     rng: np.random.Generator,
     *,
     draft: NDArray[np.integer] | None = None,
-    uncertainty: Floats | None = None,
+    uncertainty: Sequence[ContextUncertainty] | None = None,
 ) -> dict[str, NDArray[Any]]:
     """Columns of a trace that follow from the two models' logits, softmax and sums in float64.
 
@@ -608,8 +612,8 @@ def describe(
         Source of the perturbed draws, and of the drafts if the large model wrote.
     draft : ndarray of int, shape [N], optional
         Drafts of hybrid text, which are drawn as it is written [token].
-    uncertainty : ndarray of float64, shape [N, V], optional
-        u-bar of every token, where it is known already [-].
+    uncertainty : sequence of ContextUncertainty, shape [N], optional
+        u-bar of each context's tokens, where its normalisers are known already.
 
     Returns
     -------
@@ -630,12 +634,17 @@ def describe(
     y = _softmax(llm_logits, settings.temperature)
     if draft is None:
         draft = text if settings.writer == "slm" else _couple(x, y, text, rng)
-    u = uncertainty  # of every token, [N, V]
-    if u is None:
-        u = mean_uncertainty(slm_logits, max_temperature=settings.max_temperature)
-    x_d, y_d, u_d = x[index, draft], y[index, draft], u[index, draft]
-    rejection = np.maximum(0.0, 1.0 - y_d / x_d)
+    if uncertainty is None:
+        uncertainty = [
+            ContextUncertainty(logits, max_temperature=settings.max_temperature) for logits in slm_logits
+        ]
     order = _falling_order(x, slm_logits)
+    few = 1 + int(most_kept_tokens(_THRESHOLDS[-2], x.shape[1]))
+    asked = np.column_stack([draft, order[:, :few]])
+    u = np.stack([mean(tokens) for mean, tokens in zip(uncertainty, asked, strict=True)])
+    u_d, u = u[:, 0], u[:, 1:]
+    x_d, y_d = x[index, draft], y[index, draft]
+    rejection = np.maximum(0.0, 1.0 - y_d / x_d)
     x_sorted = np.take_along_axis(x, order, axis=1)
     y_sorted = np.take_along_axis(y, order, axis=1)
     kept = draft == text if settings.writer == "llm" else 1.0 - rejection
@@ -649,14 +658,14 @@ def describe(
         **_sampled(slm_logits, draft, settings, rng),
         "entropy": _entropy(x),
         **_of_sizes(x_sorted, y_sorted),
-        **_skip_profiles(x, y, u),
+        **_skip_profiles(x_sorted, y_sorted, u),
         "kept": kept,
         "k_exact": truncation.exact_k(x_sorted[:, None], np.array(_BUDGETS)),
         "k_printed": truncation.printed_k(
             x_sorted[:, None], np.array(_BUDGETS), x_d[:, None], fitted[:, None]
         ),
         "token": text,
-        **_candidates(x_sorted, y_sorted, np.take_along_axis(u, order[:, : trace.NUM_CANDIDATES], axis=1)),
+        **_candidates(x_sorted, y_sorted, u[:, : trace.NUM_CANDIDATES]),
     }
 
 
@@ -802,17 +811,13 @@ def _truncated(x: Floats, y: Floats, sizes: tuple[int, ...]) -> tuple[Floats, Fl
 def _skip_profiles(x: Floats, y: Floats, u: Floats) -> dict[str, Floats]:
     """TV(x, y), and skipped mass, risk and bias of server sampling over the thresholds, [N, J] each.
 
-    At most 1 / (1 - t) tokens have an uncertainty of at most t < 1, because 1 - u-bar sums to 1 over the
-    vocabulary: only those are looked at. At t = 1 everything is skipped.
+    The laws are in the falling order of x, and u-bar is that of the first tokens, which are all that a
+    threshold below 1 can skip. At t = 1 everything is skipped.
     """
     surplus = np.maximum(0.0, x - y)  # x_d beta_d of every token
     tv = surplus.sum(axis=1)
-    thresholds = np.array(_THRESHOLDS)
-    most = int(1.0 / (1.0 - thresholds[-2]) + 1e-9)
-    few = min(x.shape[1], most + 1)
-    top = np.argpartition(u, few - 1, axis=1)[:, :few]
-    x, y, surplus, u = (np.take_along_axis(array, top, axis=1) for array in (x, y, surplus, u))
-    skip = u[..., None] <= thresholds[:-1]  # [N, few, J - 1]
+    x, y, surplus = (law[:, : u.shape[1]] for law in (x, y, surplus))
+    skip = u[..., None] <= np.array(_THRESHOLDS[:-1])  # [N, few, J - 1]
     mass = np.einsum("nv,nvj->nj", x, skip)
     risk = np.einsum("nv,nvj->nj", surplus, skip)
     bias = np.maximum(0.0, x[..., None] * skip - mass[:, None] * y[..., None]).sum(axis=1)

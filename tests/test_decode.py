@@ -266,13 +266,14 @@ def test_bias_is_within_risk_and_truncation(scheme):
 def test_linspace_skips_by_the_law_of_its_own_temperatures():
     logits = example_laws(5)[0]
     convention = replace(CONVENTIONS["linspace"], num_samples=3)
-    chance = laws.perturbed_disagreement(logits, convention)
+    here = laws.Context(logits, setting("u-hlm", convention), system(6))
+    chance = here.disagreement(np.arange(6))
     brute = np.zeros(6)
     for outcome in np.ndindex(2, 2, 2):
         if sum(outcome) / 3 <= 0.6:
             flips = np.array(outcome)[:, None]
             brute += np.prod(np.where(flips, chance, 1.0 - chance), axis=0)
-    np.testing.assert_allclose(laws.Context(logits, setting("u-hlm", convention), system(6)).skip(), brute)
+    np.testing.assert_allclose(here.skip(), brute)
 
 
 @pytest.mark.parametrize("temperatures", ["mean", "draws", "linspace"])
@@ -618,7 +619,7 @@ def test_the_rules_say_of_a_live_context_what_they_say_of_its_record(scheme):
     every = here.drafts(y=y)
     sizes = np.arange(1, 7)
     tokens = Tokens(
-        uncertainty=here.disagreement[0],
+        uncertainty=here.disagreement(np.arange(6))[0],
         rejection=every.mean_rejection(),
         weight=here.draft_law / here.draft_law.sum(),
         k_grid=sizes,

@@ -8,6 +8,7 @@ ask. Distributions are float64 of shape [V].
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from cuhlm_theory.contexts import Skips, Steps
 from cuhlm_theory.parameters import System
 from cuhlm_theory.rejection import Line
 from cuhlm_theory.schemes.skip import Skip
-from cuhlm_theory.uncertainty import mean_uncertainty
+from cuhlm_theory.uncertainty import ContextUncertainty
 
 Law = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -63,22 +64,6 @@ def _point(token: int, size: int) -> Law:
 # ------------------------------------------------------------------------------------------------ uncertainty
 
 
-def perturbed_disagreement(logits: Law, convention: Convention) -> Law:
-    """Chance that each perturbed draft differs from each token.
-
-    Shape [1, V] where the perturbed temperatures are drawn or averaged, [M, V] where they are fixed.
-    """
-    low, high = convention.min_temperature, convention.max_temperature
-    if convention.temperatures == "linspace":
-        heats = np.linspace(low, high, convention.num_samples)
-        return 1.0 - np.stack([_tie_splitting_law(logits, heat) for heat in heats])
-    disagreement = mean_uncertainty(logits, max_temperature=high)
-    if low > 0.0:  # the mean over (low, high] from the means over (0, low] and (0, high]
-        below = mean_uncertainty(logits, max_temperature=low)
-        disagreement = np.clip((high * disagreement - low * below) / (high - low), 0.0, 1.0)
-    return disagreement[None]
-
-
 def _tie_splitting_law(logits: Law, heat: float) -> Law:
     if heat > 0.0:
         return np.asarray(softmax(logits / heat))
@@ -108,12 +93,11 @@ def _at_most(disagreement: Law, convention: Convention, threshold: float) -> Law
     return np.minimum(law[: most + 1].sum(axis=0), 1.0)
 
 
-def _observe(disagreement: Law, drafts: Ints, convention: Convention, draws: Draws) -> Law:
+def _observe(disagreement: Law, convention: Convention, draws: Draws) -> Law:
     """Uncertainty that the device sees for its drafts, shape [N]."""
-    chance = disagreement[:, drafts]  # [1 or M, N]
     if convention.temperatures == "mean":
-        return chance[0]
-    chance = np.broadcast_to(chance, (convention.num_samples, len(drafts)))
+        return disagreement[0]
+    chance = np.broadcast_to(disagreement, (convention.num_samples, disagreement.shape[1]))
     return draws.event(chance).mean(axis=0)
 
 
@@ -137,21 +121,44 @@ class Context:
         self.draft_law = _DRAFT_LAWS[settings.convention.draft](logits, self.x)
         """Law that the draft is drawn from, shape [V]."""
         self._logits = logits
-        self._disagreement: Law | None = None
         self._at_most: dict[float, Law] = {}
 
-    @property
-    def disagreement(self) -> Law:
-        """See `perturbed_disagreement`; computed where a rule first looks at it."""
-        if self._disagreement is None:
-            self._disagreement = perturbed_disagreement(self._logits, self.settings.convention)
-        return self._disagreement
+    @cached_property
+    def _means(self) -> list[ContextUncertainty]:
+        """Mean over the temperatures up to the highest, and up to the lowest if that is not 0."""
+        convention = self.settings.convention
+        heats = [convention.max_temperature, convention.min_temperature]
+        return [ContextUncertainty(self._logits, max_temperature=heat) for heat in heats if heat > 0.0]
+
+    def disagreement(self, tokens: Ints) -> Law:
+        """Chance that each perturbed draft differs from tokens.
+
+        Shape [1, N] where the perturbed temperatures are drawn or averaged, [M, N] where they are fixed.
+        """
+        convention = self.settings.convention
+        low, high = convention.min_temperature, convention.max_temperature
+        if convention.temperatures == "linspace":
+            heats = np.linspace(low, high, convention.num_samples)
+            return 1.0 - np.stack([_tie_splitting_law(self._logits, heat)[tokens] for heat in heats])
+        mean, *below = (uncertainty(tokens) for uncertainty in self._means)
+        if below:  # the mean over (low, high] from the means over (0, low] and (0, high]
+            mean = np.clip((high * mean - low * below[0]) / (high - low), 0.0, 1.0)
+        return mean[None]
 
     def at_most(self, threshold: float) -> Law:
-        """Chance that the uncertainty of each token is at most a threshold, shape [V] [-]."""
+        """Chance that the uncertainty of each token is at most a threshold, shape [V] [-].
+
+        A mean uncertainty is computed for the few tokens that may have so small a one; an observed one may be
+        small for any.
+        """
         if threshold not in self._at_most:
             convention = self.settings.convention
-            self._at_most[threshold] = _at_most(self.disagreement, convention, threshold)
+            tokens = np.arange(len(self.x))
+            if convention.temperatures == "mean":
+                tokens = self._means[0].candidates(max(threshold, 0.0))
+            chance = np.zeros(len(self.x))
+            chance[tokens] = _at_most(self.disagreement(tokens), convention, threshold)
+            self._at_most[threshold] = chance
         return self._at_most[threshold]
 
     def drafts(self, token: Ints | None = None, y: Law | None = None, draws: Draws | None = None) -> "Drafts":
@@ -238,7 +245,7 @@ class Drafts:
         convention = self.here.settings.convention
         if not self._looked:
             assert self._draws is not None
-            self.seen = _observe(self.here.disagreement, self.token, convention, self._draws)
+            self.seen = _observe(self.here.disagreement(self.token), convention, self._draws)
             self._looked = True
         slack = 0.0 if convention.temperatures == "mean" else _ROUNDING
         if convention.transmit_at_threshold:
@@ -248,7 +255,7 @@ class Drafts:
     def draft_uncertainty(self) -> Law:
         """Mean uncertainty of each draft."""
         distinct, place = np.unique(self.token, return_inverse=True)
-        return self.here.disagreement[:, distinct].mean(axis=0)[place]
+        return self.here.disagreement(distinct).mean(axis=0)[place]
 
     def mean_rejection(self) -> Law:
         """Chance that each draft is rejected; 0 where the large model's law is not known yet."""
@@ -264,7 +271,7 @@ class Drafts:
     def smallest_printed_k(self, budget: float, line: Line) -> Ints:
         """Fewest entries within the budget of the printed rule, over all k; it looks at x_d and beta(u)."""
         distinct, place = np.unique(self.token, return_inverse=True)
-        rejection = line(self.here.disagreement[:, distinct].mean(axis=0))
+        rejection = line(self.here.disagreement(distinct).mean(axis=0))
         sizes = truncation.printed_k(self.here.x, budget, self.here.x[distinct], rejection)
         return np.asarray(sizes, dtype=np.int64)[place]
 
