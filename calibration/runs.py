@@ -16,7 +16,7 @@ import hashlib
 import json
 import time
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -26,10 +26,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration._files import whole
-from calibration.decoding import Clock, Decoded, Settings, decode, decode_together
+from calibration.decoding import Clock, Decoded, Settings, decode, decode_together, settings_of, system_of
 from calibration.decoding.plan import offline_size, recommended, sizes, skip_rate
 from calibration.decoding.records import ACCEPTED, RESAMPLED, SKIPPED, charged, columns, new_row
 from calibration.progress import track
+from calibration.prompts import Prompt
+from cuhlm_theory._checks import as_count
+from cuhlm_theory.cli.output import plain
 from cuhlm_theory.contexts import Tokens
 from cuhlm_theory.parameters import Budget, System
 from cuhlm_theory.rejection import Line
@@ -37,7 +40,6 @@ from cuhlm_theory.schemes import SCHEMES, resolved
 
 if TYPE_CHECKING:
     from calibration.pairs import Pair
-    from calibration.prompts import Prompt
 
 DECODED_FILE, ANSWERS_FILE, FRONT_FILE = "decoded.parquet", "answers.parquet", "front.csv"
 METADATA_KEY = b"cuhlm"
@@ -104,7 +106,7 @@ def default_runs(
 class LineUp:
     """What is decoded: every prompt with every run, over one system."""
 
-    prompts: Sequence["Prompt"]
+    prompts: Sequence[Prompt]
     """What to answer."""
     runs: Sequence[Run]
     """How to answer it."""
@@ -116,16 +118,48 @@ class LineUp:
     """Goes into the header, such as where the calibration came from."""
     one_by_one: bool = False
     """Decode each prompt by itself and charge the wall clock of its passes instead of the latencies of
-    ``system``; together, the passes of all prompts are shared and their wall clock is nobody's own."""
+    ``system``; together, the passes of all prompts are shared and their wall clock is nobody's own. The laws
+    of skipped tokens are then not looked at, since that would be charged: no bias is measured."""
+    batch: int = 24
+    """Prompts that are decoded together, which is what memory depends on."""
+    predictions_sha256: str | None = None
+    """Hash of the predictions that were made of this line-up before it was decoded."""
 
     def __post_init__(self) -> None:
         if not self.prompts or not self.runs:
             raise ValueError(f"there must be prompts and runs; got {len(self.prompts)} and {len(self.runs)}")
+        as_count("batch", self.batch)
+
+    def described(self) -> dict[str, Any]:
+        """Return what is decoded as JSON holds it, prompts by their names; `lineup_of` reads it back."""
+        told = {
+            "seed": self.seed,
+            "note": self.note,
+            "prompts": [prompt.name for prompt in self.prompts],
+            "prompts_sha256": hashlib.sha256("\0".join(p.text for p in self.prompts).encode()).hexdigest(),
+            "system": asdict(self.system),
+            "runs": [{"name": run.name, **run.settings.described()} for run in self.runs],
+            "measured_compute": self.one_by_one,
+            "batch": self.batch,
+            "predictions_sha256": self.predictions_sha256,
+        }
+        return plain(told)
 
     @property
     def clock(self) -> Clock:
         """What rounds are charged with."""
         return Clock(system=self.system, measured=self.one_by_one)
+
+
+def lineup_of(told: Mapping[str, Any], texts: Sequence[str]) -> LineUp:
+    """Return the line-up that `LineUp.described` wrote, given the texts of its prompts."""
+    return LineUp(
+        prompts=[Prompt(name, text) for name, text in zip(told["prompts"], texts, strict=True)],
+        runs=[Run(name=run["name"], settings=settings_of(run)) for run in told["runs"]],
+        system=system_of(told["system"]),
+        one_by_one=told["measured_compute"],
+        **{name: told[name] for name in ("seed", "note", "batch", "predictions_sha256")},
+    )
 
 
 def execute(
@@ -186,11 +220,22 @@ class _Work:
         models, stop = (pair.slm, pair.llm), pair.stop_tokens
         if clock.measured:
             found = [
-                decode(models, context, settings, clock, rng=rng, stop_tokens=stop)
+                decode(models, context, settings, clock, rng=rng, stop_tokens=stop, measure=False)
                 for context, rng in zip(contexts, rngs, strict=True)
             ]
         else:
-            found = decode_together(models, contexts, settings, clock, rngs=rngs, stop_tokens=stop)
+            found = [
+                one
+                for first in range(0, len(contexts), lineup.batch)
+                for one in decode_together(
+                    models,
+                    contexts[first : first + lineup.batch],
+                    settings,
+                    clock,
+                    rngs=rngs[first : first + lineup.batch],
+                    stop_tokens=stop,
+                )
+            ]
         rows = [{name: column.tolist() for name, column in one.columns.items()} for one in found]
         _write_whole(self.parts[run], json.dumps(rows).encode())
 
@@ -233,13 +278,7 @@ def _header(pair: "Pair", lineup: LineUp) -> dict[str, Any]:
         "llm_sha256": pair.llm_sha256,
         "dtype": pair.dtype,
         "device": pair.device,
-        "seed": lineup.seed,
-        "note": lineup.note,
-        "prompts": [prompt.name for prompt in lineup.prompts],
-        "prompts_sha256": hashlib.sha256("\0".join(p.text for p in lineup.prompts).encode()).hexdigest(),
-        "system": asdict(lineup.system),
-        "runs": [{"name": run.name, **run.settings.described()} for run in lineup.runs],
-        "measured_compute": lineup.one_by_one,
+        **lineup.described(),
         "versions": {
             "python": platform.python_version(),
             **{name: version(name) for name in ("torch", "transformers", "numpy", "scipy")},
@@ -367,12 +406,12 @@ def front(
             "num_tokens": num,
             "skip_rate": skipped.mean(),
             "tr": rounds / num,
-            "tsr": 1.0 - part["rejection"][skipped].mean() if skipped.any() else None,
+            "tsr": _mean(1.0 - part["rejection"][skipped]),
             "resample_rate": (part["action"] == RESAMPLED).mean(),
-            "acceptance": 1.0 - part["rejection"][drafted].mean() if drafted.any() else None,
-            "risk": part["risk"].mean(),
-            "truncation_tv": np.nanmean(part["truncation_tv"]) if drafted.any() else 0.0,
-            "bias": part["tv"].mean(),
+            "acceptance": _mean(1.0 - part["rejection"][drafted]),
+            "risk": _mean(part["risk"]),
+            "truncation_tv": _mean(part["truncation_tv"]),
+            "bias": _mean(part["tv"]),
             "k_mean": part["k"][part["k"] > 0].mean() if np.any(part["k"] > 0) else None,
             "kept_per_round": part["kept"].sum() / rounds
             if rounds and (part["action"] == ACCEPTED).any()
@@ -389,6 +428,12 @@ def front(
             row[f"{name}_ci95_half"] = half
         rows.append(row)
     return rows
+
+
+def _mean(values: NDArray[np.float64]) -> float | None:
+    """Mean of what was measured; None where nothing was."""
+    known = values[np.isfinite(values)]
+    return float(known.mean()) if len(known) else None
 
 
 def _write_front(path: Path, rows: list[dict[str, Any]], header: dict[str, Any]) -> None:

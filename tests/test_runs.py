@@ -14,8 +14,10 @@ from calibration.pairs import Pair
 from calibration.prompts import Prompt
 from cuhlm_theory.contexts import Tokens
 from cuhlm_theory.parameters import Codec, Latency, Link, System
-from cuhlm_theory.rejection import Line
+from cuhlm_theory.rejection import Curve, Line
 from cuhlm_theory.schemes import SCHEMES, best_num_drafts
+from cuhlm_theory.schemes.draft import UntilRisky
+from cuhlm_theory.schemes.skip import KeepShare
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -238,7 +240,9 @@ def test_a_greedy_run_is_judged_at_temperature_one(pair, chosen, tmp_path):
     assert table["token"][table["run"] == 0].tolist() == table["token"][table["run"] == 1].tolist()
 
 
-def test_the_command_decodes_a_line_up(pair, run_cuhlm, assert_refused, monkeypatch, tmp_path):
+@pytest.fixture
+def asked(pair, monkeypatch, tmp_path):
+    """Options of a line-up on a simulated recording, over the tiny pair."""
     from tests import recording
 
     monkeypatch.setattr(recording, "VOCAB", pair.vocab_size)
@@ -247,8 +251,58 @@ def test_the_command_decodes_a_line_up(pair, run_cuhlm, assert_refused, monkeypa
     (tmp_path / "prompts.txt").write_text("abc\nbcdea\ncab\n", encoding="utf-8")
     monkeypatch.setattr("calibration.pairs.load_pair", lambda *_, **__: pair)
     command._loaded.cache_clear()
-    given = ("runs", "--calibration", tmp_path / "trace.parquet", "--prompts", tmp_path / "prompts.txt")
-    given += ("--num-prompts", "2", "--max-new-tokens", "5", "--out", tmp_path / "out")
+    given = ("--calibration", tmp_path / "trace.parquet", "--prompts", tmp_path / "prompts.txt")
+    return (*given, "--num-prompts", "2", "--max-new-tokens", "5")
+
+
+def test_what_was_predicted_is_decoded_and_carries_the_hash(asked, run_cuhlm, assert_refused, tmp_path):
+    file, out = tmp_path / "p.json", tmp_path / "out"
+    more = ("--from-prompt", "1", "--only", "u-hlm@0.3,dssd", "--rate-bit-per-s", "1M", "--resamples", "200")
+    code, printed, _ = run_cuhlm("predict", *asked, *more, "--out", file, "--json")
+    predicted = json.loads(printed)
+    assert code == 0
+    assert {row["class"] for row in predicted["predictions"]} <= {"identity", "internal", "forecast"}
+    assert {row["run"] for row in predicted["predictions"]} == {"u-hlm@0.3", "dssd"}
+    code, printed, _ = run_cuhlm("runs", "--predictions", file, "--out", out, "--json")
+    assert code == 0
+    found = json.loads(printed)
+    assert found["runs"] == ["dssd", "u-hlm@0.3"]
+    assert found["inputs"]["predictions_sha256"] == predicted["sha256"]
+    header = read_decoded(out / runs.DECODED_FILE).header
+    assert header["predictions_sha256"] == predicted["sha256"]
+    assert header["prompts"] == ["prompts.txt/2", "prompts.txt/3"]
+    assert header["system"]["link"] == {"rate_bit_per_s": 1e6}
+    refused = ("runs", "--predictions", file, "--out", out, "--num-prompts", "1")
+    assert_refused(*refused, words=["--num-prompts is set by predictions"])
+    table = ("predict", *asked, *more, "--out", file, "--only", "u-hlm@0.3")
+    assert "forecast" in run_cuhlm(*table)[1]
+    assert_refused(*table, "--resamples", "9", words=["--resamples must be at least 100; got 9"])
+    assert_refused(*table, "--from-prompt", "-1", words=["--from-prompt must be at least 0; got -1"])
+
+
+def test_a_rule_that_was_swapped_is_read_back(pair, tmp_path):
+    kept = SCHEMES["kept-law"].keeping(KeepShare((0.3, 0.9), (1.0, 0.5)))
+    risky = SCHEMES["dssd"].drafting(UntilRisky(survival=0.5, line=Curve((0.2, 0.6), (0.0, 0.4))))
+    swapped = [
+        runs.Run(name=name, settings=Settings(scheme=scheme, max_new_tokens=5))
+        for name, scheme in (("shares", kept), ("risky", risky))
+    ]
+    execute(pair, PROMPTS, swapped, SYSTEM, tmp_path)
+    header = read_decoded(tmp_path / runs.DECODED_FILE).header
+    assert [scheme_of(run) for run in header["runs"]] == [kept, risky]
+    assert runs.lineup_of(header, [prompt.text for prompt in PROMPTS]).runs == swapped
+
+
+def test_prompts_are_decoded_in_batches_to_the_same_laws(pair, chosen, made, tmp_path):
+    execute(pair, PROMPTS, chosen[:3], SYSTEM, tmp_path, seed=3, batch=1)
+    first, again = (read_decoded(folder / runs.DECODED_FILE).columns for folder in (made, tmp_path))
+    whole = first["run"] < 3
+    np.testing.assert_array_equal(first["token"][whole], again["token"])
+    np.testing.assert_allclose(first["tv"][whole], again["tv"], atol=1e-5)
+
+
+def test_the_command_decodes_a_line_up(asked, run_cuhlm, assert_refused, tmp_path):
+    given = ("runs", *asked, "--out", tmp_path / "out")
     more = ("--only", "slm,llm,dssd", "--llm-latency-s", "200ms", "--rate-bit-per-s", "1M", "--json")
     code, out, _ = run_cuhlm(*given, *more)
     assert code == 0

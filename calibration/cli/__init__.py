@@ -20,11 +20,13 @@ models = options.group(
 """Options that choose the two models."""
 
 
-def prompts_of(file: Path | None, num_prompts: int | None, *, built_in: int | None = None) -> "list[Prompt]":
-    """Return the first prompts of a file or of the built-in ones; without a number all, or ``built_in``."""
+def prompts_of(
+    file: Path | None, num_prompts: int | None, *, built_in: int | None = None, first: int = 0
+) -> "list[Prompt]":
+    """Return prompts of a file or the built-in ones, from ``first`` on; by default all, or ``built_in``."""
     from calibration.prompts import built_in_prompts, read_prompts
 
-    found = built_in_prompts() if file is None else read_prompts(file)
+    found = (built_in_prompts() if file is None else read_prompts(file))[first:]
     wanted = num_prompts
     if wanted is None:
         wanted = len(found) if file is not None or built_in is None else built_in

@@ -12,7 +12,7 @@ import click
 from cuhlm_theory import load
 from cuhlm_theory.cli import options, output
 from cuhlm_theory.errors import MissingInputError
-from cuhlm_theory.parameters import Codec, FixedRate, Latency, Link, System
+from cuhlm_theory.parameters import System
 
 if TYPE_CHECKING:
     from calibration import Calibration
@@ -20,10 +20,11 @@ if TYPE_CHECKING:
 
 _SETS = "sets"
 _BESIDE_QUANTITY = 62  # columns that the numbers of a row take
-_BESIDE_REASON = 45  # columns that a reason takes
 _DECODED = ("decoded.parquet", "decoded/decoded.parquet")
 _TIMED = "timed/decoded.parquet"
 _FRONT = "front.csv"
+_PREDICTIONS = "predictions.json"
+_ANSWERS = {True: "yes", False: "no", None: "-"}
 _SECTIONS = (  # key of the result, title of a table (rows with another title make another table), columns
     (
         "accuracy",
@@ -91,29 +92,21 @@ def _render(result: output.Result) -> None:
     for name in dict.fromkeys(row["table"] for row in result["rows"]):
         output.table(
             f"Theory against {name}",
-            ["quantity", "predicted", "measured", "95 %", "agrees"],
+            ["quantity", "class", "predicted", "measured", "95 %", "agrees"],
             [
                 (
                     _wrapped(row["quantity"].removeprefix(f"{name}: "), _BESIDE_QUANTITY),
+                    row["class"],
                     _number(row["predicted"]),
                     _number(row["measured"]),
                     _interval(row["ci95"]),
-                    _verdict(row),
+                    _ANSWERS[row["agrees"]],
                 )
                 for row in result["rows"]
                 if row["table"] == name
             ],
         )
-    failing = [row for row in result["rows"] if row["agrees"] is False]
-    if failing:
-        alike: dict[str, list[str]] = {}
-        for row in failing:
-            alike.setdefault(row["reason"], []).append(_wrapped(row["quantity"], _BESIDE_REASON))
-        output.table(
-            "Where it fails",
-            ["quantity", "reason"],
-            [("\n".join(quantities), reason) for reason, quantities in alike.items()],
-        )
+    _render_forecasts(result)
     for key, title, columns in _SECTIONS:
         rows = result.get(key, [])
         for told in dict.fromkeys(title.format(**row) for row in rows):
@@ -130,9 +123,37 @@ def _render(result: output.Result) -> None:
             f"E[beta | u] is non-decreasing: p = {result['monotonicity']['p_value']:.3g} "
             "(small values speak against it).\n"
         )
+    for category, (agreeing, judged) in result["agreement"].items():
+        output.say(f"{agreeing} of the {judged} {category} rows agree.")
+
+
+def _render_forecasts(result: output.Result) -> None:
+    """Print what was predicted before the run beside what came of it, and the verdict on all of it."""
+    verdict = result.get("forecasts")
+    if verdict is None:
+        return
+    output.table(
+        "Predicted before the run",
+        ["run", "quantity", "class", "predicted", "95 %", "measured", "inside", "p (Holm)"],
+        [
+            (
+                row["run"],
+                row["quantity"],
+                row["class"],
+                row["predicted"],
+                _interval(row["prediction_interval95"]),
+                row["measured"],
+                _ANSWERS[row["inside"]],
+                row["holm_p_value"],
+            )
+            for row in verdict["rows"]
+        ],
+    )
+    low, high = verdict["share_inside95"]
     output.say(
-        f"{result['agreeing']} of the {result['claimed']} rows that theory claims agree. Rows marked "
-        "(model) rest on a fitted line or an assumed law. Intervals: bootstrap over prompts."
+        f"{verdict['share_inside']:.1%} of {verdict['num_forecasts']} forecasts lie inside their 95 % "
+        f"prediction intervals, where {low:.0%} to {high:.0%} are to be expected; the joint test of all has "
+        f"p = {verdict['p_value']:.3g}. {verdict['bounds_inside']} of {verdict['num_bounds']} bounds hold.\n"
     )
 
 
@@ -142,17 +163,14 @@ def _wrapped(text: str, taken: int) -> str:
     return textwrap.fill(text, columns, subsequent_indent="  ")
 
 
-def _interval(ends: list[float] | tuple[float, float] | None) -> str | None:
-    return None if ends is None else f"{ends[0]:.3g} to {ends[1]:.3g}"
+def _interval(ends: list[float] | tuple[float | None, float] | None) -> str | None:
+    if ends is None:
+        return None
+    return f"at most {ends[1]:.3g}" if ends[0] is None else f"{ends[0]:.3g} to {ends[1]:.3g}"
 
 
 def _number(value: float) -> float | None:
     return None if math.isnan(value) else value
-
-
-def _verdict(row: dict[str, Any]) -> str:
-    said = {True: "yes", False: "no", None: "-"}[row["agrees"]]
-    return said if row["claimed"] else f"{said} (model)"
 
 
 def _shown(name: str) -> str:
@@ -182,6 +200,12 @@ def _with_interval(row: dict[str, Any], name: str) -> Any:
     type=click.Path(path_type=Path),
     default=None,
     help="decoded.parquet of `cuhlm runs` [default: beside the calibration, if there].",
+)
+@click.option(
+    "--predictions",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="File of `cuhlm predict` that the runs were made of [default: beside them, if there].",
 )
 @options.system
 @click.option(
@@ -219,6 +243,7 @@ def command(
     *,
     calibration: str,
     decoded: Path | None,
+    predictions: Path | None,
     estimators: bool,
     models: bool,
     transfer: str | None,
@@ -241,6 +266,8 @@ def command(
     numbers = {"truncation_budget": values["truncation_budget"], **({"offline_k": 30} | size)}
     files = _find_decoded(decoded, fitted.texts[fitted.writer].parent)
     result = _compared(fitted, system, numbers, files, how)
+    if predictions is not None or (files and (files[0].parent / _PREDICTIONS).is_file()):
+        result["forecasts"] = _forecasts(predictions, files)
     if estimators:
         result |= _judge_estimators(recorded, how)
     if models:
@@ -264,26 +291,23 @@ def _compared(
 ) -> output.Result:
     """Compare the trace, and the decoded files with the system that each simulated."""
     from calibration import compare
+    from calibration.decoding import system_of
 
     recorded, common = fitted.needed_trace(), {"seed": how.seed, "num_resamples": how.resamples}
     rows = compare.compare_trace(recorded, fitted, system, numbers=numbers, budgets=how.budgets, **common)
-    beside = None if fitted.writer == "llm" else fitted.texts.get("llm")
-    verified = fitted.text("llm") if files and beside is not None else None
     for file in files:
         table = compare.read_decoded(file)
-        simulated = _system_of(table.header, system)
-        rows += compare.compare_decoded(table, recorded, fitted, simulated, verified=verified, **common)
-    agreeing, claimed = compare.agreement(rows)
+        told = table.header.get("system")
+        simulated = system_of(told) if isinstance(told, dict) else system
+        rows += compare.compare_decoded(table, simulated, line=fitted.line, **common)
     result: output.Result = {
-        "rows": [{**asdict(row), "claimed": row.claimed} for row in rows],
-        "agreeing": agreeing,
-        "claimed": claimed,
+        "rows": [_told(row) for row in rows],
+        "agreement": compare.agreement(rows),
         "inputs": {
             "calibration": fitted.name,
             "trace": str(fitted.texts[fitted.writer]),
             "decoded": str(files[0]) if files else None,
             "timed": str(files[1]) if files[1:] else None,
-            "verified_trace": None if beside is None else str(beside),
             "system": asdict(system),
             **numbers,
             "risk_budgets": how.budgets,
@@ -305,20 +329,21 @@ def _find_decoded(given: Path | None, folder: Path) -> list[Path]:
     return [*found, *(timed for timed in (folder / _TIMED,) if timed.is_file())]
 
 
-def _system_of(header: dict[str, Any], default: System) -> System:
-    """Return the system that the runs simulated, as their header tells it, else the one of the options."""
-    told = header.get("system")
-    if not isinstance(told, dict):
-        return default
-    try:
-        link = (FixedRate if "rate_bit_per_s" in told["link"] else Link)(**told["link"])
-        latency = told["latency"]
-        if latency.get("downlink_bit_per_s", 0.0) is None:  # JSON has no infinity
-            latency = latency | {"downlink_bit_per_s": math.inf}
-        parts = {"link": link, "codec": Codec(**told["codec"]), "latency": Latency(**latency)}
-        return System(**{**told, **parts})
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"decoded has a header whose system cannot be read: {error}") from None
+def _told(row: Any) -> dict[str, Any]:
+    """Return a row under the names of its JSON."""
+    told = asdict(row)
+    return told | {"class": told.pop("category")}
+
+
+def _forecasts(file: Path | None, decoded: list[Path]) -> dict[str, Any]:
+    """Join the predictions of a line-up with what was decoded of it."""
+    from calibration import compare
+
+    if not decoded:
+        raise MissingInputError("predictions are compared with runs; give --decoded")
+    found = compare.Predictions.read(decoded[0].parent / _PREDICTIONS if file is None else file)
+    verdict = compare.judge_predictions(found, compare.read_decoded(decoded[0]))
+    return asdict(verdict) | {"rows": [_told(row) for row in verdict.rows], "sha256": found.sha256}
 
 
 def _judge_estimators(recorded: "Trace", how: _How) -> output.Result:

@@ -9,16 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.calibration import Calibration
 from calibration.compare import _ledgers
 from calibration.compare._rows import (
     ROUNDING,
     Ratios,
     Row,
     add_skips,
-    judge,
     largest_variance,
-    needed,
 )
 from calibration.decoding import records, scheme_of
 from calibration.trace import Trace
@@ -126,58 +123,40 @@ def read_decoded(path: str | Path) -> DecodedTable:
 
 def compare_decoded(
     decoded: DecodedTable,
-    recorded: Trace,
-    calibration: Calibration,
     system: System,
     *,
-    verified: Trace | None = None,
+    line: Line | None = None,
     seed: int = 0,
     num_resamples: int = 2000,
 ) -> list[Row]:
-    """Compare theory with decoding that was really run, run by run.
+    """Compare theory with decoding that was really run, run by run, given the contexts that it met.
 
-    Two predictions are tried. Given the contexts that decoding met, theory claims skip rate, risk, bias,
-    resampling and, where the size of a message does not depend on what was not recorded, bits, latency and
-    throughput. Given only a trace, cut at the length of the run's answers, it claims the whole ledger where
-    the run's text has the law of the trace's (`Scheme.writes`, `derivations.verification.kept_given_token`).
-    Elsewhere such rows are of kind ``model``. Their interval resamples trace and run independently.
+    Theory claims skip rate, risk, bias, resampling and, where the size of a message does not depend on what
+    was not recorded, bits and throughput. What it says before a run is for `predict`.
 
-    ``recorded`` is the trace that the calibration was fitted on; ``verified``, of the large model's own
-    text, predicts the exact schemes. ``system`` is what the runs simulated.
+    ``system`` is what the runs simulated; ``line`` is that of printed rules whose run tells none.
     """
-    line = calibration.line
-    traces = {trace.header.writer: trace for trace in (verified, recorded) if trace is not None}
-    beginnings: dict[tuple[str, int], Tokens] = {}
     rows: list[Row] = []
     for number, told in enumerate(decoded.header["runs"]):
         part = decoded.part(number)
         if told.get("scheme") not in SCHEMES or not len(part["round"]):
             continue
-        scheme, length = (
-            scheme_of(told, line),
-            int(told.get("max_new_tokens") or recorded.header.max_new_tokens),
-        )
-        writer = scheme.writes if scheme.writes in traces else recorded.header.writer
-        if (writer, length) not in beginnings:
-            beginnings[writer, length] = _beginnings(traces[writer], length)
+        scheme = scheme_of(told, line)
         run = _Run(
             name=str(told.get("name", scheme.name)) + (", timed" if decoded.timed else ""),
             scheme=scheme,
             part=part,
             measured=records.ledger(part, scheme, system),
-            tokens=beginnings[writer, length],
-            writer=writer,
             timed=decoded.timed,
         )
         table = Ratios(part["prompt"], run.name)
         if scheme.draft.present and np.isfinite(part["tv"]).all():
             (_add_several if scheme.draft.several else _add_single)(table, run)
         rows += table.rows(seed=seed, num_resamples=num_resamples)
-        rows += _law_rows(run, seed=seed, num_resamples=num_resamples)
     return rows
 
 
-def _beginnings(recorded: Trace, length: int) -> Tokens:
+def beginnings(recorded: Trace, length: int) -> Tokens:
     """Tokens among the first ``length`` of their answer, because acceptance rises along an answer."""
     early = recorded.columns["position"] < length
     return Trace(recorded.header, {name: values[early] for name, values in recorded.columns.items()}).tokens()
@@ -185,15 +164,12 @@ def _beginnings(recorded: Trace, length: int) -> Tokens:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Run:
-    """A run and what predicts it."""
+    """A run and what it came to."""
 
     name: str
     scheme: Scheme
     part: Mapping[str, NDArray[Any]]
     measured: Ledger
-    tokens: Tokens
-    """Trace of ``writer``, as far as the run's answers go."""
-    writer: str
     timed: bool
 
     def column(self, name: str) -> NDArray[np.float64]:
@@ -206,41 +182,22 @@ class _Run:
 
 
 _MET = "given the contexts that decoding met"
-_BASES = {
-    "uplink [bit/token]": "P_tx times the size of a message",
-    "downlink [bit/token]": "P_tx times the size of an answer",
-    "latency [s/token]": "P_tx times the cost of a transmission (throughput.round_latency)",
-    "throughput [token/s]": "E[N]/E[D] (throughput.renewal_throughput)",
-}
 
 
 def _add_single(table: Ratios, run: _Run) -> None:
     """Predict single drafts from the contexts that decoding met."""
-    name, asks = run.name, run.scheme.verification.asks
+    name = run.name
     mass, risk, skipped = run.column("skip_mass"), run.column("risk"), run.did(records.SKIPPED)
     if 0.0 < mass.mean() < 1.0:
         loss = run.column("rejection") * skipped
         add_skips(table, f"{name}: {{}}", (mass, risk), skipped, loss, f", {_MET}")
     _add_bias(table, run, risk)
-    transmit = 1.0 - mass if asks else np.zeros_like(mass)
-    table.add(
-        f"{name}: transmission rate = LLM calls [1/token]",
-        transmit,
-        run.column("llm_calls"),
-        basis="one a transmission",
-        variance=largest_variance(mass),
-    )
-    if asks and not np.any(run.measured.tokens > 1.0):
+    if run.scheme.verification.asks and not np.any(run.measured.tokens > 1.0):
         try:
             predicted = run.scheme.ledger(_met(run, mass, risk, skipped), run.measured.system)
         except MissingInputError:  # the size of a message that was not sent is not recorded
             return
-        clock = {"kind": "model", "failing": _TIMED} if run.timed else {}
-
-        def claims(what: str) -> dict[str, Any]:
-            return {"basis": f"{_BASES[what]}, {_MET}", **(clock if what in _CLOCK else {})}
-
-        _ledgers.add_pairs(table, name, predicted, run.measured, claims=claims)
+        _ledgers.add_pairs(table, name, predicted, run.measured, basis=_MET, measures_time=run.timed)
 
 
 def _add_bias(table: Ratios, run: _Run, risk: NDArray[np.float64]) -> None:
@@ -260,18 +217,16 @@ def _add_bias(table: Ratios, run: _Run, risk: NDArray[np.float64]) -> None:
             variance=largest_variance(asked),
         )
     elif rule.looks_at_draft:
-        kind = "model bound" if payload.depends_on_draft else "bound"
-        apart = ", which does not cover a k that depends on the draft" if payload.depends_on_draft else ""
-        bound = "at most risk + TV_k (verification.bias_bound)"
-        table.add(name, lost, tv, kind=kind, basis=bound + apart)
+        basis = "at most risk + TV_k (verification.bias_bound)"
+        if payload.depends_on_draft:
+            basis += ", taken where k depends on the draft, which the bound does not cover"
+        table.add(name, lost, tv, bound=True, basis=basis)
         table.add(
             f"{run.name}: share of tokens with a bias above risk + TV_k",
             0.0,
             tv > lost + ROUNDING,
-            kind=kind,
-            basis="context by context (verification.data_processing)",
-            failing="the printed k depends on the draft, so the bound does not apply "
-            "(truncation.resampling_counterexample)",
+            bound=True,
+            basis=basis,
         )
 
 
@@ -310,54 +265,3 @@ def _add_several(table: Ratios, run: _Run) -> None:
         basis="a draft that the server reaches is rejected with beta_d [SD]",
         variance=largest_variance(rejection),
     )
-
-
-def _law_rows(run: _Run, *, seed: int, num_resamples: int) -> list[Row]:
-    """Predict from a trace: what `cuhlm optimize` does before anything is decoded."""
-    if not run.scheme.draft.present:
-        return []
-    predicted = run.scheme.ledger(run.tokens, run.measured.system)
-    pairs = _ledgers.sides(predicted, run.measured)
-    if not run.scheme.draft.several:
-        told = run.part["prompt"]
-        ones = np.ones(len(told))
-        place = needed(run.tokens, "prompt")
-        pairs.append(
-            (
-                "rejection of a draft",
-                (_ledgers.per_text(place, run.tokens.rejection), _ledgers.per_text(place, 0.0 * place + 1.0)),
-                (_ledgers.per_text(told, run.column("rejection")), _ledgers.per_text(told, ones)),
-            )
-        )
-    rows = []
-    both = _ledgers.two_samples(pairs, seed=seed, num_resamples=num_resamples)
-    for (what, *_), (expected, found, gap, error) in zip(pairs, both, strict=True):
-        told = _model_reason(run, what)
-        entry = (
-            f"{run.name}: {what}, from the trace",
-            _ledgers.kind_of(what, predicted, told),
-            f"contexts of the {_WRITERS[run.writer]} model's own text, as far as the run's answers go",
-            told,
-        )
-        rows.append(judge(entry, expected, found, gap, error, run.name))
-    return rows
-
-
-_WRITERS = {"slm": "small", "llm": "large"}
-_CLOCK = ("latency [s/token]", "throughput [token/s]")
-_TIMED = (
-    "a pass over several tokens, or beside the decoder's own work, takes more than the one that was timed"
-)
-
-
-def _model_reason(run: _Run, what: str) -> str:
-    """Why a trace only models what a run does; empty where the run's text has the law of the trace's."""
-    if run.scheme.writes != run.writer:
-        return "hybrid text has other contexts than the trace: the LLM corrects it as it runs"
-    if run.scheme.payload.modelled:
-        return run.scheme.payload.modelled
-    if run.scheme.draft.follows_text and what not in ("tokens per round", "LLM calls [1/token]"):
-        return (
-            "where a run ends after a draft that will be rejected is taken from text that goes on otherwise"
-        )
-    return _TIMED if run.timed and what in _CLOCK else ""

@@ -1,4 +1,4 @@
-"""A row: one quantity predicted and measured, its interval, and what is said when it fails."""
+"""A row: one quantity predicted and measured, its interval, and which kind of statement predicts it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,19 +14,14 @@ from cuhlm_theory.errors import MissingInputError
 Floats = NDArray[np.float64]
 
 
-Kind = Literal["equal", "bound", "model", "model bound"]
+Category = Literal["identity", "internal", "forecast"]
+"""What a statement predicts from: the formula that is charged, the contexts met, or a trace alone."""
 
-
-Entry = tuple[str, Kind, str, str]  # quantity, kind, what the prediction rests on, why it may fail
-
+Entry = tuple[str, Category, bool, str]  # quantity, class, whether a bound, what the prediction rests on
 
 ROUNDING = 2e-5  # columns are float32, and bounds are sums over the vocabulary
 
-
 _NORMAL_95 = 1.96
-
-
-_CHANCE = 3.5  # standard errors beyond which chance no longer explains a gap
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,21 +38,18 @@ class Row:
     """Interval of the measurement around the prediction; None where there is one prompt."""
     agrees: bool | None
     """Whether the prediction lies in the interval (a bound: whether it holds); None where nothing says."""
-    reason: str
-    """What the prediction rests on, and for a row that fails, why."""
-    kind: Kind
-    """`equal`, `bound`: theory claims it. `model`, `model bound`: rests on a fit or an assumed law."""
+    basis: str
+    """What the prediction rests on."""
+    category: Category
+    """Class of the statement, whatever came of it."""
+    bound: bool
+    """Whether the prediction is an upper bound."""
     table: str
     """`trace` or the decoding run."""
 
-    @property
-    def claimed(self) -> bool:
-        """Whether theory claims this row."""
-        return not self.kind.startswith("model")
 
-
-def agreement(rows: Sequence[Row]) -> tuple[int, int]:
-    """Count the rows that theory claims and that agree.
+def agreement(rows: Sequence[Row]) -> dict[Category, tuple[int, int]]:
+    """Count the rows that agree and those that could be judged, by class.
 
     Parameters
     ----------
@@ -66,18 +58,19 @@ def agreement(rows: Sequence[Row]) -> tuple[int, int]:
 
     Returns
     -------
-    agreeing : int
-        Claimed rows that agree.
-    claimed : int
-        Claimed rows that could be judged.
+    dict
+        Two counts a class.
 
     Examples
     --------
     >>> agreement([])
-    (0, 0)
+    {'identity': (0, 0), 'internal': (0, 0)}
     """
-    judged = [row.agrees for row in rows if row.claimed and row.agrees is not None]
-    return sum(judged), len(judged)
+    found: dict[Category, tuple[int, int]] = {}
+    for category in ("identity", "internal"):
+        judged = [row.agrees for row in rows if row.category == category and row.agrees is not None]
+        found[category] = sum(judged), len(judged)
+    return found
 
 
 class Ratios:
@@ -97,9 +90,9 @@ class Ratios:
         measured: ArrayLike,
         *,
         over: ArrayLike | tuple[ArrayLike, ArrayLike] = 1.0,
-        kind: Kind = "equal",
-        basis: str = "",
-        failing: str = "",
+        basis: str,
+        category: Category = "internal",
+        bound: bool = False,
         variance: ArrayLike = 0.0,
     ) -> None:
         """Compare sum(predicted)/sum(over) with sum(measured)/sum(over), or over a pair the second of it.
@@ -112,7 +105,7 @@ class Ratios:
             column = np.asarray(values, dtype=np.float64)
             self.columns.append(np.broadcast_to(column, self.prompt.shape))
         self.noise.append(np.broadcast_to(np.asarray(variance, dtype=np.float64), self.prompt.shape))
-        self.entries.append((quantity, kind, basis, failing))
+        self.entries.append((quantity, category, bound, basis))
 
     def rows(self, *, seed: int, num_resamples: int) -> list[Row]:
         if not self.entries:
@@ -141,46 +134,31 @@ class Ratios:
                 centre, half = measured - predicted, _NORMAL_95 * known
                 gap = gap or (centre, centre)
                 gap = (min(gap[0], centre - half), max(gap[1], centre + half))
-            error = max(known, float(np.std(result.replicates[:, 2 * num + i])))
-            rows.append(judge(entry, predicted, measured, gap, error, self.table))
+            rows.append(judge(entry, predicted, measured, gap, self.table))
         return rows
 
 
 def judge(
-    entry: Entry,
-    predicted: float,
-    measured: float,
-    gap: tuple[float, float] | None,
-    error: float,
-    table: str,
+    entry: Entry, predicted: float, measured: float, gap: tuple[float, float] | None, table: str
 ) -> Row:
-    quantity, kind, basis, failing = entry
+    """Return a row; a bound agrees if it is kept, and a prediction if it lies in the interval."""
+    quantity, category, bound, basis = entry
     slack = ROUNDING * max(1.0, abs(predicted)) if np.isfinite(predicted) else 0.0
-    if not (np.isfinite(predicted) and np.isfinite(measured)):
-        agrees, verdict = None, "undefined here: no such token in the sample"
-    elif kind.endswith("bound"):
-        agrees = measured <= predicted + slack
-        verdict = "" if agrees else failing
-    elif gap is None:
-        agrees, verdict = None, "no interval: too few prompts, or too few tokens of this kind"
-    else:
-        agrees = gap[0] - slack <= 0.0 <= gap[1] + slack
-        sigmas = abs(measured - predicted) / error if error > 0.0 else np.inf
-        verdict = ""
-        if not agrees and kind == "equal" and sigmas < _CHANCE and not failing:
-            verdict = f"chance: {sigmas:.1f} standard errors; one true row in twenty falls outside"
-        elif not agrees:
-            verdict = failing or f"not chance: {sigmas:.1f} standard errors"
-    ci = None if gap is None else (predicted + gap[0], predicted + gap[1])
-    reason = "; ".join(text for text in (basis, verdict) if text)
+    agrees = None  # undefined here, too few prompts, or too few tokens of this kind
+    if np.isfinite(predicted) and np.isfinite(measured):
+        if bound:
+            agrees = bool(measured <= predicted + slack)
+        elif gap is not None:
+            agrees = bool(gap[0] - slack <= 0.0 <= gap[1] + slack)
     return Row(
         quantity=quantity,
         predicted=predicted,
         measured=measured,
-        ci95=ci,
-        agrees=None if agrees is None else bool(agrees),
-        reason=reason,
-        kind=kind,
+        ci95=None if gap is None else (predicted + gap[0], predicted + gap[1]),
+        agrees=agrees,
+        basis=basis,
+        category=category,
+        bound=bound,
         table=table,
     )
 

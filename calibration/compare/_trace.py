@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration import estimators, promises
+from calibration import estimators
 from calibration.calibration import Calibration
 from calibration.compare import _ledgers
 from calibration.compare._rows import (
@@ -21,7 +21,6 @@ from calibration.compare._rows import (
     needed,
 )
 from calibration.trace import Trace
-from cuhlm_theory import bootstrap
 from cuhlm_theory.contexts import Tokens
 from cuhlm_theory.errors import MissingInputError
 from cuhlm_theory.law import Beta, Recorded
@@ -44,9 +43,9 @@ def compare_trace(
 ) -> list[Row]:
     """Compare theory with the recorded tokens.
 
-    Verification, sampling noise, skip rule, truncation, schemes, rounds, promises, then fitted models.
-    ``numbers`` are the truncation budget and the offline k of the schemes; ``budgets`` are risks whose
-    thresholds are tried on unseen prompts. A trace without a profile raises `MissingInputError`.
+    Verification, sampling noise, skip rule, truncation, schemes, rounds, then fitted models. ``numbers`` are
+    the truncation budget and the offline k of the schemes; ``budgets`` are risks that thresholds are chosen
+    for. A trace without a profile raises `MissingInputError`.
     """
     tokens = recorded.tokens()
     if tokens.prompt is None:
@@ -62,7 +61,6 @@ def compare_trace(
     _scheme_rows(table, tokens, recorded, system, told)
     rows = table.rows(seed=seed, num_resamples=num_resamples)
     rows += _attenuation_rows(recorded.columns, seed=seed, num_resamples=num_resamples)
-    rows += _promise_rows(tokens, budgets, seed=seed, num_resamples=num_resamples)
     models = Ratios(tokens.prompt, "trace")
     _round_rows(models, tokens, grid)
     _line_rows(models, tokens, calibration, grid, budgets)
@@ -142,9 +140,8 @@ def _truncation_rows(table: Ratios, tokens: Tokens, recorded: Trace) -> None:
         "share of contexts where truncation costs more than TV_k",
         0.0,
         over.any(axis=1),
-        kind="bound",
+        bound=True,
         basis="the bound of verification.data_processing, at every recorded k",
-        failing="a context breaks the bound",
     )
     for size in (4, 30, 256):
         if size in coarse:
@@ -153,14 +150,14 @@ def _truncation_rows(table: Ratios, tokens: Tokens, recorded: Trace) -> None:
                 f"output bias of k = {size}, nothing skipped",
                 profile[:, place[column]],
                 output[:, column],
-                kind="bound",
+                bound=True,
                 basis="at most TV_k (verification.bias_bound)",
             )
             table.add(
                 f"rejection of drafts from the top {size}",
                 tv + tail[:, place[column]],
                 1.0 - accepted[:, column],
-                kind="bound",
+                bound=True,
                 basis="TV(x-tilde_k, y) is at most TV(x, y) + the dropped mass (truncation.drop_tail)",
             )
     table.add(
@@ -175,9 +172,8 @@ def _truncation_rows(table: Ratios, tokens: Tokens, recorded: Trace) -> None:
             f"share of tokens where the printed rule keeps fewer entries, budget {budget:g}",
             0.0,
             printed[:, i] < exact[:, i],
-            kind="bound",
+            bound=True,
             basis="U(k) is at least 2.885 TV_k (truncation.printed_bound)",
-            failing="the printed rule kept fewer",
         )
 
 
@@ -193,33 +189,18 @@ def _scheme_rows(
         predicted = scheme.ledger(tokens, system)
         measured = _replayed(scheme, tokens, recorded, system)
         at = name if scheme.threshold is None else f"{name} at u_th = {scheme.threshold:g}"
-        if name == "u-hlm":
-            transmit = scheme.skip.skips(tokens).transmit
-            table.add(
-                f"{at}: transmission rate = LLM calls [1/token]",
-                transmit,
-                measured.llm_calls,
-                basis=_REPLAY,
-                variance=largest_variance(transmit),
-            )
-        _ledgers.add_pairs(table, at, predicted, measured, claims=lambda what: {"basis": _BASES[what]})
+        _ledgers.add_pairs(table, at, predicted, measured, basis=_REPLAY, measures_time=True)
         if name == "cu-hlm-exact":
             table.add(
                 f"{at}: TV_k of the chosen k",
                 numbers["truncation_budget"],
                 np.asarray(scheme.payload.carried(tokens, system, scheme.skip).truncation_tv),
-                kind="bound",
+                bound=True,
                 basis="the exact rule's budget (truncation.exact_rule)",
             )
 
 
-_REPLAY = "mean over contexts of P_tx times cost, against a replay of the recorded drafts"
-_BASES = {
-    "uplink [bit/token]": _REPLAY,
-    "downlink [bit/token]": _REPLAY,
-    "latency [s/token]": "constant tau_SLM and tau_LLM, against the latencies recorded with each token",
-    "throughput [token/s]": "E[N]/E[D] (throughput.renewal_throughput)",
-}
+_REPLAY = "against a replay of the recorded drafts and the latencies recorded with them"
 
 
 def _replayed(scheme: Scheme, tokens: Tokens, recorded: Trace, system: System) -> Ledger:
@@ -272,60 +253,9 @@ def _attenuation_rows(columns: Mapping[str, NDArray[Any]], *, seed: int, num_res
             ("intercept", "E beta - lambda a E u (uncertainty.attenuated_line)"),
             ("correlation", "rho sqrt(lambda) (uncertainty.attenuated_correlation)"),
         ):
-            gap = getattr(found, f"{key}_gap_ci95")
-            error = (gap[1] - gap[0]) / 3.92 if gap else 0.0
-            entry: Entry = (f"{key} on u at M = {num_samples}", "equal", theory, "")
+            entry: Entry = (f"{key} on u at M = {num_samples}", "internal", False, theory)
             predicted, measured = (getattr(found, f"{key}_{side}") for side in ("predicted", "measured"))
-            rows.append(judge(entry, predicted, measured, gap, error, "trace"))
-    return rows
-
-
-def _promise_rows(tokens: Tokens, budgets: Sequence[float], *, seed: int, num_resamples: int) -> list[Row]:
-    """Choose thresholds on a random half of the prompts, try them on the rest; both halves are resampled."""
-    index, num_prompts = bootstrap.cluster_index(needed(tokens, "prompt"))
-    if num_prompts < 4:
-        return []
-    first = np.random.default_rng([seed, 1]).permutation(num_prompts) < num_prompts // 2
-    chooses = first[index].astype(np.float64)
-    u, beta = np.asarray(tokens.uncertainty), np.asarray(tokens.rejection)
-    rows = []
-
-    def statistic(weights: Floats) -> Floats:
-        chosen, tried = (Recorded(u, beta, weights * half) for half in (chooses, 1.0 - chooses))
-        at = [chosen.within(budget, split_ties=False).threshold for budget in budgets]
-        return np.stack([tried.risk(t) - budget for t, budget in zip(at, budgets, strict=True)], axis=-1)
-
-    result = bootstrap.of_weights(
-        statistic,
-        index,
-        num_resamples=min(num_resamples, 1000),
-        rng=np.random.default_rng(seed),
-        method="percentile",
-    )
-    half = {
-        side: Tokens(uncertainty=u[mask], rejection=beta[mask], prompt=index[mask])
-        for side, mask in (("chosen", chooses > 0.0), ("tried", chooses == 0.0))
-    }
-    for i, budget in enumerate(budgets):
-        entry: Entry = (
-            f"risk on unseen prompts, threshold chosen for {budget:g}",
-            "equal",
-            "threshold.risk_empirical: chosen on a random half of the prompts, tried on the rest",
-            "",
-        )
-        error = float(np.std(result.replicates[:, i]))
-        measured = budget + float(result.estimate[i])
-        rows.append(judge(entry, budget, measured, result.interval(i), error, "trace"))
-        promise = promises.guaranteed_threshold(half["chosen"], budget)
-        tried = half["tried"]
-        risk = float(np.mean(tried.rejection * (tried.uncertainty <= promise.threshold)))
-        entry = (
-            f"risk on unseen prompts, threshold guaranteed for {budget:g}",
-            "bound",
-            f"with probability 0.9 (betting bound on the empirical risk), u_th = {promise.threshold:.4g}",
-            "the one failure in ten that the promise allows, or prompts of another law",
-        )
-        rows.append(judge(entry, budget, risk, None, 0.0, "trace"))
+            rows.append(judge(entry, predicted, measured, getattr(found, f"{key}_gap_ci95"), "trace"))
     return rows
 
 
@@ -345,9 +275,7 @@ def _round_rows(table: Ratios, tokens: Tokens, grid: Sequence[float]) -> None:
         theory.mean(theory.num_tokens),
         rounds.weight * rounds.num_tokens,
         over=(1.0, rounds.weight),
-        kind="model",
         basis="i.i.d. drafts and geometric runs (drafting.sync_tokens_per_round), against recorded runs",
-        failing="neither holds: uncertain tokens come in bursts, and a recorded answer ends",
     )
 
 
@@ -361,25 +289,20 @@ def _line_rows(
     u, beta = np.asarray(tokens.uncertainty), np.asarray(tokens.rejection)
     line = calibration.line
     expected = line(u)
-    bent = "E[beta | u] is not a straight line on these tokens; the isotonic curve has no such gap"
     averse = calibration.estimates["risk_averse"]
     if averse is not None and averse >= 0.0:
         table.add(
             f"risk at the risk-averse threshold {averse:.4g}",
             0.0,
             beta * (u <= averse),
-            kind="model",
             basis="the line is 0 up to -b/a (threshold.risk_averse)",
-            failing="some tokens of little uncertainty are rejected all the same; the line's zero is a fit",
         )
     for value in grid:
         table.add(
             f"risk by the line at u_th = {value:g}",
             expected * (u <= value),
             beta * (u <= value),
-            kind="model",
             basis="clipped line (rejection.line)",
-            failing=bent,
         )
     mean, variance = float(u.mean()), float(u.var())
     size = mean * (1.0 - mean) / variance - 1.0 if variance > 0.0 else 0.0
@@ -389,9 +312,7 @@ def _line_rows(
             f"risk at the line's threshold for {budget:g}, u_th = {by_line:.3g}",
             budget,
             beta * (u <= by_line),
-            kind="model",
             basis="risk budget by the clipped line and the recorded u (threshold.risk_empirical)",
-            failing=bent,
         )
         if size > 0.0:
             at = Beta(mean * size, (1.0 - mean) * size).within(budget, line).threshold
@@ -399,9 +320,7 @@ def _line_rows(
                 f"risk at the beta law's threshold for {budget:g}, u_th = {at:.3g}",
                 budget,
                 beta * (u <= at),
-                kind="model",
                 basis="closed form for u ~ Beta with the recorded mean and variance (threshold.risk_beta)",
-                failing="u is not beta distributed and the line is bent; use the empirical law",
             )
 
 
@@ -411,7 +330,5 @@ def _server_rows(table: Ratios, tokens: Tokens, grid: Sequence[float]) -> None:
             f"bias when the server draws its own token, u_th = {value:g}",
             _at(tokens, "skip_risk", value),
             _at(tokens, "server_bias", value),
-            kind="model",
             basis="no bias beyond the skipping risk, as if skipping ignored the draft",
-            failing="holds only if skipping does not depend on the draft; kept drafts tilt the output",
         )

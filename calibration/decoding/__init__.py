@@ -15,6 +15,7 @@ from calibration.decoding import single as _single
 from calibration.decoding.batch import RowModel, RowSession, drive_in_step
 from calibration.decoding.laws import Draws
 from calibration.decoding.link import Clock as Clock
+from calibration.decoding.link import system_of as system_of
 from calibration.decoding.records import ACTIONS as ACTIONS
 from calibration.decoding.records import Decoded as Decoded
 from calibration.decoding.records import Row as Row
@@ -24,6 +25,7 @@ from calibration.decoding.settings import CONVENTIONS as CONVENTIONS
 from calibration.decoding.settings import Convention as Convention
 from calibration.decoding.settings import Settings as Settings
 from calibration.decoding.settings import scheme_of as scheme_of
+from calibration.decoding.settings import settings_of as settings_of
 from calibration.decoding.stage import Stage
 from calibration.pairs import context_length
 

@@ -27,12 +27,14 @@ class _Draft:
 
 
 class _Drafting:
-    """Law and end of a run; what the payload rule remembers goes on from draft to draft."""
+    """Law and end of a run; what the payload rule remembers goes on along the text that is committed."""
 
     def __init__(self, settings: Settings, clock: Clock) -> None:
         self.settings = settings
         self.clock = clock
         self.memory = settings.scheme.payload.start
+        self.memories: list[float] = []
+        """What was remembered after each draft of the run."""
         self.rule = cast("Run", settings.scheme.draft)
         """What ends a run."""
         self.chance = 1.0
@@ -42,6 +44,7 @@ class _Drafting:
         scheme = self.settings.scheme
         here = laws.Context(logits, self.settings, self.clock.system)
         law, k, self.memory = scheme.payload.draft_law(here.draft_law, self.memory)
+        self.memories.append(self.memory)
         token = draws.token(law)
         seen, keeps = laws.decide(here, token, draws)
         zero = np.zeros(1)
@@ -85,6 +88,8 @@ def run(
             rows.append(bonus_row(int(draws.token(ys[-1])[0]), rows[-1]))
         else:
             server.rollback(len(stage.text) + kept)
+        # what was drafted after a rejection is no part of the text
+        drafting.memory = drafting.memories[min(kept, len(drafts) - 1)]
         device.rollback(len(stage.text) + kept)
         sizes, codec = [draft.k for draft in drafts], clock.system.codec
         answers = settings.scheme.verification.answer_bit(codec, bonus=bonus)
@@ -110,6 +115,7 @@ def _draft_run(
     drafts: list[_Draft] = []
     text, wall_s = list(stage.text), 0.0
     drafting.chance = 1.0
+    drafting.memories.clear()
     while len(drafts) < longest:
         logits = (yield device, text, 1)[0]
         wall_s += device.seconds

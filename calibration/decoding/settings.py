@@ -1,12 +1,13 @@
 """How one text is decoded: a scheme of the table, its free numbers, and the conventions that differ."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from importlib import import_module
 from typing import Any, Literal
 
 from cuhlm_theory._checks import as_count, as_nonnegative, as_positive
 from cuhlm_theory.errors import MissingInputError
-from cuhlm_theory.rejection import Line
+from cuhlm_theory.rejection import Curve, Line
 from cuhlm_theory.schemes import Scheme
 from cuhlm_theory.schemes import scheme as find_scheme
 
@@ -92,7 +93,7 @@ class Settings:
         return getattr(self.scheme.draft, "adds_bonus", False)  # a single-draft round ends with its draft
 
     def described(self) -> dict[str, Any]:
-        """Return everything as JSON holds it; `scheme_of` reads the scheme back."""
+        """Return everything as JSON holds it; `settings_of` reads it back."""
         numbers = self.scheme.numbers
         line = numbers.pop("line", None)
         if isinstance(line, Line):
@@ -102,6 +103,7 @@ class Settings:
         rest = {name: getattr(self, name) for name in ("temperature", "max_new_tokens", "k_grid")}
         return {
             "scheme": self.scheme.name,
+            "rules": {part: type(getattr(self.scheme, part)).__name__ for part in _RULES},
             "numbers": numbers,
             **rest,
             "convention": asdict(self.convention),
@@ -114,24 +116,43 @@ _NEEDED = {
     "line": "the line is not known; give --slope and --intercept, or --calibration",
 }
 _NAMES = {"k": "offline_k", "skip_probability": "skip_rate"}  # a run's numbers under other names
+_RULES = ("draft", "skip", "payload", "verification")  # of a scheme, and the modules of their classes
 
 
-def scheme_of(run: Mapping[str, Any], line: Line | None = None) -> Scheme:
+def scheme_of(run: Mapping[str, Any], line: Line | Curve | None = None) -> Scheme:
     """Return the scheme of a run from what its file says: ``numbers``, or what older files hold instead.
 
     ``line`` stands where the run tells none; whether a bonus token follows a kept run is the convention's
-    where that says so.
+    where that says so. ``rules`` name the classes of rules that another than the table's stands for.
     """
     found = find_scheme(run["scheme"])
+    for part, name in (run.get("rules") or {}).items():
+        kind = getattr(import_module(f"cuhlm_theory.schemes.{part}"), name)
+        if type(getattr(found, part)) is not kind:
+            found = replace(found, **{part: kind()})
     told = {_NAMES.get(key, key): value for key, value in run.items() if value is not None}
     told |= run.get("policy") or {}
     told |= run.get("numbers") or {}
     if told.get("slope") is not None and told.get("intercept") is not None:
         line = Line(slope=told["slope"], intercept=told["intercept"])
+    elif isinstance(told.get("line"), Mapping):
+        line = Curve(**{name: tuple(values) for name, values in told["line"].items()})
     if told.get("num_drafts") is None and run.get("num_drafts") is not None:
         told["num_drafts"] = run["num_drafts"]
     convention = run.get("convention")
     bonus = convention.get("bonus") if isinstance(convention, Mapping) else None
     if bonus is not None:
         told |= {"bonus": bonus, "adds_bonus": bonus}
+    told = {name: tuple(value) if isinstance(value, list) else value for name, value in told.items()}
     return found.given(told | {"line": line})
+
+
+def settings_of(run: Mapping[str, Any]) -> Settings:
+    """Return the settings that `Settings.described` wrote."""
+    return Settings(
+        scheme=scheme_of(run),
+        temperature=run["temperature"],
+        max_new_tokens=run["max_new_tokens"],
+        k_grid=None if run["k_grid"] is None else tuple(run["k_grid"]),
+        convention=Convention(**run["convention"]),
+    )

@@ -7,6 +7,8 @@ from calibration.decoding.settings import Settings
 from calibration.decoding.stage import Stage
 from cuhlm_theory.payload import resync_bit
 
+_REMEMBERED = 16  # skipped contexts, several laws each, that wait to be measured
+
 
 def run(
     device: Session | None,
@@ -20,9 +22,11 @@ def run(
 
     What the device skipped is unknown to the server until the next transmission, whose pass feeds it: the
     logits of that catch-up are the laws that the skipped tokens should have followed, so measuring the bias
-    costs no pass of its own. A text that ends skipping is measured by one more pass that is not charged.
+    costs no pass of its own. A text that ends skipping, or skips more than can be remembered, is measured by
+    passes that are not charged.
     """
-    waiting: list[tuple[records.Row, laws.Context]] = []  # skipped since the server last saw the text
+    waiting: list[tuple[records.Row, laws.Context]] = []  # skipped and not yet measured
+    catch_up = 0  # tokens skipped since the last transmission
     while not stage.finished:
         here, slm_wall_s = None, 0.0
         if device is not None:
@@ -37,15 +41,18 @@ def run(
             assert here is not None
             row.update(token=row["draft"], action=records.SKIPPED)
             _charge(row, settings, clock, slm_wall_s, 0.0)
-            waiting.append((row, here))
+            catch_up += 1
             stage.commit([row])
+            if stage.measure:
+                waiting.append((row, here))
+            if len(waiting) == _REMEMBERED:
+                _measure(waiting, (yield server, stage.text[:-1], len(waiting)))
             continue
         bonus = settings.bonus and proposal is not None and stage.room > 1
         fed = [*stage.text, row["draft"]] if bonus else stage.text
-        logits = yield server, fed, 1 + bonus + (len(waiting) if stage.measure else 0)
+        logits = yield server, fed, 1 + bonus + len(waiting)
         y = laws.next_law(logits[-1 - bonus], settings.temperature)
-        catch_up = len(waiting)
-        _measure(waiting, logits[: -1 - bonus], stage.measure)
+        _measure(waiting, logits[: -1 - bonus])
         if proposal is None or here is None:
             row.update(token=int(draws.token(y)[0]), action=records.SAMPLED, tv=0.0, skip_mass=0.0, risk=0.0)
             row["truncation_tv"] = 0.0
@@ -56,6 +63,7 @@ def run(
                 row.update(laws.measure(here, y, row["draft"]))
         row.update(llm_calls=1, catch_up=catch_up, kept=int(row["action"] == records.ACCEPTED))
         row.update(entries=row["k"], llm_width=1 + bonus)
+        catch_up = 0
         _charge(row, settings, clock, slm_wall_s, server.seconds)
         rows = [row]
         if bonus and row["action"] == records.ACCEPTED and row["token"] not in stage.stop_tokens:
@@ -64,9 +72,8 @@ def run(
         elif bonus:
             server.rollback(len(stage.text))
         stage.commit(rows)
-    if waiting and stage.measure:
-        logits = yield server, stage.text[:-1], len(waiting)
-        _measure(waiting, logits, measure=True)
+    if waiting:
+        _measure(waiting, (yield server, stage.text[:-1], len(waiting)))
 
 
 def bonus_row(token: int, before: records.Row) -> records.Row:
@@ -83,11 +90,10 @@ def bonus_row(token: int, before: records.Row) -> records.Row:
     )
 
 
-def _measure(waiting: list[tuple[records.Row, laws.Context]], logits: laws.Law, measure: bool) -> None:
-    if measure:
-        for (row, here), z in zip(waiting, logits, strict=True):
-            y = laws.next_law(z, here.settings.temperature)
-            row.update(laws.measure(here, y, row["draft"]))
+def _measure(waiting: list[tuple[records.Row, laws.Context]], logits: laws.Law) -> None:
+    for (row, here), z in zip(waiting, logits, strict=True):
+        y = laws.next_law(z, here.settings.temperature)
+        row.update(laws.measure(here, y, row["draft"]))
     waiting.clear()
 
 

@@ -21,7 +21,6 @@ from cuhlm_theory.schemes.skip import Skip
 
 _LEVELS = (15, 63, 255, 1023)
 _TARGETS = (0.02, 0.05, 0.1, 0.2)
-_TRUNCATED = "whether a draft of the truncated law is kept is taken to say nothing of the contexts after it"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -58,8 +57,6 @@ class Payload:
     """Whether the server learns the draft; what need not say it is not bounded by the single-draft floor."""
     count: ClassVar[str | None] = None
     """Name of the number of entries, where it is one for all tokens."""
-    modelled: ClassVar[str] = ""
-    """Why recorded tokens only model what becomes of the drafts; empty where they tell it."""
 
     @property
     def start(self) -> float:
@@ -194,7 +191,6 @@ class Top(_Distribution):
 
     count: ClassVar[str | None] = "offline_k"
     truncates: ClassVar[bool] = True
-    modelled: ClassVar[str] = _TRUNCATED
 
     def __post_init__(self) -> None:
         as_count("offline_k", self.offline_k)
@@ -219,8 +215,6 @@ class Exact(_Distribution):
     def weighs_airtime(self) -> bool:  # type: ignore[override]
         """Where sizes are chosen by a price."""
         return self.truncation_price_s is not None
-
-    modelled: ClassVar[str] = _TRUNCATED
 
     def __post_init__(self) -> None:
         as_probability("truncation_budget", self.truncation_budget)
@@ -249,7 +243,6 @@ class PrintedOnline(_Distribution):
 
     depends_on_draft: ClassVar[bool] = True
     truncates: ClassVar[bool] = True
-    modelled: ClassVar[str] = _TRUNCATED
 
     def __post_init__(self) -> None:
         as_probability("truncation_budget", self.truncation_budget)
@@ -274,7 +267,6 @@ class Candidates(Payload):
 
     count: ClassVar[str | None] = "num_candidates"
     knob: ClassVar[str | None] = "num_candidates"
-    modelled: ClassVar[str] = _TRUNCATED
 
     def __post_init__(self) -> None:
         as_count("num_candidates", self.num_candidates)
@@ -314,7 +306,6 @@ class Lattice(Payload):
 
     count: ClassVar[str | None] = "num_candidates"
     knob: ClassVar[str | None] = "num_candidates"
-    modelled: ClassVar[str] = "the lattice is charged a bound on what it rejects"
 
     def __post_init__(self) -> None:
         as_count("num_candidates", self.num_candidates)
@@ -355,10 +346,6 @@ class ConformalLattice(Payload):
     """eta: step of the threshold [-] (assumed)."""
     conformal_start: float = 0.01
     """beta_1: first threshold [-] (assumed)."""
-
-    modelled: ClassVar[str] = (
-        "its threshold starts anew with each answer; the lattice is charged a bound on what it rejects"
-    )
 
     def __post_init__(self) -> None:
         as_count("lattice_levels", self.lattice_levels)
