@@ -40,26 +40,31 @@ Counts = NDArray[np.int64]
 _ROUNDING = 1e-12  # a total variation within this of a budget meets it; float64 sums over 150 000 entries
 
 
-def _tail_tv(ascending: Floats, rest_mass: float, vocab_size: int, k: Counts) -> Floats:
-    """TV_k from the sorted largest entries and the mass of the rest, none of it above a tail mean."""
-    num = ascending.size
-    below = np.concatenate([[0.0], np.cumsum(ascending)])  # mass of the j smallest of the block, [n + 1]
-    left = num - k  # entries of the block in the tail
-    mean = (below[left] + rest_mass) / np.maximum(vocab_size - k, 1)
-    under = np.minimum(np.searchsorted(ascending, mean, side="right"), left)  # of which at most the mean
-    return np.maximum(below[left] - below[under] - (left - under) * mean, 0.0)
+class _Sorted:
+    """The largest entries in rising order and the mass of the rest, none of which is above a tail mean."""
+
+    def __init__(self, entries: Floats, rest_mass: float, vocab_size: int) -> None:
+        self.ascending = np.sort(entries)
+        self.below = np.concatenate([[0.0], np.cumsum(self.ascending)])  # mass of the j smallest, [n + 1]
+        self.rest_mass, self.vocab_size = rest_mass, vocab_size
+
+    def tv(self, k: Counts) -> Floats:
+        """TV_k, shape of ``k``."""
+        left = self.ascending.size - k  # entries in the tail
+        mean = (self.below[left] + self.rest_mass) / np.maximum(self.vocab_size - k, 1)
+        under = np.minimum(np.searchsorted(self.ascending, mean, side="right"), left)  # at most the mean
+        return np.maximum(self.below[left] - self.below[under] - (left - under) * mean, 0.0)
 
 
 def _smallest_k(row: Floats, budget: Floats) -> Counts:
     """Smallest k with TV_k within each budget, shape of ``budget``."""
     matters = row > budget.min() / row.size
-    block = np.sort(row[matters])
-    rest_mass = float(row[~matters].sum())
+    block = _Sorted(row[matters], float(row[~matters].sum()), row.size)
     low = np.zeros(budget.shape, dtype=np.int64)  # TV_low is above the budget, or low is 0
-    high = np.full(budget.shape, max(block.size, 1))  # TV_high is within the budget
+    high = np.full(budget.shape, max(block.ascending.size, 1))  # TV_high is within the budget
     while np.any(high - low > 1):
         middle = np.maximum((low + high) // 2, 1)
-        fits = _tail_tv(block, rest_mass, row.size, middle) <= budget + _ROUNDING
+        fits = block.tv(middle) <= budget + _ROUNDING
         high = np.where(fits, middle, high)
         low = np.where(fits, low, middle)
     return high
@@ -237,7 +242,7 @@ def truncation_tv(dist: ArrayLike, k: ArrayLike) -> Floats:
 
 def _row_tv(row: Floats, k: Counts) -> Floats:
     if k.size > 1:  # a sort answers every k
-        return _tail_tv(np.sort(row), 0.0, row.size, k)
+        return _Sorted(row, 0.0, row.size).tv(k)
     left = row.size - int(k[0])
     if left == 0:
         return np.zeros(1)
