@@ -31,8 +31,8 @@ class Quantity:
     """Default of the constructor; `MISSING` where there is none."""
     assumed: Any
     """What is taken where nobody said it, and then said to be assumed; `MISSING` where nothing is."""
-    calibrated: bool
-    """Whether a calibration may know it."""
+    calibrated: bool | str
+    """Whether a calibration may know it; the key of a number: unless that one was said by hand."""
     unset: str
     """What the default None stands for."""
 
@@ -64,7 +64,7 @@ def quantity(
     unit: str = "",
     option: str = "",
     assumed: Any = MISSING,
-    calibrated: bool = False,
+    calibrated: bool | str = False,
     unset: str = "",
 ) -> Any:
     """Return a dataclass field that says what it means; see `Quantity`."""

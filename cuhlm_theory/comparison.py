@@ -121,7 +121,10 @@ def look_ahead_survival(scheme: Scheme, tokens: Tokens, system: System) -> float
     if scheme.draft.triggered:
         ends, kept, _ = scheme.verification.run(ends, kept, tokens.rejection)
     brings = float(tokens.weight @ ((1.0 - ends) * kept))
-    costs_s = system.latency.slm_s + float(tokens.weight @ packet_latency_s(system.link, carried.bit))
+    tau = system.latency
+    costs_s = (
+        tau.slm_s + tau.llm.per_token_s + float(tokens.weight @ packet_latency_s(system.link, carried.bit))
+    )
     theta = 1.0
     for _ in range(_STEPS):
         ledger = scheme.using(survival=theta).ledger(tokens, system)

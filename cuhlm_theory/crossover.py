@@ -50,16 +50,18 @@ class _Line:
 
 def _line(ledger: Ledger) -> _Line:
     answered = (ledger.llm_calls > 0.0) & (ledger.drafts > 0.0)
-    asked = ledger.per_token(answered.astype(np.float64))
+    drafts, calls, asked = map(
+        ledger.per_token, (ledger.drafts, ledger.llm_calls, answered.astype(np.float64))
+    )
     latency = ledger.system.latency
-    reread_s = ledger.per_token(ledger.catch_up) * latency.llm_prefill_s
+    known_s = drafts * latency.slm_s + calls * latency.llm_s + asked * latency.round_trip_s
     return _Line(
         name=ledger.scheme,
-        slm=ledger.per_token(ledger.drafts),
-        llm=ledger.per_token(ledger.llm_calls),
+        slm=drafts,
+        llm=calls,
         round_trip=asked,
         air_s=ledger.per_token(ledger.uplink_s),
-        rest_s=ledger.per_token(ledger.other_s) - asked * latency.round_trip_s + reread_s,
+        rest_s=ledger.per_token(ledger.slm_s + ledger.llm_s + ledger.other_s) - known_s,
     )
 
 
@@ -100,7 +102,11 @@ def changes(skipping: Sequence[Ledger], others: Sequence[Ledger]) -> list[Change
     found = []
     ways: Mapping[str, tuple[str, float, Callable[[Floats], Floats]]] = {
         "llm_latency_s": ("llm", latency.llm_s, lambda factor: latency.llm_s * factor),
-        "slm_latency_s": ("slm", latency.slm_s, lambda factor: latency.slm_s / factor),
+        "slm_latency_s": (
+            "slm",
+            latency.slm_s,
+            lambda factor: latency.slm.fixed_s / factor + latency.slm.per_token_s,
+        ),
         "round_trip_s": (
             "round_trip",
             latency.round_trip_s,

@@ -15,7 +15,7 @@ from cuhlm_theory._checks import Floats, as_count, as_nonnegative, as_positive, 
 from cuhlm_theory.capacity import packet_latency_s
 from cuhlm_theory.errors import DivergentError, InfeasibleError
 from cuhlm_theory.parameters import Latency, Uplink
-from cuhlm_theory.throughput import transmission_latency_s
+from cuhlm_theory.throughput import round_latency_s, round_parts_s, transmission_latency_s
 
 _SEARCH_BITS = 52  # draft counts up to 2**52 are whole numbers in float64
 _LAMBERT_SAFE = 600.0  # beyond it exp(-c) leaves float64 and Newton takes over
@@ -347,8 +347,10 @@ def printed_num_drafts(acceptance: ArrayLike, latency_ratio: ArrayLike) -> Float
 def latency_ratio(latency: Latency, draft_uplink_s: ArrayLike) -> Floats:
     r"""Time that a draft adds to a round over the time of an LLM pass.
 
-    .. math:: L = (\tau_\mathrm{SLM} + \tau_\mathrm{up}) / (\tau_\mathrm{LLM} + \tau_\mathrm{rtt})
-              \qquad \text{[TK], printed without the round trip}
+    .. math:: L = (\tau_\mathrm{SLM} + \tau_\mathrm{up} + t_1) / (\tau_\mathrm{LLM} + \tau_\mathrm{rtt})
+              \qquad \text{[TK], printed without round trip and t_1}
+
+    :math:`t_1`, what the LLM takes for a further token in its pass, is a cost of the draft.
 
     Derivation: ``derivations.drafting.latency_ratio``.
 
@@ -372,6 +374,7 @@ def latency_ratio(latency: Latency, draft_uplink_s: ArrayLike) -> Floats:
     Notes
     -----
     With a round trip the best draft count is that of L, but the break-even is not: the LLM alone pays none.
+    What the device reads after a run that is kept whole (`Latency.slm_per_token_s`) is left out.
 
     References
     ----------
@@ -382,7 +385,7 @@ def latency_ratio(latency: Latency, draft_uplink_s: ArrayLike) -> Floats:
     >>> round(float(latency_ratio(Latency(slm_s=0.0031, llm_s=0.0445), 32000 * 16 / 50e6)), 2)
     0.3
     """
-    added_s = latency.slm_s + as_nonnegative("draft_uplink_s", draft_uplink_s)
+    added_s = latency.slm_s + as_nonnegative("draft_uplink_s", draft_uplink_s) + latency.llm.per_token_s
     return added_s / transmission_latency_s(latency, 0.0)
 
 
@@ -416,7 +419,7 @@ def best_drafts_on_link(
     r"""Draft count of the highest throughput when the drafts of a round travel in one packet.
 
     .. math:: \max_{\gamma \ge 1} \frac{E[N_\gamma]}{\gamma \tau_\mathrm{SLM} + \tau_\mathrm{up}(\gamma B)
-              + \tau_\mathrm{LLM} + \dots}      \qquad \text{[new]}
+              + t_0 + (\gamma + 1) t_1 + \dots}      \qquad \text{[new]}
 
     On a link whose latency is not proportional to the bits (short packets) there is no closed form. E[N]
     stays below :math:`1/(1 - \alpha)` while the round grows, which bounds the search and proves its result.
@@ -501,9 +504,16 @@ def _round_s(
     downlink_bit: float,
     rejection_bit: float,
 ) -> Floats:
-    answer_bit = downlink_bit + (1.0 - alpha**count) * rejection_bit
-    uplink_s = packet_latency_s(link, count * bits)
-    return count * latency.slm_s + transmission_latency_s(latency, uplink_s, downlink_bit=answer_bit)
+    parts = round_parts_s(
+        latency,
+        drafts=count,
+        slm_catch_up=alpha**count,
+        llm_calls=1.0,
+        llm_fed=count + 1.0,
+        uplink_s=packet_latency_s(link, count * bits),
+        downlink_bit=downlink_bit + (1.0 - alpha**count) * rejection_bit,
+    )
+    return np.asarray(sum(parts))
 
 
 def sync_tokens_per_round(
@@ -576,10 +586,11 @@ def sync_latency_s(
 ) -> Floats:
     r"""Mean latency of a token of verify-on-sync, for i.i.d. tokens and a link proportional to the bits.
 
-    .. math:: \frac{E[D]}{E[N]} = \left(\frac{\tau_\mathrm{SLM} + \tau_\mathrm{up}(b)}{p_\mathrm{tx}}
-              + \tau_\mathrm{LLM} + F \tau_\mathrm{ok} + (1 - F) \tau_y\right) \bigg/ E[N], \qquad
+    .. math:: \frac{E[D]}{E[N]} = \left(\frac{\tau_\mathrm{SLM} + \tau_\mathrm{up}(b) + t_1}{p_\mathrm{tx}}
+              + t_0 + F \tau_\mathrm{ok} + (1 - F) \tau_y\right) \bigg/ E[N], \qquad
               F = \frac{p_\mathrm{tx} (1 - \beta_\mathrm{tx})}{p_\mathrm{tx} + R}      \qquad \text{[new]}
 
+    With a bonus token each model reads one more, the device where it was added.
     Derivation: ``derivations.drafting.sync_latency``.
 
     Parameters
@@ -621,21 +632,29 @@ def sync_latency_s(
     >>> round(float(sync_latency_s(tau, 0.2, 0.05, 0.002, rejected_bit=256_000, **known)), 6)
     0.0784
     """
+    adds_bonus = bonus and transmitted_rejection is not None
     tokens = sync_tokens_per_round(
         transmit_probability, risk, transmitted_rejection=transmitted_rejection if bonus else None
     )
     chance = as_probability("transmit_probability", transmit_probability)
-    answer_bit = kept_bit
+    answer_bit, whole = kept_bit, 0.0
+    if transmitted_rejection is not None:
+        kept = 1.0 - as_probability("transmitted_rejection", transmitted_rejection)
+        whole = chance * kept / (chance + np.asarray(risk))
     if rejected_bit != kept_bit:
         if transmitted_rejection is None:
             raise ValueError("rejected_bit other than kept_bit needs transmitted_rejection; got None")
-        kept = 1.0 - as_probability("transmitted_rejection", transmitted_rejection)
-        whole = chance * kept / (chance + np.asarray(risk))
         answer_bit = whole * kept_bit + (1.0 - whole) * rejected_bit
-    uplink_s = as_nonnegative("draft_uplink_s", draft_uplink_s) / chance
-    return (
-        latency.slm_s / chance + transmission_latency_s(latency, uplink_s, downlink_bit=answer_bit)
-    ) / tokens
+    parts = round_parts_s(
+        latency,
+        drafts=1.0 / chance,
+        slm_catch_up=whole * adds_bonus,
+        llm_calls=1.0,
+        llm_fed=1.0 / chance + adds_bonus,
+        uplink_s=as_nonnegative("draft_uplink_s", draft_uplink_s) / chance,
+        downlink_bit=answer_bit,
+    )
+    return np.asarray(sum(parts)) / tokens
 
 
 def sync_break_even_risk(
@@ -653,10 +672,10 @@ def sync_break_even_risk(
 
     .. math:: R^* = \frac{\tau_\mathrm{CU}
               + p_\mathrm{tx} (1 - \beta_\mathrm{tx}) (\tau_y - \tau_\mathrm{ok})}
-              {(\tau_\mathrm{SLM} + \tau_\mathrm{up}(b)) / p_\mathrm{tx} + \tau_\mathrm{LLM} + \tau_y}
+              {(\tau_\mathrm{SLM} + \tau_\mathrm{up}(b) + t_1) / p_\mathrm{tx} + t_0 + \tau_y}
               - p_\mathrm{tx}
               = p_\mathrm{tx} \frac{p_\mathrm{tx} \tau_\mathrm{up}(k) - \tau_\mathrm{up}(b)}
-              {\tau_\mathrm{SLM} + \tau_\mathrm{up}(b) + p_\mathrm{tx} \tau_\mathrm{LLM}}
+              {\tau_\mathrm{SLM} + \tau_\mathrm{up}(b) + t_1 + p_\mathrm{tx} t_0}
               \text{ on a free downlink}      \qquad \text{[new]}
 
     Without the bonus token. Derivation: ``derivations.drafting.sync_break_even_risk``.
@@ -702,9 +721,8 @@ def sync_break_even_risk(
     kept = chance * (1.0 - as_probability("transmitted_rejection", transmitted_rejection))
     draft_s = as_nonnegative("draft_uplink_s", draft_uplink_s)
     rate = latency.downlink_bit_per_s
-    sent_s = transmission_latency_s(latency, uplink_s, downlink_bit=answer_bit)
-    plain_s = latency.slm_s + chance * sent_s + (1.0 - chance) * latency.llm_prefill_s
+    plain_s = round_latency_s(latency, chance, uplink_s, downlink_bit=answer_bit)
     busy_s = (latency.slm_s + draft_s) / chance + transmission_latency_s(
-        latency, 0.0, downlink_bit=rejected_bit
+        latency, 0.0, downlink_bit=rejected_bit, width=1.0 / chance
     )
     return (plain_s + kept * (rejected_bit - kept_bit) / rate) / busy_s - chance

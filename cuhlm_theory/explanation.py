@@ -36,7 +36,8 @@ def gains(found: Recommendation) -> list[Gain]:
     if found.binds in ("risk", "truncation"):
         part = {found.binds: min(getattr(budget, found.binds) + _STEP, 1.0)}
         changed[f"{_STEP:g} more {found.binds} budget"] = replace(asked, budget=replace(budget, **part))
-    faster = replace(system.latency, llm_s=0.9 * system.latency.llm_s)
+    tau = system.latency
+    faster = replace(tau, llm_s=0.9 * tau.llm_s, llm_per_token_s=0.9 * tau.llm_per_token_s)
     finer = replace(system.codec, prob_bits=system.codec.prob_bits + 1)
     louder = (
         [("One more dB of SNR", replace(system, link=replace(system.link, snr=system.link.snr * _DB)))]

@@ -113,11 +113,40 @@ class Codec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Passes:
+    r"""Time of a pass of a model that is fed n tokens onto a context of c.
+
+    .. math:: \tau(n, c) = t_0 + t_1 n + t_2 c
+
+    The literature prints one constant, :math:`t_0`.
+
+    Examples
+    --------
+    >>> Passes(fixed_s=0.3, per_token_s=0.01, per_context_token_s=1e-4).seconds(4, 500)
+    0.39
+    """
+
+    fixed_s: float
+    """t_0, whatever is fed [s]."""
+    per_token_s: float = 0.0
+    """t_1, each token that is fed [s]."""
+    per_context_token_s: float = 0.0
+    """t_2, each token in the cache before [s]."""
+
+    def seconds(self, width: float, context: float = 0.0) -> float:
+        """Time of a pass of ``width`` tokens onto ``context`` tokens [s]."""
+        return self.fixed_s + self.per_token_s * width + self.per_context_token_s * context
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Latency:
-    """Compute and protocol latencies; those that the papers neglect default to 0."""
+    """Compute and protocol latencies; those that the papers neglect default to 0.
+
+    What a pass costs more on a longer context is part of ``slm_s`` and ``llm_s``, at the mean context.
+    """
 
     slm_s: float = quantity(
-        help="SLM latency, a draft token on the device",
+        help="SLM latency, a pass of one token on the device",
         symbol="tau_SLM",
         unit="s",
         option="slm-latency-s",
@@ -125,7 +154,7 @@ class Latency:
         calibrated=True,
     )
     llm_s: float = quantity(
-        help="LLM latency, a verification pass on the server",
+        help="LLM latency, a pass of one token on the server",
         symbol="tau_LLM",
         unit="s",
         option="llm-latency-s",
@@ -136,8 +165,17 @@ class Latency:
     downlink_bit_per_s: float = quantity(
         math.inf, help="Downlink rate; infinite neglects it, as the papers do", unit="bit/s"
     )
-    llm_prefill_s: float = quantity(
-        0.0, help="LLM prefill a skipped token, when the context catches up", unit="s"
+    slm_per_token_s: float = quantity(
+        0.0,
+        help="SLM time a further token in a pass",
+        unit="s",
+        calibrated="slm_latency_s",
+    )
+    llm_per_token_s: float = quantity(
+        0.0,
+        help="LLM time a further token in a pass, skipped or verified",
+        unit="s",
+        calibrated="llm_latency_s",
     )
     charge_resync: bool = quantity(
         False, help="Skipped tokens charged to the uplink, their indices at the next transmission"
@@ -146,10 +184,24 @@ class Latency:
     def __post_init__(self) -> None:
         for name in ("slm_s", "llm_s"):
             as_positive(name, getattr(self, name))
-        for name in ("round_trip_s", "llm_prefill_s"):
+        for name in ("round_trip_s", "slm_per_token_s", "llm_per_token_s"):
             as_nonnegative(name, getattr(self, name))
+        for side in ("slm", "llm"):
+            part, whole = getattr(self, f"{side}_per_token_s"), getattr(self, f"{side}_s")
+            if part > whole:
+                raise ValueError(f"{side}_per_token_s must be at most {side}_s, {whole:g}; got {part:g}")
         if not self.downlink_bit_per_s > 0.0:
             raise ValueError(f"downlink_bit_per_s must be positive; got {self.downlink_bit_per_s:g}")
+
+    @property
+    def slm(self) -> Passes:
+        """Passes of the device, at the mean context."""
+        return Passes(fixed_s=self.slm_s - self.slm_per_token_s, per_token_s=self.slm_per_token_s)
+
+    @property
+    def llm(self) -> Passes:
+        """Passes of the server, at the mean context."""
+        return Passes(fixed_s=self.llm_s - self.llm_per_token_s, per_token_s=self.llm_per_token_s)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,6 +19,7 @@ from cuhlm_theory.crossover import Change, changes
 from cuhlm_theory.drafting import sync_break_even_risk
 from cuhlm_theory.errors import CuhlmError, MissingInputError
 from cuhlm_theory.estimate import Estimate
+from cuhlm_theory.ladder import Ladder
 from cuhlm_theory.optimisation import (
     Certificate,
     OperatingPoint,
@@ -35,7 +36,7 @@ from cuhlm_theory.schemes import SCHEMES, Ledger, Outcome, Scheme, at_bias, fast
 from cuhlm_theory.schemes.ledger import resampled_texts
 from cuhlm_theory.schemes.payload import KeptSet, Top
 from cuhlm_theory.table import Table
-from cuhlm_theory.throughput import transmission_latency_s
+from cuhlm_theory.throughput import skip_saves_s
 from cuhlm_theory.truncation import printed_k_offline
 
 _SHOWN = ("throughput_token_per_s", "throughput_ci95", "bias", "skip_rate", "uplink_bit_per_token")
@@ -100,7 +101,7 @@ def optimise(
     if latency is None:
         if calibration.slm_latency_s is None or calibration.llm_latency_s is None:
             raise MissingInputError(f"calibration {calibration.name} has no latencies; give latency")
-        latency = Latency(slm_s=calibration.slm_latency_s, llm_s=calibration.llm_latency_s)
+        latency = Ladder({}, {"calibration": calibration}).build(Latency)
     tokens = calibration.tokens
     return Question(
         line=calibration.line,
@@ -484,9 +485,9 @@ class Recommendation:
     # ------------------------------------------------------------------------------- thresholds and proof
 
     def transmit_s(self, bias_price_s: float) -> float:
-        r"""Seconds that a transmission costs at the sizes which are best for a price of bias.
+        r"""Seconds that a transmission costs beyond a skip at the sizes which are best for a price of bias.
 
-        .. math:: \tau_\mathrm{LLM} + E[P \tau_\mathrm{up}(k_\lambda)] / E[P], \qquad
+        .. math:: t_0 + E[P \tau_\mathrm{up}(k_\lambda)] / E[P], \qquad
                   k_\lambda = \arg\min_k P \tau_\mathrm{up}(k) + \lambda \mathrm{TV}_k
 
         The truncation itself is due whether a draft is sent or not, so it is no cost of sending.
@@ -504,7 +505,7 @@ class Recommendation:
             ledger = priced.ledger(asked.tokens, system)
             calls = ledger.mean(ledger.llm_calls)
             uplink_s = ledger.mean(ledger.uplink_s) / calls if calls > 0.0 else 0.0
-        return float(transmission_latency_s(system.latency, uplink_s, downlink_bit=index))
+        return float(skip_saves_s(system.latency, uplink_s, downlink_bit=index))
 
     def thresholds(self) -> dict[str, float | None]:
         """Thresholds on the uncertainty [-] and the price of bias [s]; None where an input is missing."""

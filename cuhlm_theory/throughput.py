@@ -28,13 +28,16 @@ def _charged(probability: Floats, seconds: Floats) -> Floats:
     return np.multiply(probability, seconds, out=np.zeros(probability.shape), where=charged)
 
 
-def transmission_latency_s(latency: Latency, uplink_s: ArrayLike, *, downlink_bit: ArrayLike = 0.0) -> Floats:
+def transmission_latency_s(
+    latency: Latency, uplink_s: ArrayLike, *, downlink_bit: ArrayLike = 0.0, width: ArrayLike = 1.0
+) -> Floats:
     r"""Time that one transmission adds to a round: round trip, uplink, LLM pass, downlink.
 
-    .. math:: \tau_\mathrm{rtt} + \tau_\mathrm{up} + \tau_\mathrm{LLM} + B_\mathrm{down} / R_\mathrm{down}
+    .. math:: \tau_\mathrm{rtt} + \tau_\mathrm{up} + t_0 + t_1 n + B_\mathrm{down} / R_\mathrm{down},
+              \qquad t_0 + t_1 = \tau_\mathrm{LLM}
 
-    Uplink and LLM are printed in [CU] and [U]; round trip and downlink are options that default to 0 [new].
-    Derivation: ``derivations.throughput.transmission_latency``.
+    Uplink and LLM are printed in [CU] and [U]; round trip, downlink and :math:`t_1` are options that default
+    to 0 [new]. Derivation: ``derivations.throughput.transmission_latency``.
 
     Parameters
     ----------
@@ -44,6 +47,8 @@ def transmission_latency_s(latency: Latency, uplink_s: ArrayLike, *, downlink_bi
         :math:`\tau_\mathrm{up}`, latency of the uplink packet [s]; infinite over a dead link.
     downlink_bit : array_like, shape [...], default 0.0
         :math:`B_\mathrm{down}`, mean answer of the server [bit].
+    width : array_like, shape [...], default 1.0
+        :math:`n`, tokens that the LLM is fed in its pass [token].
 
     Returns
     -------
@@ -66,39 +71,85 @@ def transmission_latency_s(latency: Latency, uplink_s: ArrayLike, *, downlink_bi
     0.75
     """
     parts = round_parts_s(
-        latency, drafts=1.0, llm_calls=1.0, catch_up=0.0, uplink_s=uplink_s, downlink_bit=downlink_bit
+        latency,
+        drafts=1.0,
+        slm_catch_up=0.0,
+        llm_calls=1.0,
+        llm_fed=width,
+        uplink_s=uplink_s,
+        downlink_bit=downlink_bit,
     )
     return np.asarray(sum(parts[1:]))
+
+
+def skip_saves_s(latency: Latency, uplink_s: ArrayLike, *, downlink_bit: ArrayLike = 0.0) -> Floats:
+    r"""Time that a draft saves which is kept without asking.
+
+    .. math:: \tau_\mathrm{rtt} + \tau_\mathrm{up} + t_0 + B_\mathrm{down} / R_\mathrm{down}, \qquad
+              t_0 = \tau_\mathrm{LLM} - t_1      \qquad \text{[new]}
+
+    The LLM reads a skipped token with its next pass, for :math:`t_1`: only the fixed part is saved. Skip iff
+    :math:`\lambda \beta` is at most this. Derivation: ``derivations.passes.skipping_saves_the_fixed_part``.
+
+    Parameters
+    ----------
+    latency : Latency
+        Compute and protocol latencies [s].
+    uplink_s : array_like, shape [...]
+        :math:`\tau_\mathrm{up}`, latency of the uplink packet [s]; infinite over a dead link.
+    downlink_bit : array_like, shape [...], default 0.0
+        :math:`B_\mathrm{down}`, mean answer of the server [bit].
+
+    Returns
+    -------
+    ndarray of float64, shape [...]
+        Seconds a skip saves [s].
+
+    Raises
+    ------
+    ValueError
+        If a latency or the answer is negative or NaN.
+
+    Examples
+    --------
+    >>> tau = Latency(slm_s=0.1, llm_s=0.5, llm_per_token_s=0.125)
+    >>> float(skip_saves_s(tau, 0.25))
+    0.625
+    """
+    return transmission_latency_s(latency, uplink_s, downlink_bit=downlink_bit, width=0.0)
 
 
 def round_parts_s(
     latency: Latency,
     *,
     drafts: ArrayLike,
+    slm_catch_up: ArrayLike,
     llm_calls: ArrayLike,
-    catch_up: ArrayLike,
+    llm_fed: ArrayLike,
     uplink_s: ArrayLike,
     downlink_bit: ArrayLike,
 ) -> tuple[Floats, Floats, Floats, Floats]:
     r"""Seconds of a round by part: device, air, server, and the rest.
 
-    .. math:: d \, \tau_\mathrm{SLM}, \quad \tau_\mathrm{up}, \quad
-              n \, \tau_\mathrm{LLM} + c \, \tau_\mathrm{prefill}, \quad
-              \tau_\mathrm{rtt} 1\{n > 0, d > 0\} + B_\mathrm{down} / R_\mathrm{down}
+    .. math:: d \, \tau_\mathrm{SLM} + c \, t_1^\mathrm{SLM}, \quad \tau_\mathrm{up}, \quad
+              m \, t_0 + n \, t_1, \quad
+              \tau_\mathrm{rtt} 1\{m > 0, d > 0\} + B_\mathrm{down} / R_\mathrm{down}
 
     A server that writes by itself (no drafts) answers nobody and is charged no round trip.
-    Derivation: ``derivations.throughput.transmission_latency``.
+    Derivation: ``derivations.passes.every_token_is_fed_once``.
 
     Parameters
     ----------
     latency : Latency
         Compute and protocol latencies [s].
     drafts : array_like, shape [...]
-        :math:`d`, tokens drafted [token].
+        :math:`d`, tokens drafted, a pass each [token].
+    slm_catch_up : array_like, shape [...]
+        :math:`c`, tokens that the device reads beside one a pass [token].
     llm_calls : array_like, shape [...]
-        :math:`n`, LLM passes [-].
-    catch_up : array_like, shape [...]
-        :math:`c`, skipped tokens that the server reads [token].
+        :math:`m`, LLM passes [-].
+    llm_fed : array_like, shape [...]
+        :math:`n`, tokens that the LLM is fed, now or later: scored ones and skipped ones [token].
     uplink_s : array_like, shape [...]
         :math:`\tau_\mathrm{up}`, latency of the uplink packet [s]; infinite over a dead link.
     downlink_bit : array_like, shape [...]
@@ -116,19 +167,19 @@ def round_parts_s(
 
     Examples
     --------
-    >>> tau = Latency(slm_s=0.1, llm_s=0.5)
-    >>> parts = round_parts_s(tau, drafts=2, llm_calls=1, catch_up=0, uplink_s=0.25, downlink_bit=0)
-    >>> [float(part) for part in parts]
-    [0.2, 0.25, 0.5, 0.0]
+    >>> tau = Latency(slm_s=0.1, llm_s=0.5, llm_per_token_s=0.125)
+    >>> counts = {"drafts": 2, "slm_catch_up": 0, "llm_calls": 1, "llm_fed": 3}
+    >>> [float(part) for part in round_parts_s(tau, **counts, uplink_s=0.25, downlink_bit=0)]
+    [0.2, 0.25, 0.75, 0.0]
     """
     drafted, calls = as_nonnegative("drafts", drafts), as_nonnegative("llm_calls", llm_calls)
-    reread = as_nonnegative("catch_up", catch_up)
+    slm_read, fed = as_nonnegative("slm_catch_up", slm_catch_up), as_nonnegative("llm_fed", llm_fed)
     downlink_s = as_nonnegative("downlink_bit", downlink_bit) / latency.downlink_bit_per_s
     answered = (calls > 0.0) & (drafted > 0.0)
     return (
-        drafted * latency.slm_s,
+        drafted * latency.slm_s + slm_read * latency.slm.per_token_s,
         _as_seconds("uplink_s", uplink_s),
-        calls * latency.llm_s + reread * latency.llm_prefill_s,
+        calls * latency.llm.fixed_s + fed * latency.llm.per_token_s,
         np.where(answered, latency.round_trip_s, 0.0) + downlink_s,
     )
 
@@ -142,9 +193,10 @@ def round_latency_s(
 ) -> Floats:
     r"""Mean latency of a single-draft round, which is the latency of a token.
 
-    .. math:: E[D] = \tau_\mathrm{SLM} + p_\mathrm{tx} (\tau_\mathrm{up} + \tau_\mathrm{LLM} + \dots)
-              + (1 - p_\mathrm{tx}) \tau_\mathrm{prefill}      \qquad \text{[CU], printed without the options}
+    .. math:: E[D] = \tau_\mathrm{SLM} + p_\mathrm{tx} (\tau_\mathrm{up} + t_0 + \dots) + t_1
+              \qquad \text{[CU], printed without the options}
 
+    The LLM reads every token once, at :math:`t_1`, skipped or not; :math:`t_0 + t_1 = \tau_\mathrm{LLM}`.
     HLM is :math:`p_\mathrm{tx} = 1` with the full distribution.
     Derivation: ``derivations.throughput.round_latency``.
 
@@ -179,8 +231,46 @@ def round_latency_s(
     array([0.85, 0.25, 0.1 ])
     """
     chance = as_probability("transmit_probability", transmit_probability)
-    transmission_s = transmission_latency_s(latency, uplink_s, downlink_bit=downlink_bit)
-    return latency.slm_s + _charged(chance, transmission_s) + (1.0 - chance) * latency.llm_prefill_s
+    saved_s = skip_saves_s(latency, uplink_s, downlink_bit=downlink_bit)
+    return latency.slm_s + _charged(chance, saved_s) + latency.llm.per_token_s
+
+
+def devices_served(latency: Latency, transmit_probability: ArrayLike, token_per_s: ArrayLike) -> Floats:
+    r"""Devices for which a server can write, at a rate and a share of tokens transmitted.
+
+    .. math:: \frac{1}{r (p_\mathrm{tx} t_0 + t_1)} < \frac{1}{r t_1}      \qquad \text{[new]}
+
+    Derivation: ``derivations.passes.devices_served``.
+
+    Parameters
+    ----------
+    latency : Latency
+        Compute and protocol latencies [s].
+    transmit_probability : array_like, shape [...]
+        :math:`p_\mathrm{tx}`; 1 is the LLM alone [-].
+    token_per_s : array_like, shape [...]
+        :math:`r`, rate of each device [token/s].
+
+    Returns
+    -------
+    ndarray of float64, shape [...]
+        Devices; infinite where the server is never asked and reads for nothing [-].
+
+    Raises
+    ------
+    ValueError
+        If the probability is outside [0, 1] or the rate not positive.
+
+    Examples
+    --------
+    >>> tau = Latency(slm_s=0.1, llm_s=0.5, llm_per_token_s=0.125)
+    >>> devices_served(tau, [1.0, 0.0], 0.5)
+    array([ 4., 16.])
+    """
+    chance = as_probability("transmit_probability", transmit_probability)
+    rate = as_positive("token_per_s", token_per_s)
+    busy = rate * (chance * latency.llm.fixed_s + latency.llm.per_token_s)
+    return np.divide(1.0, busy, out=np.full(busy.shape, np.inf), where=busy > 0.0)
 
 
 def renewal_throughput_token_per_s(
@@ -473,8 +563,9 @@ def transmit_probability_for_speedup(
     r"""Largest share of transmitted tokens at which a speed-up over HLM is reached.
 
     .. math:: p_\mathrm{tx} \le
-              \frac{(\tau_\mathrm{SLM} + \tau_\mathrm{up}(V) + \tau_\mathrm{LLM}) / S - \tau_\mathrm{SLM}}
-                   {\tau_\mathrm{up}(k) + \tau_\mathrm{LLM}}      \qquad \text{[new]}
+              \frac{(\tau_\mathrm{SLM} + \tau_\mathrm{up}(V) + \tau_\mathrm{LLM}) / S
+                     - \tau_\mathrm{SLM} - t_1}
+                   {\tau_\mathrm{up}(k) + t_0}      \qquad \text{[new]}
 
     Derivation: ``derivations.throughput.transmit_probability_for_speedup``.
 
@@ -483,7 +574,7 @@ def transmit_probability_for_speedup(
     speedup : array_like, shape [...]
         :math:`S`, wanted speed-up [-].
     latency : Latency
-        Compute and protocol latencies [s]; no prefill.
+        Compute and protocol latencies [s].
     uplink_s : array_like, shape [...]
         :math:`\tau_\mathrm{up}(k)` [s].
     full_uplink_s : array_like, shape [...]
@@ -505,8 +596,8 @@ def transmit_probability_for_speedup(
     0.25
     """
     hlm_s = round_latency_s(latency, 1.0, full_uplink_s)
-    spare_s = hlm_s / as_positive("speedup", speedup) - latency.slm_s
-    return np.minimum(spare_s / transmission_latency_s(latency, uplink_s), 1.0)
+    spare_s = hlm_s / as_positive("speedup", speedup) - latency.slm_s - latency.llm.per_token_s
+    return np.minimum(spare_s / skip_saves_s(latency, uplink_s), 1.0)
 
 
 def rate_for_speedup_bit_per_s(
@@ -521,7 +612,7 @@ def rate_for_speedup_bit_per_s(
     :math:`G` depends on bandwidth and SNR through the rate C alone, and is a ratio of two lines in 1/C:
 
     .. math:: G \ge S \iff \frac{1}{C} \left( B(V) - S p_\mathrm{tx} B(k) \right)
-              \ge S (\tau_\mathrm{SLM} + p_\mathrm{tx} \tau_\mathrm{LLM})
+              \ge S (\tau_\mathrm{SLM} + p_\mathrm{tx} t_0 + t_1)
               - (\tau_\mathrm{SLM} + \tau_\mathrm{LLM})      \qquad \text{[new]}
 
     Derivation: ``derivations.throughput.rate_for_speedup``.
@@ -565,12 +656,7 @@ def rate_for_speedup_bit_per_s(
     chance = float(as_probability("transmit_probability", transmit_probability))
     full = float(as_positive("full_payload_bit", full_payload_bit))
     slope_bit = full - gain * chance * float(as_positive("payload_bit", payload_bit))
-    server_s = latency.llm_s + latency.round_trip_s
-    needed_s = (
-        gain * (latency.slm_s + chance * server_s + (1.0 - chance) * latency.llm_prefill_s)
-        - latency.slm_s
-        - server_s
-    )
+    needed_s = float(gain * round_latency_s(latency, chance, 0.0) - round_latency_s(latency, 1.0, 0.0))
     if needed_s > 0.0:  # no fast link reaches it
         return (0.0, slope_bit / needed_s) if slope_bit > 0.0 else (math.nan, math.nan)
     if slope_bit >= 0.0:  # every link reaches it

@@ -100,8 +100,13 @@ def draft_bound() -> Statement:
 
 def latency_ratio() -> Statement:
     """Normalise the round time by the LLM's pass."""
-    slm, llm, up = sp.symbols("tau_SLM tau_LLM tau_up", positive=True)
-    claim = eq((length * (slm + up) + llm) / llm, 1 + length * (slm + up) / llm)
+    slm, up = sp.symbols("tau_SLM tau_up", positive=True)
+    fixed, each, trip = sp.symbols("t_0 t_1 tau_rtt", nonnegative=True)
+    passed = fixed + (length + 1) * each + trip
+    claim = eq(
+        (length * (slm + up) + passed) / passed.subs(length, 0),
+        1 + length * (slm + up + each) / (fixed + each + trip),
+    )
     bits, speed, one_pass = sp.symbols("B C tau_LLM", positive=True)
     published = {bits: 32000 * 16, speed: 50_000_000, one_pass: sp.Rational("0.0445")}
     slope = rounds_to(at(bits / (speed * one_pass), published), "0.23")
@@ -116,12 +121,13 @@ def latency_ratio() -> Statement:
             "test_the_latency_ratio_of_tk_slt_is_linear_in_k",
         ),
         assumptions=(
-            "Every draft takes tau_SLM and a packet of tau_up, and B bits take B/C at C bit/s; one LLM pass "
-            "a round.",
+            "Every draft takes tau_SLM and a packet of tau_up, and B bits take B/C at C bit/s. One LLM pass "
+            "a round is fed g + 1 tokens for t_0 + (g + 1) t_1, with a round trip of tau_rtt; tau_LLM is "
+            "that of one token.",
         ),
         claims=(claim, slope),
         steps=(
-            step("A round in units of an LLM pass is 1 + g L.", claim, Evaluate()),
+            step("A round in units of a round without drafts is 1 + g L.", claim, Evaluate()),
             step(
                 "16 bit for each of 32000 tokens at 50 Mbit/s are 0.23 passes of 44.5 ms, as TK prints.",
                 slope,
@@ -515,7 +521,8 @@ def sync_tokens_per_round() -> Statement:
 def sync_latency() -> Statement:
     """Derive the latency of a token under verify-on-sync."""
     trigger, risk, keep_send = sp.symbols("p R a_t", positive=True)
-    slm, llm, packet = sp.symbols("tau_SLM tau_LLM tau_b", positive=True)
+    slm, fixed, packet = sp.symbols("tau_SLM t_0 tau_b", positive=True)
+    each = sp.Symbol("t_1", nonnegative=True)
     well, law = sp.symbols("tau_ok tau_y", nonnegative=True)
     run, waits = sp.symbols("N_d q", positive=True)
     series = geometric(waits, "Draft n is made with chance q^(n-1), if none before it triggered.")
@@ -527,15 +534,16 @@ def sync_latency() -> Statement:
     lemma = sync_tokens_per_round()
     tokens_are, whole_is = lemma.claims[2], lemma.claims[5]
     whole = sp.Symbol("F", positive=True)
-    duration_is = eq(duration, run * (slm + packet) + llm + whole * well + (1 - whole) * law)
+    duration_is = eq(duration, run * (slm + packet + each) + fixed + whole * well + (1 - whole) * law)
     mean_is = eq(mean, duration / tokens)
     claim = eq(
         mean,
-        ((slm + packet) / trigger + llm + law) * (trigger + risk) - (law - well) * trigger * keep_send,
+        ((slm + packet + each) / trigger + fixed + law) * (trigger + risk)
+        - (law - well) * trigger * keep_send,
     )
     split = eq(
         at(claim.rhs, {law: 0, well: 0}),
-        slm + packet + trigger * llm + risk * ((slm + packet) / trigger + llm),
+        slm + packet + each + trigger * fixed + risk * ((slm + packet + each) / trigger + fixed),
     )
     return Statement(
         name="drafting.sync_latency",
@@ -549,9 +557,10 @@ def sync_latency() -> Statement:
         ),
         assumptions=(
             "A draft triggers a transmission with chance p; q = 1 - p. A round makes N_d drafts on average, "
-            "sends a packet of tau_b for each and runs the LLM once; R is CU-HLM's risk, E_N the tokens of "
-            "a round and F the chance that its run is kept whole (lemma), a_t as there. The answer takes "
-            "tau_ok then and tau_y, a law, otherwise. D: mean duration of a round; T: time a token.",
+            "sends a packet of tau_b for each and runs the LLM once, over all of them: t_0 + N_d t_1 on "
+            "average. R is CU-HLM's risk, E_N the tokens of a round and F the chance that its run is kept "
+            "whole (lemma), a_t as there. The answer takes tau_ok then and tau_y, a law, otherwise. D: mean "
+            "duration of a round; T: time a token.",
         ),
         assumed=(waits_is, series.below_one, run_is, duration_is, mean_is),
         lemmas=(lemma,),
@@ -591,17 +600,17 @@ def sync_break_even_risk() -> Statement:
     """Solve for the risk at which verify-on-sync and CU-HLM are equally fast."""
     trigger = sp.Symbol("p", positive=True)
     risk = sp.Symbol("R", real=True)
-    keep_send, slm, llm, packet, up = sp.symbols("a_t tau_SLM tau_LLM tau_b tau_k", positive=True)
-    well, law, answer, catch_up = sp.symbols("tau_ok tau_y tau_d tau_s", nonnegative=True)
-    busy = (slm + packet) / trigger + llm + law
+    keep_send, slm, fixed, packet, up = sp.symbols("a_t tau_SLM t_0 tau_b tau_k", positive=True)
+    well, law, answer, each = sp.symbols("tau_ok tau_y tau_d t_1", nonnegative=True)
+    busy = (slm + packet + each) / trigger + fixed + law
     sync = busy * (trigger + risk) - (law - well) * trigger * keep_send
-    plain = slm + trigger * (up + llm + answer) + (1 - trigger) * catch_up
+    plain = slm + trigger * (up + fixed + answer) + each
     rises = lt(0, sp.Derivative(sync - plain, risk))
     equal = eq(sync - plain, 0)
     claim = eq(risk, (plain + (law - well) * trigger * keep_send) / busy - trigger)
     free = eq(
-        at(claim.rhs, {law: 0, well: 0, answer: 0, catch_up: 0}),
-        trigger * (trigger * up - packet) / (slm + packet + trigger * llm),
+        at(claim.rhs, {law: 0, well: 0, answer: 0}),
+        trigger * (trigger * up - packet) / (slm + packet + each + trigger * fixed),
     )
     return Statement(
         name="drafting.sync_break_even_risk",
@@ -616,15 +625,15 @@ def sync_break_even_risk() -> Statement:
         assumptions=(
             "Both at the same trigger of chance p, without the bonus token; R is CU-HLM's risk and a_t the "
             "chance that a transmitted draft is kept. Verify-on-sync sends tau_b a draft and waits tau_ok "
-            "or tau_y, as before; CU-HLM sends tau_k a transmission, waits tau_d for the answer and tau_s "
-            "where it skips.",
+            "or tau_y, as before; CU-HLM sends tau_k a transmission and waits tau_d for the answer. A pass "
+            "of the LLM takes t_0 and t_1 for each token it reads, and it reads every draft.",
         ),
         assumed=(equal,),
         claims=(rises, claim, free),
         steps=(
             step("Risk slows verify-on-sync (it biases CU-HLM instead).", rises, Evaluate()),
             step("Equal latency at", claim, OnlyRoot(risk), equal, rises),
-            step("and with answers and skips that take no time at", free, Evaluate()),
+            step("and with answers that take no time at", free, Evaluate()),
         ),
     )
 

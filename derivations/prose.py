@@ -55,7 +55,6 @@ LATEX_NAMES = {
     "tau_up": r"\tau_{\mathrm{up}}",
     "tau_ok": r"\tau_{\mathrm{ok}}",
     "tau_rtt": r"\tau_{\mathrm{rtt}}",
-    "tau_prefill": r"\tau_{\mathrm{prefill}}",
     "b_prob": r"b_{\mathrm{prob}}",
     "b_index": r"b_{\mathrm{index}}",
     "b_next": r"b_{\mathrm{next}}",

@@ -45,10 +45,12 @@ def transmission_latency() -> Statement:
 
 def round_latency() -> Statement:
     """Average the latency of a single-draft round."""
-    later = sp.Symbol("tau_prefill", nonnegative=True)
-    mean = chance * (slm + up + llm) + (1 - chance) * (slm + later)
-    claim = eq(mean, slm + chance * (up + llm) + (1 - chance) * later)
+    each = sp.Symbol("t_1", nonnegative=True)
+    fixed = llm - each
+    mean = chance * (slm + up + llm) + (1 - chance) * (slm + each)
+    claim = eq(mean, slm + chance * (up + fixed) + each)
     hlm = eq(at(claim.rhs, {chance: 1}), slm + up + llm)
+    printed = eq(at(claim.rhs, {each: 0}), slm + chance * (up + llm))
     rises = lt(0, sp.Derivative(slm + chance * (up + llm), chance))
     longer = lt(0, sp.Derivative(slm + chance * (up + llm), up))
     return Statement(
@@ -62,13 +64,15 @@ def round_latency() -> Statement:
             "test_a_round_costs_a_transmission_as_often_as_there_is_one",
         ),
         assumptions=(
-            "A draft is transmitted with probability p; otherwise it is kept, and may cost the LLM "
-            "tau_prefill later. Each round makes one token.",
+            "A draft is transmitted with probability p; otherwise it is kept, and read by the LLM with its "
+            "next pass, of which it makes t_1 more (passes.every_token_is_fed_once). Each round makes one "
+            "token.",
         ),
-        claims=(claim, hlm, rises, longer),
+        claims=(claim, hlm, printed, rises, longer),
         steps=(
-            step("Average the two kinds of round.", claim, Evaluate()),
+            step("Average the two kinds of round; tau_LLM - t_1 is the fixed part.", claim, Evaluate()),
             step("HLM transmits every token, in full.", hlm, Evaluate()),
+            step("Without a part for each token it is what is printed.", printed, Evaluate()),
             step("Latency rises with the share transmitted", rises, Evaluate()),
             step("and with the time of a packet.", longer, Evaluate()),
         ),
@@ -422,9 +426,9 @@ def floor_latency() -> Statement:
 
 def transmit_probability_for_speedup() -> Statement:
     """Solve the speed-up for the share transmitted."""
-    share = sp.Symbol("p", positive=True)
-    target = eq(gain * (slm + share * (up + llm)), slm + full + llm)
-    claim = eq(share, ((slm + full + llm) / gain - slm) / (up + llm))
+    share, fixed, each = sp.symbols("p t_0 t_1", positive=True)
+    target = eq(gain * (slm + share * (up + fixed) + each), slm + full + fixed + each)
+    claim = eq(share, ((slm + full + fixed + each) / gain - slm - each) / (up + fixed))
     return Statement(
         name="throughput.transmit_probability_for_speedup",
         title="Share transmitted at a given speed-up",
@@ -435,7 +439,10 @@ def transmit_probability_for_speedup() -> Statement:
             "test_speedup_its_ceiling_and_its_inverse",
             "test_the_transmit_probability_for_a_speedup_inverts_the_speedup",
         ),
-        assumptions=("As above; a result above 1 is cut to 1, one below 0 says that no share suffices.",),
+        assumptions=(
+            "As above, tau_LLM = t_0 + t_1; a result above 1 is cut to 1, one below 0 says that no share "
+            "suffices.",
+        ),
         assumed=(target,),
         claims=(claim,),
         steps=(step("Solve.", claim, Solve(share), target),),
@@ -444,11 +451,13 @@ def transmit_probability_for_speedup() -> Statement:
 
 def rate_for_speedup() -> Statement:
     """Show where on the axis of link rates a speed-up is reached."""
-    numerator = slm + llm + full_bits / rate
-    denominator = slm + chance * (llm + bits / rate)
+    fixed, each = sp.symbols("t_0 t_1", positive=True)
+    numerator = slm + fixed + each + full_bits / rate
+    denominator = slm + chance * (fixed + bits / rate) + each
     claim = eq(
         numerator - gain * denominator,
-        (full_bits - gain * chance * bits) / rate - (gain * (slm + chance * llm) - (slm + llm)),
+        (full_bits - gain * chance * bits) / rate
+        - (gain * (slm + chance * fixed + each) - (slm + fixed + each)),
     )
     edge = sp.Symbol("C", positive=True)
     needed, spare = sp.symbols("n d", positive=True)
@@ -469,7 +478,8 @@ def rate_for_speedup() -> Statement:
             "test_the_rate_interval_is_where_the_speedup_holds",
         ),
         assumptions=(
-            "As above; d = B_V - G p B_k and n = G (tau_SLM + p tau_LLM) - tau_SLM - tau_LLM, both positive.",
+            "As above, tau_LLM = t_0 + t_1; d = B_V - G p B_k and n = G (tau_SLM + p t_0 + t_1) - tau_SLM - "
+            "tau_LLM, both positive.",
         ),
         assumed=(meets,),
         claims=(claim, most, negative),

@@ -51,7 +51,8 @@ def compute(source: Source, *, num_points: int = 81) -> Tables:
     rate = np.geomspace(1e3, 1e8, num_points)
     latency = source.system.latency
     full_s, offline_s = full_bit / rate, offline_bit / rate
-    fast = replace(latency, slm_s=latency.slm_s / 10.0, llm_s=latency.llm_s / 10.0)
+    times = ("slm_s", "llm_s", "slm_per_token_s", "llm_per_token_s")
+    fast = replace(latency, **{name: getattr(latency, name) / 10.0 for name in times})
     tables["rate"] = {
         "link rate [bit/s]": rate,
         "k* = 30 [-]": throughput.speedup_over_hlm(latency, _CU_TX, offline_s, full_s),

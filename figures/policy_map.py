@@ -13,7 +13,7 @@ import numpy as np
 from cuhlm_theory.capacity import db_from_snr, packet_latency_s, snr_from_db
 from cuhlm_theory.parameters import Budget
 from cuhlm_theory.payload import distribution_bit
-from cuhlm_theory.throughput import transmission_latency_s
+from cuhlm_theory.throughput import skip_saves_s
 from figures import style
 from figures.frame import Figure, Source, Tables
 
@@ -42,7 +42,7 @@ def compute(source: Source, *, num_points: int = 15) -> Tables:
             link = replace(source.link, snr=float(snr_from_db(s)), bandwidth_hz=float(w))
             cost_s = packet_latency_s(link, bits) + price * profile  # [N, K]
             best = np.argmin(cost_s, axis=1)
-            transmit_s = float(transmission_latency_s(system.latency, cost_s.min(axis=1).mean()))
+            transmit_s = float(skip_saves_s(system.latency, cost_s.min(axis=1).mean()))
             threshold = float(line.cost_optimal(transmit_s, price))
             rows.append((s, w, threshold, float(tokens.k_grid[best].mean())))
     columns = np.array(rows).T

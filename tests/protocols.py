@@ -166,7 +166,8 @@ def chain(
 
     laws.law(c) is what the device draws from and the server verifies with; ends(c, d) says whether the
     device calls after drafting d in context c; then(d) is the context that follows d; bits_of(c) what a draft
-    costs, answer_bits(kept) what comes down, seconds_of(drafts, bits, answer) the duration of the round.
+    costs, answer_bits(kept) what comes down, seconds_of(drafts, read, bits, answer) the duration of the
+    round, ``read`` being the tokens that the device and the server are fed, by what their caches lack.
     Where the context is the previous token, drafts depend on earlier drafts, so a wrong rollback would show
     in the transitions. With ``rest`` the draft that ends a run is not looked at, and the server replaces
     from there.
@@ -174,6 +175,7 @@ def chain(
     y = world.y.tolist()
     ledger = Ledger(outputs=np.zeros(world.shape))
     context, total = 0, 0
+    text, device, server = 1, 0, 0  # tokens, and those that each model has in its cache
     while total < num_tokens:
         run, c = [], context
         while True:
@@ -202,9 +204,13 @@ def chain(
             ledger.outputs[c, token] += 1
         context = then(committed[-1][1])
         total += len(committed)
+        drafted = text + len(run)
+        read = drafted - 1 - device, drafted - (not bonus) - server
+        text += len(committed)
+        device, server = min(drafted - 1, text - 1), min(drafted - (not bonus), text - 1)
         down = answer_bits(all_kept)
         bits = sum(bits_of(c) for c, _, _ in run)
-        ledger.note(len(committed), len(run), bits, down, 1, seconds_of(len(run), bits, down))
+        ledger.note(len(committed), len(run), bits, down, 1, seconds_of(len(run), read, bits, down))
     return ledger
 
 

@@ -17,7 +17,7 @@ from cuhlm_theory._fields import quantities, renamed
 from cuhlm_theory.cli import app, options, output
 from cuhlm_theory.errors import DivergentError, InfeasibleError, MissingInputError
 from cuhlm_theory.ladder import Ladder
-from cuhlm_theory.parameters import Budget, Codec, FixedRate, Latency, Link, System
+from cuhlm_theory.parameters import Budget, Codec, FixedRate, Latency, Link, Passes, System
 
 NARROW_SPACE = "\u202f"  # between the digits of a table
 HEAVY = ("torch", "transformers", "sympy", "cvxpy", "matplotlib", "pandas", "sklearn")
@@ -324,6 +324,16 @@ def test_every_number_is_that_of_the_highest_rung():
     assert set(rungs) == {key for kind in KINDS if kind is not FixedRate for key in quantities(kind)}
     assert ladder.told["snr_db"] == 20.0
     assert {rungs[key] for key in ("prob_bits", "round_trip_s", "bias_budget")} == {"default"}
+
+
+def test_what_a_further_token_takes_belongs_to_the_pass_that_was_timed():
+    known = {"calibration": SimpleNamespace(slm_latency_s=0.5, llm_latency_s=0.4, llm_per_token_s=0.3)}
+    assert Ladder({}, known).build(Latency).llm.per_token_s == 0.3
+    ladder = Ladder({"llm_latency_s": 0.1}, known)
+    assert ladder.build(Latency) == Latency(slm_s=0.5, llm_s=0.1)
+    assert ladder.provenance["llm_per_token_s"] == "default"
+    said = Ladder({"llm_latency_s": 0.1, "llm_per_token_s": 0.05}, known).build(Latency)
+    assert said.llm == Passes(fixed_s=0.05, per_token_s=0.05)
 
 
 def test_a_zero_is_a_number_that_was_given():

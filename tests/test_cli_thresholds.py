@@ -208,7 +208,7 @@ def test_the_table(run_cuhlm):
         ((*CU, "--uncertainty", "none.npy"), "--uncertainty must exist; got none.npy"),
         ((*CU, "--bias-price-s", "-1"), "--bias-price-s must be at least 0; got -1"),
         ((*CU, "--transmit-s", "-1"), "--transmit-s must be at least 0; got -1"),
-        ((*CU, "--llm-latency-s", "-1"), "--llm-latency-s must be at least 0; got -1"),
+        ((*CU, "--llm-latency-s", "-1"), "--llm-latency-s must be positive; got -1"),
         ((*CU, "--round-trip-s", "-1"), "--round-trip-s must be at least 0; got -1"),
         ((*CU, "--bandwidth-hz", "-1"), "--bandwidth-hz must be positive; got -1"),
         ((*CU, "--k", "32001"), "k must lie in [1, 32000]; got 32001"),

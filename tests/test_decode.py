@@ -551,7 +551,7 @@ def test_the_slm_alone_sends_nothing_and_is_judged_against_the_llm(pair):
 
 
 def test_costs_of_a_single_draft_add_up(pair):
-    base = system(12, round_trip_s=0.03, llm_prefill_s=0.002, downlink_bit_per_s=1e4)
+    base = system(12, round_trip_s=0.03, llm_per_token_s=0.002, downlink_bit_per_s=1e4)
     charged = replace(base, latency=replace(base.latency, charge_resync=True))
     chosen = setting("cu-hlm-offline")
     table = decode(pair, PROMPT, chosen, Clock(system=charged), rng=np.random.default_rng(3)).columns

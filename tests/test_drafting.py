@@ -69,6 +69,24 @@ def test_the_printed_examples():
     assert round(float(speculation_speedup(0.6, 7, 0.01)), 4) == 2.2972
 
 
+SPECSTOP = {
+    0.7: {5: (3, 5.922), 10: (5, 9.520), 30: (7, 22.603), 50: (8, 35.169), 100: (10, 65.954)},
+    0.9: {100: (26, 25.429)},
+    0.8: {100: (15, 45.892)},
+}
+"""alpha, delay [ms]: drafts and milliseconds a token, for 1 ms a draft and 0.5 ms a verified token."""
+
+
+@pytest.mark.parametrize("alpha", SPECSTOP)
+def test_a_pass_that_costs_by_the_token_gives_the_published_plans(alpha):
+    """UCB-SpecStop, arXiv:2606.20591: C(k, d) = (k (c_d + c_v) + 2 d + c_v)/B(k), t_0 = 0."""
+    for delay, (drafts, cost) in SPECSTOP[alpha].items():
+        latency = Latency(slm_s=1e-3, llm_s=5e-4, llm_per_token_s=5e-4, round_trip_s=2e-3 * delay)
+        plan = best_drafts_on_link(alpha, latency, Link(bandwidth_hz=1e6, snr=1.0), 0)
+        assert plan.num_drafts == drafts == int(best_num_drafts(alpha, latency_ratio(latency, 0.0)))
+        assert 1e3 / plan.throughput_token_per_s == pytest.approx(cost, abs=5e-4)
+
+
 def test_the_latency_ratio_of_tk_slt_is_linear_in_k():
     # arXiv:2509.04576: L(K) = 0.07 + 0.23 K / 32000 at 50 Mbit/s and 16 bit a probability
     llm_s = 32000 * 16 / 50e6 / 0.23
@@ -247,18 +265,20 @@ def test_sync_rounds_are_those_of_a_simulation(bonus):
         sync_tokens_per_round(chance, risk, transmitted_rejection=sent_rejection if bonus else None)
     )
     assert tokens.mean() == pytest.approx(expected, abs=4 * tokens.std() / math.sqrt(num))
-    seconds = length * (0.01 + 0.002) + 0.1
+    seconds = length * (0.01 + 0.002) + 0.09 + 0.01 * (length + bonus)
+    seconds += 0.004 * (reached_end & last_kept & bonus)  # the device reads its last draft too
+    latency = Latency(slm_s=0.01, llm_s=0.1, slm_per_token_s=0.004, llm_per_token_s=0.01)
     per_token = float(
-        sync_latency_s(LATENCY, chance, risk, 0.002, transmitted_rejection=sent_rejection if bonus else None)
+        sync_latency_s(latency, chance, risk, 0.002, transmitted_rejection=sent_rejection if bonus else None)
     )
     assert seconds.sum() / tokens.sum() == pytest.approx(per_token, rel=0.02)
 
 
 @given(chance=st.floats(0.05, 0.9), up=st.floats(0.01, 1.0), draft=st.floats(0.0, 0.005))
 def test_at_the_break_even_risk_both_are_equally_fast(chance, up, draft):
-    latency = Latency(slm_s=0.01, llm_s=0.1, round_trip_s=0.03)
+    latency = Latency(slm_s=0.01, llm_s=0.1, round_trip_s=0.03, llm_per_token_s=0.02)
     risk = float(sync_break_even_risk(latency, chance, up, draft))
-    cu_s = 0.01 + chance * (up + 0.13)
+    cu_s = 0.01 + chance * (up + 0.11) + 0.02
     if 0.0 <= risk <= 1.0 - chance:
         assert sync_latency_s(latency, chance, risk, draft) == pytest.approx(cu_s)
     elif risk < 0.0:

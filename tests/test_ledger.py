@@ -20,7 +20,9 @@ from tests.worlds import World, random_world, recording, table
 SYSTEM = System(
     link=Link(bandwidth_hz=1e3, snr=3.0),  # 2000 bit/s
     codec=Codec(vocab_size=6),  # 3 bits an index, 11 an entry
-    latency=Latency(slm_s=0.01, llm_s=0.1, round_trip_s=0.02, downlink_bit_per_s=500.0, llm_prefill_s=0.004),
+    latency=Latency(
+        slm_s=0.01, llm_s=0.1, round_trip_s=0.02, downlink_bit_per_s=500.0, llm_per_token_s=0.004
+    ),
 )
 WORLD = random_world(1)
 U_HLM = SCHEMES["u-hlm"].using(threshold=0.5)
@@ -40,14 +42,23 @@ def easy_and_hard(seed, num_texts, length):
 
 
 @settings(max_examples=25)
-@given(seconds, seconds, seconds, seconds, st.floats(1.0, 1e6), st.floats(0.0, 1.0))
-def test_a_round_of_one_draft_costs_what_the_proven_latency_says(slm, llm, trip, prefill, rate, chance):
-    latency = Latency(slm_s=slm, llm_s=llm, round_trip_s=trip, llm_prefill_s=prefill, downlink_bit_per_s=rate)
+@given(seconds, seconds, seconds, st.floats(0.0, 1.0), st.floats(1.0, 1e6), st.floats(0.0, 1.0))
+def test_a_round_of_one_draft_costs_what_the_proven_latency_says(slm, llm, trip, part, rate, chance):
+    latency = Latency(
+        slm_s=slm, llm_s=llm, round_trip_s=trip, llm_per_token_s=part * llm, downlink_bit_per_s=rate
+    )
     system = replace(SYSTEM, latency=latency)
     asks, keeps = (
         sum(
             charged(
-                system, drafts=1, llm_calls=n, catch_up=1 - n, uplink_bit=66 * n, downlink_bit=3 * n
+                system,
+                drafts=1,
+                slm_catch_up=0,
+                llm_calls=n,
+                llm_width=n,
+                catch_up=1 - n,
+                uplink_bit=66 * n,
+                downlink_bit=3 * n,
             ).values()
         )
         for n in (1, 0)
@@ -60,7 +71,7 @@ def test_a_round_of_one_draft_costs_what_the_proven_latency_says(slm, llm, trip,
 def test_the_ledger_of_single_drafts_has_the_proven_mean(name):
     ledger = SCHEMES[name].given({"threshold": 0.5, "skip_rate": 0.3}).ledger(table(WORLD), SYSTEM)
     chance = ledger.mean(ledger.llm_calls)
-    latency = replace(SYSTEM.latency, llm_prefill_s=0.0) if name == "slm" else SYSTEM.latency
+    latency = replace(SYSTEM.latency, llm_per_token_s=0.0) if name == "slm" else SYSTEM.latency
     expected = round_latency_s(latency, chance, packet_latency_s(SYSTEM.link, 66), downlink_bit=3)
     assert ledger.mean(ledger.seconds) == pytest.approx(float(expected))
     np.testing.assert_array_equal(ledger.tokens, 1.0)

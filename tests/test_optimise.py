@@ -225,7 +225,7 @@ def test_curves_start_with_never_skipping_and_charge_what_a_skip_costs_later():
         llm_s=0.1,
         round_trip_s=0.05,
         downlink_bit_per_s=100,
-        llm_prefill_s=0.004,
+        llm_per_token_s=0.004,
         charge_resync=True,
     )
     full = curves(tokens, replace(SYSTEM, latency=latency))

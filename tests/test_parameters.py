@@ -25,7 +25,8 @@ TOKENS = Tokens(uncertainty=np.array([0.1, 0.5, 0.9]), rejection=np.array([0.0, 
 def test_defaults_are_those_of_the_papers_or_neglect_what_they_neglect():
     assert (LINK.fading, LINK.outage, LINK.block_error) == ("awgn", 0.01, 1e-3)
     assert (CODEC.prob_bits, CODEC.index_bits, CODEC.kind) == (8, None, "printed")
-    assert (LATENCY.round_trip_s, LATENCY.downlink_bit_per_s, LATENCY.llm_prefill_s) == (0.0, math.inf, 0.0)
+    assert (LATENCY.round_trip_s, LATENCY.downlink_bit_per_s) == (0.0, math.inf)
+    assert (LATENCY.slm_per_token_s, LATENCY.llm_per_token_s) == (0.0, 0.0)
     assert LATENCY.charge_resync is False
     assert (SYSTEM.tx_power_w, SYSTEM.slm_energy_j) == (0.2, 0.0)
     assert Budget() == Budget(bias=0.05, risk=None, truncation=None)
@@ -83,7 +84,8 @@ REFUSED = [
     (LATENCY, {"slm_s": 0.0}, "slm_s must be positive; got 0"),
     (LATENCY, {"llm_s": -1.0}, "llm_s must be positive; got -1"),
     (LATENCY, {"round_trip_s": -1.0}, "round_trip_s must be at least 0; got -1"),
-    (LATENCY, {"llm_prefill_s": -1.0}, "llm_prefill_s must be at least 0; got -1"),
+    (LATENCY, {"llm_per_token_s": -1.0}, "llm_per_token_s must be at least 0; got -1"),
+    (LATENCY, {"slm_per_token_s": 0.5}, f"slm_per_token_s must be at most slm_s, {LATENCY.slm_s:g}; got 0.5"),
     (LATENCY, {"downlink_bit_per_s": 0.0}, "downlink_bit_per_s must be positive; got 0"),
     (LATENCY, {"downlink_bit_per_s": math.nan}, "downlink_bit_per_s must be positive; got nan"),
     (SYSTEM, {"tx_power_w": -1.0}, "tx_power_w must be at least 0; got -1"),
@@ -132,7 +134,7 @@ def test_every_field_says_what_it_means(kind):
         assert one.option == "--" + one.key.replace("_", "-")
         assert one.title.split(" [")[0] in one.help
         assert (one.unit == "") == (one.kind is bool or typing.get_origin(one.kind) is typing.Literal)
-        assert not one.calibrated or one.assumed is not dataclasses.MISSING
+        assert not one.calibrated or one.fallback
 
 
 # recorded tokens

@@ -23,7 +23,7 @@ SYSTEM = System(
     latency=Latency(slm_s=0.01, llm_s=0.1),
 )
 SLOW_ANSWERS = Latency(
-    slm_s=0.01, llm_s=0.1, round_trip_s=0.02, downlink_bit_per_s=300.0, llm_prefill_s=0.004
+    slm_s=0.01, llm_s=0.1, round_trip_s=0.02, downlink_bit_per_s=300.0, llm_per_token_s=0.004
 )
 QUESTION = Question(
     line=Line(0.8, -0.05, 0.6), tokens=table(random_world(1)), system=SYSTEM, budget=Budget(bias=0.05)

@@ -245,7 +245,7 @@ def test_protocol_options_add_their_seconds_and_bits():
         llm_s=0.1,
         round_trip_s=0.03,
         downlink_bit_per_s=100,
-        llm_prefill_s=0.002,
+        llm_per_token_s=0.002,
         charge_resync=True,
     )
     plain, full = outcome("u-hlm"), outcome("u-hlm", system=replace(SYSTEM, latency=latency))

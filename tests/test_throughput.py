@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from cuhlm_theory.headline import headline_consistency, headline_region
 from cuhlm_theory.parameters import Codec, Latency
 from cuhlm_theory.throughput import (
+    devices_served,
     floor_latency_s,
     mean_rate_latency_ratio,
     mean_rate_speedup,
@@ -18,6 +19,8 @@ from cuhlm_theory.throughput import (
     rate_for_speedup_bit_per_s,
     renewal_throughput_token_per_s,
     round_latency_s,
+    round_parts_s,
+    skip_saves_s,
     speedup_ceiling,
     speedup_over_hlm,
     transmission_latency_s,
@@ -25,9 +28,44 @@ from cuhlm_theory.throughput import (
 )
 
 PLAIN = Latency(slm_s=0.02, llm_s=0.3)
-FULL = Latency(slm_s=0.02, llm_s=0.3, round_trip_s=0.05, downlink_bit_per_s=1000.0, llm_prefill_s=0.004)
+FULL = Latency(slm_s=0.02, llm_s=0.3, round_trip_s=0.05, downlink_bit_per_s=1000.0, llm_per_token_s=0.004)
 seconds = st.floats(1e-4, 10.0)
 chances = st.floats(0.01, 0.99)
+
+
+def test_what_a_skip_saves_is_what_one_pass_less_takes():
+    """Passes of the server counted one by one, with and without one draft that is asked about."""
+
+    def server_s(asks):
+        seconds, waiting = 0.0, 0
+        for asked in asks:
+            waiting += 1
+            if asked:
+                parts = {"drafts": 1, "slm_catch_up": 0, "uplink_s": 0.7, "downlink_bit": 200}
+                seconds += sum(round_parts_s(FULL, llm_calls=1, llm_fed=waiting, **parts)[1:])
+                waiting = 0
+        return seconds
+
+    asks = np.random.default_rng(0).random(50) < 0.4
+    asks[[20, -1]] = True
+    without = asks.copy()
+    without[20] = False
+    saved = skip_saves_s(FULL, 0.7, downlink_bit=200)
+    assert server_s(asks) - server_s(without) == pytest.approx(float(saved)) == pytest.approx(1.25 - 0.004)
+    assert skip_saves_s(PLAIN, 0.7) == transmission_latency_s(PLAIN, 0.7)
+
+
+def test_a_server_with_that_many_devices_is_just_busy():
+    """Passes of every device, drawn for a while, fill the time: at 20 % more it falls behind."""
+    rng, chance, rate, while_s = np.random.default_rng(1), 0.3, 2.0, 400.0
+    held = float(devices_served(FULL, chance, rate))
+    for more in (1.0, 1.2):
+        num_tokens = round(more * held * rate * while_s)
+        asks = np.flatnonzero(rng.random(num_tokens) < chance)
+        widths = np.diff(asks, prepend=-1)
+        busy_s = np.sum(FULL.llm.fixed_s + FULL.llm.per_token_s * widths)
+        assert busy_s / while_s == pytest.approx(more, abs=0.04)
+    assert devices_served(PLAIN, 0.0, 1.0) == np.inf
 
 
 def test_a_transmission_costs_round_trip_uplink_llm_and_downlink():
@@ -127,7 +165,7 @@ def test_a_speedup_beyond_the_device_needs_a_negative_probability():
     rate=st.floats(1e2, 1e9),
 )
 def test_the_rate_interval_is_where_the_speedup_holds(gain, chance, ratio, slm, llm, rate):
-    latency, full = Latency(slm_s=slm, llm_s=llm, round_trip_s=0.01, llm_prefill_s=0.001), 736e3
+    latency, full = Latency(slm_s=slm, llm_s=llm, round_trip_s=0.01, llm_per_token_s=0.001), 736e3
     low, high = rate_for_speedup_bit_per_s(gain, latency, chance, ratio * full, full)
     got = float(speedup_over_hlm(latency, chance, ratio * full / rate, full / rate))
     if abs(got / gain - 1) > 1e-9:
@@ -147,10 +185,10 @@ def test_the_rate_interval_can_be_open_above_when_hlm_itself_is_fast_enough():
     chance=st.floats(0.0, 1.0),
     ratio=st.floats(0.1, 5.0),
     trip=st.floats(0.0, 1.0),
-    prefill=st.floats(0.0, 1.0),
+    each=st.floats(0.0, 0.3),
 )
-def test_the_speedup_is_the_wanted_one_at_either_end_of_the_rates(gain, chance, ratio, trip, prefill):
-    latency = Latency(slm_s=0.2, llm_s=0.3, round_trip_s=trip, llm_prefill_s=prefill)
+def test_the_speedup_is_the_wanted_one_at_either_end_of_the_rates(gain, chance, ratio, trip, each):
+    latency = Latency(slm_s=0.2, llm_s=0.3, round_trip_s=trip, llm_per_token_s=each)
     for rate in rate_for_speedup_bit_per_s(gain, latency, chance, ratio * 1e3, 1e3):
         if 1.0 < rate < 1e6:
             got = speedup_over_hlm(latency, chance, ratio * 1e3 / rate, 1e3 / rate)

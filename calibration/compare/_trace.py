@@ -212,7 +212,9 @@ def _replayed(scheme: Scheme, tokens: Tokens, recorded: Trace, system: System) -
     down_bit = scheme.verification.answer_bit(system.codec, bonus=False)[0]
     counts: dict[str, Any] = {
         "drafts": ones,
+        "slm_catch_up": np.zeros(num),
         "llm_calls": sent,
+        "llm_width": sent,
         "uplink_bit": sent * (carried.bit + extra_bit),
     }
     counts |= {"downlink_bit": sent * down_bit, "catch_up": 1.0 - sent}
@@ -227,7 +229,6 @@ def _replayed(scheme: Scheme, tokens: Tokens, recorded: Trace, system: System) -
         prompt=tokens.prompt,
         tokens=ones,
         entries=unknown if carried.size is None else sent * carried.size,
-        llm_width=sent,
         bias=unknown,
         risk=(1.0 - sent) * tokens.rejection,
         truncation=unknown,

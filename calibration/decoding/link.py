@@ -10,6 +10,8 @@ from numpy.typing import ArrayLike
 from cuhlm_theory.parameters import Codec, FixedRate, Latency, Link, System
 from cuhlm_theory.schemes.ledger import charged
 
+_RENAMED = {"llm_prefill_s": "llm_per_token_s"}  # in headers of runs that are kept
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Clock:
@@ -42,7 +44,7 @@ def system_of(told: Mapping[str, Any]) -> System:
     """
     try:
         link = (FixedRate if "rate_bit_per_s" in told["link"] else Link)(**told["link"])
-        latency = dict(told["latency"])
+        latency = {_RENAMED.get(name, name): value for name, value in told["latency"].items()}
         if latency.get("downlink_bit_per_s", 0.0) is None:
             latency["downlink_bit_per_s"] = math.inf
         parts = {"link": link, "codec": Codec(**told["codec"]), "latency": Latency(**latency)}

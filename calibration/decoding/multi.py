@@ -99,6 +99,7 @@ def run(
             entries=sum(sizes),
             llm_calls=1,
             llm_width=len(drafts) + bonus,
+            slm_catch_up=int(bonus and kept == len(drafts)),
             uplink_bit=float(settings.scheme.payload.bit(sizes, codec, settings.scheme.skip).sum()),
             downlink_bit=answers[kept < len(drafts)],
         )

@@ -30,6 +30,7 @@ _INTEGERS = {
     "llm_width": np.int16,
     "llm_calls": np.int16,
     "catch_up": np.int16,
+    "slm_catch_up": np.int16,
 }
 _FLOATS = (
     "draft_prob",
@@ -50,7 +51,7 @@ _FLOATS = (
     "slm_measured_s",
     "llm_measured_s",
 )
-_CHARGED = ("llm_calls", "catch_up", "uplink_bit", "downlink_bit")
+_CHARGED = ("slm_catch_up", "llm_calls", "llm_width", "catch_up", "uplink_bit", "downlink_bit")
 _SUMMED = ("uplink_bit", "downlink_bit", "slm_s", "uplink_s", "llm_s", "other_s")
 _COSTS = {"uplink_bit", "downlink_bit", *(name for name in _FLOATS if name.endswith("_s"))}
 
@@ -115,6 +116,7 @@ def ledger(table: Mapping[str, NDArray[Any]], scheme: Scheme, system: System) ->
         entries=entries if sends else np.full(len(tokens), np.nan),
         llm_calls=calls,
         catch_up=total(table["catch_up"]) if "catch_up" in table else np.zeros(len(tokens)),
+        slm_catch_up=total(table["slm_catch_up"]) if "slm_catch_up" in table else np.zeros(len(tokens)),
         llm_width=total(table["llm_width"]) if "llm_width" in table else np.full(len(tokens), np.nan),
         bias=total(table["tv"]),
         risk=total(np.nan_to_num(table["risk"])),

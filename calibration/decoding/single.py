@@ -62,7 +62,7 @@ def run(
             if stage.measure:
                 row.update(laws.measure(here, y, row["draft"]))
         row.update(llm_calls=1, catch_up=catch_up, kept=int(row["action"] == records.ACCEPTED))
-        row.update(entries=row["k"], llm_width=1 + bonus)
+        row.update(entries=row["k"], llm_width=1 + bonus, slm_catch_up=int(bonus and row["kept"]))
         catch_up = 0
         _charge(row, settings, clock, slm_wall_s, server.seconds)
         rows = [row]

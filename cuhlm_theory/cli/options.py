@@ -127,7 +127,9 @@ def of(
     Without ``calibrated`` the command has no calibration to take a number from.
     """
     found = {key: one for kind in kinds for key, one in quantities(kind).items() if not only or key in only}
-    return group(*(_option(one, key in sweep, calibrated and one.calibrated) for key, one in found.items()))
+    return group(
+        *(_option(one, key in sweep, calibrated and bool(one.calibrated)) for key, one in found.items())
+    )
 
 
 def _option(one: Quantity, sweep: bool, calibrated: bool) -> Decorator:

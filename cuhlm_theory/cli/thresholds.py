@@ -1,17 +1,16 @@
 """`cuhlm thresholds`: skip thresholds from a rejection line."""
 
-import math
 from typing import Any
 
 import click
 
 from cuhlm_theory import capacity, load, payload, presets
 from cuhlm_theory._checks import as_nonnegative, as_probability
-from cuhlm_theory._fields import quantities
 from cuhlm_theory.cli import options, output
 from cuhlm_theory.law import Law, bias_price_for_budget, budget_for_bias_price, parse_law
 from cuhlm_theory.parameters import Codec, Latency
 from cuhlm_theory.rejection import Line
+from cuhlm_theory.throughput import skip_saves_s
 
 _MEANING = {
     "risk_averse": "no bias, if the line is right",
@@ -87,7 +86,7 @@ def _render(result: output.Result) -> None:
 )
 @options.of(Codec, only=["vocab_size", "prob_bits", "index_bits"])
 @options.link
-@options.of(Latency, only=["llm_latency_s", "round_trip_s"])
+@options.of(Latency, only=["llm_latency_s", "llm_per_token_s", "round_trip_s"])
 @output.reports(_render)
 def command(
     *,
@@ -170,14 +169,13 @@ def _at_price(line: Line, price_s: float | None, law: Law | None, tau: float | N
 
 
 def _transmit_s(fitted: Any, *, transmit_s: float | None, k: int, **values: Any) -> float | None:
-    """Latency that a transmission adds; None where the LLM's latency is not known."""
+    """Latency that a transmission adds to a skip; None where the LLM's latency is not known."""
     ladder = options.ladder(values, {"calibration": fitted})
     link, codec = ladder.link(), ladder.build(Codec)
     if transmit_s is not None:
         return float(as_nonnegative("transmit_s", transmit_s))
     bits = payload.printed_bit(k, codec.vocab_size, codec.prob_bits, codec.index_bits)
-    parts = {key: ladder.find(quantities(Latency)[key]) for key in ("llm_latency_s", "round_trip_s")}
-    seconds = [float(as_nonnegative(key, value)) for key, value in parts.items()]
+    latency = ladder.build(Latency)
     if "llm_latency_s" in ladder.assumed:
         return None
-    return math.fsum((float(capacity.packet_latency_s(link, bits)), *seconds))
+    return float(skip_saves_s(latency, capacity.packet_latency_s(link, bits)))

@@ -74,7 +74,7 @@ def curves(tokens: Tokens, system: System, *, quantisation_tv: Floats | None = N
     index = system.codec.bits_per_index
     uplink_s = packet_latency_s(system.link, distribution_bit(system.codec, sizes))
     send_s = transmission_latency_s(system.latency, uplink_s, downlink_bit=index)
-    skip_s = system.latency.llm_prefill_s
+    skip_s = system.latency.llm.per_token_s
     if system.latency.charge_resync and np.isfinite(send_s[0]):
         skip_s += _appended_s(system.link, index)  # it travels with the next packet
     return Curves(

@@ -24,7 +24,9 @@ class _Columns(TypedDict):
     """Columns of a ledger that `_rows` fills."""
 
     drafts: Floats
+    slm_catch_up: Floats
     llm_calls: Floats
+    llm_width: Floats
     catch_up: Floats
     uplink_bit: Floats
     downlink_bit: Floats
@@ -53,11 +55,14 @@ def one_draft(scheme: "Scheme", tokens: Tokens, system: System) -> Ledger:
     chance = float(np.round(chance)) if abs(chance - np.round(chance)) < _ROUNDING else chance
     drafts = np.full(len(tokens), float(scheme.draft.present))
     extra_bit = resync_bit_per_transmission(system, chance)
+    zeros, ones = np.zeros(len(tokens)), np.ones(len(tokens))
     asks = _rows(
         system,
         drafts=drafts,
-        llm_calls=np.ones(len(tokens)),
-        catch_up=np.zeros(len(tokens)),
+        slm_catch_up=zeros,
+        llm_calls=ones,
+        llm_width=ones,
+        catch_up=zeros,
         uplink_bit=(carried.bit + extra_bit) * drafts,
         downlink_bit=np.full(len(tokens), float(system.codec.bits_per_index)),
         entries=np.full(len(tokens), np.nan) if carried.size is None else carried.size.astype(np.float64),
@@ -65,13 +70,15 @@ def one_draft(scheme: "Scheme", tokens: Tokens, system: System) -> Ledger:
     keeps = _rows(
         system,
         drafts=drafts,
-        llm_calls=np.zeros(len(tokens)),
-        catch_up=np.full(len(tokens), float(verification.asks)),
-        uplink_bit=np.zeros(len(tokens)),
-        downlink_bit=np.zeros(len(tokens)),
-        entries=np.full(len(tokens), np.nan) if carried.size is None else np.zeros(len(tokens)),
+        slm_catch_up=zeros,
+        llm_calls=zeros,
+        llm_width=zeros,
+        catch_up=ones * verification.asks,
+        uplink_bit=zeros,
+        downlink_bit=zeros,
+        entries=np.full(len(tokens), np.nan) if carried.size is None else zeros,
     )
-    keep_weight = tokens.weight * (1.0 - skips.transmit) if chance < 1.0 else np.zeros(len(tokens))
+    keep_weight = tokens.weight * (1.0 - skips.transmit) if chance < 1.0 else zeros
     weight = np.concatenate((tokens.weight * skips.transmit, keep_weight))
     happens = weight > 0.0
     both = _columns({name: np.concatenate((asks[name], keeps[name]))[happens] for name in asks})
@@ -82,7 +89,6 @@ def one_draft(scheme: "Scheme", tokens: Tokens, system: System) -> Ledger:
         weight=weight[happens],
         prompt=prompt,
         tokens=np.ones(int(happens.sum())),
-        llm_width=both["llm_calls"],
         bias=np.tile(account.bias, 2)[happens],
         risk=np.tile(account.risk, 2)[happens],
         truncation=np.tile(account.truncation, 2)[happens],
@@ -125,13 +131,15 @@ def several_drafts(scheme: "Scheme", tokens: Tokens, system: System) -> Ledger:
         _rows(
             system,
             drafts=drafts,
+            slm_catch_up=ones * whole,
             llm_calls=ones,
+            llm_width=drafts + float(draft.adds_bonus),
             catch_up=0.0 * ones,
             uplink_bit=bit,
             downlink_bit=answer * ones,
             entries=np.full(len(drafts), np.nan) if carried.size is None else rounds.entries[happens],
         )
-        for answer in (kept_bit, lost_bit)
+        for answer, whole in ((kept_bit, draft.adds_bonus), (lost_bit, False))
     ]
     every = {name: np.concatenate([side[name] for side in sides]) for name in sides[0]}
     prompt = None if rounds.prompt is None else np.tile(rounds.prompt[happens], 2)
@@ -151,7 +159,6 @@ def several_drafts(scheme: "Scheme", tokens: Tokens, system: System) -> Ledger:
         weight=weight[occurs],
         prompt=None if prompt is None else prompt[occurs],
         tokens=tokens_of[occurs],
-        llm_width=both["drafts"] + float(draft.adds_bonus),
         bias=zero,
         risk=zero,
         truncation=zero,

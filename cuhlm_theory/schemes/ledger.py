@@ -103,6 +103,9 @@ class Ledger:
     """Tokens that the pass must score, shape [R] [token]."""
     catch_up: Floats
     """Skipped tokens that the server reads later on behalf of the round, shape [R] [token]."""
+    slm_catch_up: Floats
+    """Tokens that the device reads later beside one a draft, shape [R] [token]: the last of a run that was
+    kept whole, where the server added its own."""
     slm_s: Floats
     """Seconds of the device's model, shape [R] [s]."""
     uplink_s: Floats
@@ -242,12 +245,16 @@ def charged(
     system: System,
     *,
     drafts: ArrayLike,
+    slm_catch_up: ArrayLike,
     llm_calls: ArrayLike,
+    llm_width: ArrayLike,
     catch_up: ArrayLike,
     uplink_bit: ArrayLike,
     downlink_bit: ArrayLike,
 ) -> dict[str, Floats]:
     """Columns of seconds of a round from what it does, by the proven latency model.
+
+    Whatever the LLM reads is charged: what it scores, drafts that are refused included, and what was skipped.
 
     Parameters
     ----------
@@ -255,8 +262,12 @@ def charged(
         Device, server and link.
     drafts : array_like, shape [R]
         Tokens drafted [token].
+    slm_catch_up : array_like, shape [R]
+        Tokens that the device reads beside one a draft [token].
     llm_calls : array_like, shape [R]
         Passes of the LLM.
+    llm_width : array_like, shape [R]
+        Tokens that the pass scores [token].
     catch_up : array_like, shape [R]
         Skipped tokens that the server reads [token].
     uplink_bit, downlink_bit : array_like, shape [R]
@@ -272,8 +283,9 @@ def charged(
     parts = round_parts_s(
         system.latency,
         drafts=drafts,
+        slm_catch_up=slm_catch_up,
         llm_calls=llm_calls,
-        catch_up=catch_up,
+        llm_fed=np.asarray(llm_width, dtype=np.float64) + np.asarray(catch_up, dtype=np.float64),
         uplink_s=air_s,
         downlink_bit=downlink_bit,
     )

@@ -70,11 +70,14 @@ def test_the_lambert_form_is_stationary_and_its_neighbour_the_best_count(alpha, 
 
 
 @few
-@given(seconds, seconds, seconds, st.integers(1, 9))
-def test_latency_ratio(slm, llm, up, drafts):
-    ratio = float(drafting.latency_ratio(Latency(slm_s=slm, llm_s=llm), up))
+@given(seconds, seconds, seconds, st.floats(0.0, 1.0), seconds, st.integers(1, 9))
+def test_latency_ratio(slm, llm, up, part, trip, drafts):
+    tau = Latency(slm_s=slm, llm_s=llm, llm_per_token_s=part * llm, round_trip_s=trip)
+    ratio = float(drafting.latency_ratio(tau, up))
     round_time = statement("drafting.latency_ratio").claims[0].rhs
-    expected = value(round_time, tau_SLM=slm, tau_LLM=llm, tau_up=up, g=drafts)
+    expected = value(
+        round_time, tau_SLM=slm, tau_up=up, g=drafts, t_0=(1 - part) * llm, t_1=part * llm, tau_rtt=trip
+    )
     assert 1 + drafts * ratio == pytest.approx(expected)
 
 
@@ -109,10 +112,10 @@ def test_sync_rounds_simulated_agree_within_4_standard_errors():
 @pytest.mark.parametrize("rate", [1e3, math.inf])
 def test_sync_latency_and_its_break_even(rate, trigger, rejected, rejected_sent, slm, llm, packet, up):
     risk = (1 - trigger) * rejected
-    tau = Latency(slm_s=slm, llm_s=llm, downlink_bit_per_s=rate, llm_prefill_s=0.1 * llm)
+    tau = Latency(slm_s=slm, llm_s=llm, downlink_bit_per_s=rate, llm_per_token_s=0.1 * llm)
     answers = {"transmitted_rejection": rejected_sent, "kept_bit": 3.0, "rejected_bit": 500.0}
-    numbers = {"p": trigger, "R": risk, "a_t": 1 - rejected_sent, "tau_SLM": slm, "tau_LLM": llm}
-    numbers |= {"tau_b": packet, "tau_k": up, "tau_s": 0.1 * llm}
+    numbers = {"p": trigger, "R": risk, "a_t": 1 - rejected_sent, "tau_SLM": slm, "t_0": 0.9 * llm}
+    numbers |= {"tau_b": packet, "tau_k": up, "t_1": 0.1 * llm}
     numbers |= {"tau_ok": 3.0 / rate, "tau_y": 500.0 / rate, "tau_d": 8.0 / rate}
     expected = value(statement("drafting.sync_latency").claims[1].rhs, **numbers)
     got = float(drafting.sync_latency_s(tau, trigger, risk, packet, bonus=False, **answers))

@@ -19,16 +19,16 @@ shares = st.floats(0.01, 0.99)
 
 
 @few
-@given(seconds, seconds, seconds, shares, seconds)
-def test_round_latency(slm, llm, up, chance, later):
-    tau = Latency(slm_s=slm, llm_s=llm, llm_prefill_s=later)
+@given(seconds, seconds, seconds, shares, shares)
+def test_round_latency(slm, llm, up, chance, part):
+    tau = Latency(slm_s=slm, llm_s=llm, llm_per_token_s=part * llm)
     expected = value(
         statement("throughput.round_latency").claims[0].rhs,
         tau_SLM=slm,
         tau_LLM=llm,
         tau_k=up,
         p=chance,
-        tau_prefill=later,
+        t_1=part * llm,
     )
     assert float(throughput.round_latency_s(tau, chance, up)) == pytest.approx(expected)
     plain = Latency(slm_s=slm, llm_s=llm)
@@ -70,8 +70,8 @@ def test_mean_rate_speedup_and_back(skip, ratio):
 
 
 @few
-@given(seconds, seconds, seconds, seconds, shares)
-def test_speedup_its_ceiling_and_its_inverse(slm, llm, one, two, chance):
+@given(seconds, seconds, seconds, seconds, shares, shares)
+def test_speedup_its_ceiling_and_its_inverse(slm, llm, one, two, chance, part):
     up, full = min(one, two), max(one, two)
     tau = Latency(slm_s=slm, llm_s=llm)
     gain = float(throughput.speedup_over_hlm(tau, chance, up, full))
@@ -81,12 +81,10 @@ def test_speedup_its_ceiling_and_its_inverse(slm, llm, one, two, chance):
     ceiling = float(throughput.speedup_ceiling(chance, up / full))
     assert ceiling == pytest.approx(value(claim.rhs, **numbers))
     assert gain < ceiling
-    share = derived(
-        "throughput.transmit_probability_for_speedup",
-        "p",
-        G=gain,
-        **{k: v for k, v in numbers.items() if k != "p"},
-    )
+    tau = Latency(slm_s=slm, llm_s=llm, llm_per_token_s=part * llm)
+    gain = float(throughput.speedup_over_hlm(tau, chance, up, full))
+    seconds = {"tau_SLM": slm, "tau_k": up, "tau_V": full, "t_0": (1 - part) * llm, "t_1": part * llm}
+    share = derived("throughput.transmit_probability_for_speedup", "p", G=gain, **seconds)
     assert share == pytest.approx(chance)
     assert float(throughput.transmit_probability_for_speedup(gain, tau, up, full)) == pytest.approx(chance)
 
