@@ -498,6 +498,85 @@ def rate_for_speedup() -> Statement:
     )
 
 
+def phase_regions() -> Statement:
+    """Show that latency is linear in what a link takes, so that the links that suit a setting are convex."""
+    kinds = sp.Symbol("M", integer=True, positive=True)
+    weight, compute, bit, trip = sp.symbols("w c b n", nonnegative=True)
+    inverse, delay = sp.symbols("v tau_rtt", nonnegative=True)
+    W, C, B, T = (sp.IndexedBase(name) for name in ("w", "c", "b", "n"))
+    means = sp.symbols("cbar bbar nbar", nonnegative=True)
+
+    def over_rounds(expression: sp.Expr) -> sp.Sum:
+        return sp.Sum(expression, (token, 1, kinds))
+
+    proof = Proof()
+    means_are = [
+        proof.assume(eq(over_rounds(W[token] * part[token]), mean))
+        for part, mean in zip((C, B, T), means, strict=True)
+    ]
+    line = proof.step(
+        "A round computes, sends and waits;",
+        eq(
+            weight * (compute + bit * inverse + trip * delay),
+            weight * compute + weight * bit * inverse + weight * trip * delay,
+        ),
+        Evaluate(),
+    )
+    plane = proof.step(
+        "so a token takes three terms: a plane over the link.",
+        eq(
+            over_rounds(W[token] * (C[token] + B[token] * inverse + T[token] * delay)),
+            means[0] + means[1] * inverse + means[2] * delay,
+        ),
+        SumOver(token, kinds, ((weight, W[token]), (compute, C[token]), (bit, B[token]), (trip, T[token]))),
+        line,
+        *means_are,
+    )
+    one, two = (sp.symbols(f"c_{k} b_{k} n_{k}", nonnegative=True) for k in (1, 2))
+    first, second = (sp.symbols(f"v_{k} t_{k}", nonnegative=True) for k in (1, 2))
+    share, other_share = sp.symbols("h g", nonnegative=True)
+
+    def taken(setting: tuple, link: tuple) -> sp.Expr:
+        return setting[0] + setting[1] * link[0] + setting[2] * link[1]
+
+    here, there = (proof.assume(le(taken(one, link), taken(two, link))) for link in (first, second))
+    unit = proof.assume(eq(share + other_share, 1))
+    between = tuple(share * a + other_share * b for a, b in zip(first, second, strict=True))
+    convex = proof.step(
+        "Where a setting is no slower than another over two links, it is so over every link between them.",
+        le(taken(one, between), taken(two, between)),
+        Combine((share, other_share, two[0] - one[0])),
+        here,
+        there,
+        unit,
+    )
+    return Statement(
+        name="throughput.phase_regions",
+        title="Links that suit one setting best are convex",
+        source="here",
+        status="new",
+        functions=("phases.phases",),
+        tests=(
+            "test_a_setting_takes_the_derived_plane_over_every_link",
+            "test_the_fastest_setting_is_that_of_evaluating_each_over_the_link",
+        ),
+        assumptions=(
+            "A setting has M kinds of rounds; kind i takes c_i seconds of device and server, sends b_i bits "
+            "at a rate of 1/v and waits for n_i round trips of tau_rtt. w_i is how often it happens over "
+            "the mean tokens of a round, so that the sum of w times the duration is the latency of a token "
+            "(throughput.renewal_throughput). cbar, bbar and nbar are these sums of the parts. Bits that "
+            "come down at a rate of their own are a term more.",
+            "Settings 1 and 2; links of inverse rates v_1 and v_2 with round trips t_1 and t_2; h and g mix "
+            "the links.",
+        ),
+        assumed=proof.assumed,
+        claims=(plane, convex),
+        steps=proof.steps,
+        glue="Being the fastest of all is being no slower than each other one, and what convex sets have in "
+        "common is convex.",
+    )
+
+
 BUILDERS: tuple[Builder, ...] = (
     transmission_latency,
     round_latency,
@@ -509,4 +588,5 @@ BUILDERS: tuple[Builder, ...] = (
     floor_latency,
     transmit_probability_for_speedup,
     rate_for_speedup,
+    phase_regions,
 )

@@ -22,6 +22,7 @@ NAMES = (
     "skip_rates",
     "whose_text",
     "policy_map",
+    "phase_diagram",
     "channel",
     "headline",
     "bits_and_bias",
@@ -29,7 +30,7 @@ NAMES = (
 )
 """Every figure, a module of the same name each."""
 
-_SLOW = ("throughput", "estimators")
+_SLOW = ("phase_diagram", "throughput", "estimators")
 """Figures that take longest; they start first, each in its own process."""
 
 PAGE = Path(__file__).parent / "README.md"
@@ -156,7 +157,8 @@ _INTRODUCTION = """\
 
 `cuhlm figures --out DIR` draws them all, as .pdf and .png, and writes the .csv that each one draws;
 `cuhlm figures NAME --out DIR --calibration DIR` draws one of your own pair. Below they are drawn from
-`smollm2`, the pair that runs out of the box. The same data always gives the same files.
+`smollm2`, the pair that runs out of the box, where no other is named. The same data always gives the same
+files.
 
 This page is written by `python -m figures.catalogue`; with `--draw` it draws the small pictures again, in a
 few minutes. The picture of the idea is drawn by `python -m figures.idea --out DIR`. Numbers instead of
@@ -182,17 +184,18 @@ def page() -> str:
         shown = one.title
         if (PAGE.parent / file).is_file():
             shown = f'<a href="{file}"><img src="{file}" width="220" alt="{one.title}"></a><br>{one.title}'
-        command = f"*{one.status}*<br>`cuhlm figures {name} --out DIR`"
+        pair = "" if one.pair == Figure.pair else f" --calibration {one.pair}"
+        command = f"*{one.status}*<br>`cuhlm figures {name}{pair} --out DIR`"
         rows.append(f"| {shown} | {one.answers} | {command} |")
     return "\n".join([_INTRODUCTION, *rows]) + "\n"
 
 
 def draw(names: Sequence[str] = NAMES, *, out: Path = GALLERY) -> None:
-    """Draw the small pictures of the page from the built-in pair into ``out``."""
-    source = load()
+    """Draw the small pictures of the page from the shipped pairs into ``out``."""
+    sources = {pair: load(pair) for pair in {figure(name).pair for name in names}}
     for name in names:
         one = figure(name)
-        tables = one.compute(source)
+        tables = one.compute(sources[one.pair])
         with style.applied(name):
             one.canvas(tables).savefig(out / f"{name}.png", dpi=_DPI, metadata={"Software": None})
 

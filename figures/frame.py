@@ -173,18 +173,23 @@ class Figure:
     draw: Callable[[Mapping[str, "Axes"], Tables], None]
     """Draw the tables on one axes a panel; reads nothing but the tables."""
     panels: tuple[str, ...]
-    """Tables that have a panel of their own, top to bottom; one that is missing gets no panel."""
+    """Tables that have a panel of their own, row by row; one that is missing gets no panel."""
+    num_columns: int = 1
+    """Panels beside each other."""
     panel_height_in: float = 2.1
     """Height of a panel [in]."""
+    pair: str = "smollm2"
+    """Shipped calibration that the small picture of the gallery is drawn from."""
 
     def canvas(self, tables: Tables) -> "Canvas":
         """Return the drawn figure; call inside `style.applied`."""
         from matplotlib.figure import Figure as Canvas
 
         shown = [panel for panel in self.panels if panel in tables]
-        canvas = Canvas(figsize=(style.WIDTH_IN, self.panel_height_in * len(shown)), layout="constrained")
-        axes = np.atleast_1d(canvas.subplots(len(shown), 1, squeeze=True))
-        self.draw(dict(zip(shown, axes, strict=True)), tables)
+        num_rows = -(-len(shown) // self.num_columns)
+        canvas = Canvas(figsize=(style.WIDTH_IN, self.panel_height_in * num_rows), layout="constrained")
+        axes = canvas.subplots(num_rows, self.num_columns, squeeze=False)
+        self.draw(dict(zip(shown, axes.ravel(), strict=True)), tables)
         canvas.draw_without_rendering()
         canvas.set_layout_engine("none")  # laid out once, for every format
         return canvas

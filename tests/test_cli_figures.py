@@ -49,7 +49,7 @@ def test_what_cannot_be_drawn_is_one_line(capsys, tmp_path, monkeypatch, argumen
 def test_the_figures_are_listed_without_an_output_folder(capsys):
     code, out, _ = run(capsys, "figures", "--list")
     assert code == 0
-    assert len(out.splitlines()) == 14
+    assert len(out.splitlines()) == 15
 
 
 def test_a_page_for_a_published_line_and_an_assumed_law(capsys, tmp_path, monkeypatch):

@@ -24,6 +24,7 @@ FEW = {
     "skip_rates": {"num_points": 21, "num_resamples": 40},
     "whose_text": {"num_windows": 3, "num_resamples": 40},
     "policy_map": {"num_points": 5},
+    "phase_diagram": {"num_points": 5, "max_drafts": 2},
     "channel": {"num_points": 12},
     "headline": {"num_points": 15},
     "attenuation": {"num_points": 12, "num_resamples": 40},
@@ -258,6 +259,22 @@ def test_skip_rate_and_risk_grow_with_the_threshold(tables):
         assert np.all(measured[f"{name} [-]"][known] <= measured[f"{name} high [-]"][known] + 1e-9)
 
 
+def test_the_diagram_of_links_names_all_winners_and_a_bias_never_slows(tables):
+    table = tables["phase_diagram"]
+    fastest = {}
+    for panel in catalogue.figure("phase_diagram").panels:
+        rates = {name: rate for name, rate in table[panel].items() if name.endswith("[token/s]")}
+        fastest[panel] = np.max([*rates.values()], axis=0)
+        for rate in rates.values():
+            assert np.any(rate == fastest[panel])
+        by_link = fastest[panel].reshape(5, 5)
+        assert increases(by_link.T)  # over the rate
+        assert increases(-by_link)  # over the round trip
+    for downlink in ("free downlink", "downlink as uplink"):
+        assert np.all(fastest[f"biased, {downlink}"] >= fastest[f"exact, {downlink}"] - 1e-12)
+    assert np.all(fastest["exact, free downlink"] >= fastest["exact, downlink as uplink"] - 1e-12)
+
+
 def test_a_faster_link_never_raises_the_threshold_nor_shrinks_k(tables):
     table = tables["policy_map"]["map"]
     shape = (5, 5)
@@ -404,7 +421,7 @@ def test_the_readme_leads_to_the_page_of_figures_and_shows_the_idea():
 
 
 def test_a_small_picture_is_drawn_from_the_built_in_pair(monkeypatch, source, tmp_path):
-    monkeypatch.setattr(catalogue, "load", lambda: source)
+    monkeypatch.setattr(catalogue, "load", lambda pair: source)
     catalogue.draw(["rejection_line"], out=tmp_path)
     assert (tmp_path / "rejection_line.png").read_bytes().startswith(b"\x89PNG")
 

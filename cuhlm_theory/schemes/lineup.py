@@ -1,6 +1,6 @@
 """Line the schemes up: turn the knob of each until it has a wanted bias, or sends a wanted number of bits."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 
 import numpy as np
@@ -100,18 +100,29 @@ def _at(scheme: Scheme, threshold: float) -> Scheme:
     return scheme.using(threshold=threshold, upper_threshold=None, mix=0.0)
 
 
-def _by_shares(scheme: Scheme, tokens: Tokens, system: System, wanted: float) -> Scheme:
-    """Find the shares within a bias, for each number of tokens that may be kept at once; take the fastest."""
-    best, best_s = scheme.keeping(KeepShare()), np.inf
+def shares_at_bias(scheme: Scheme, tokens: Tokens, bias: float) -> Iterator[Scheme]:
+    """Yield the scheme with the best shares within a bias, a row a number of tokens that may be kept at once.
+
+    >>> from cuhlm_theory.schemes import SCHEMES
+    >>> tokens = Tokens(uncertainty=np.array([0.1, 0.6]), rejection=np.array([0.1, 0.5]))
+    >>> [round(row.skip.highest, 1) for row in shares_at_bias(SCHEMES["kept-law"], tokens, 0.2)][:3]
+    [0.1, 0.6, 0.6]
+    """
     for most in _MOST_KEPT:
         highest = 1.0 - 1.0 / (most + 1.0) - _CLOSE
         if np.any(tokens.uncertainty <= highest):
-            tuned = scheme.keeping(best_shares(tokens, wanted, highest=highest).rule)
-            ledger = tuned.ledger(tokens, system)
-            spent_s = ledger.per_token(ledger.seconds)
-            if spent_s < best_s:
-                best, best_s = tuned, spent_s
-    return best
+            yield scheme.keeping(best_shares(tokens, bias, highest=highest).rule)
+
+
+def _by_shares(scheme: Scheme, tokens: Tokens, system: System, wanted: float) -> Scheme:
+    """Take the fastest of the shares within a bias."""
+
+    def latency_s(tuned: Scheme) -> float:
+        ledger = tuned.ledger(tokens, system)
+        return ledger.per_token(ledger.seconds)
+
+    nothing = scheme.keeping(KeepShare())
+    return min(shares_at_bias(scheme, tokens, wanted), key=latency_s, default=nothing)
 
 
 def _by_threshold(

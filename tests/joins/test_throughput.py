@@ -1,6 +1,7 @@
 """Latency and throughput are the derived ones, and rise and fall as derived."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,9 +10,10 @@ from hypothesis import strategies as st
 
 from cuhlm_theory import throughput
 from cuhlm_theory.capacity import mean_packet_latency_s
-from cuhlm_theory.parameters import Codec, Latency, Link
+from cuhlm_theory.parameters import Codec, FixedRate, Latency, Link
 from cuhlm_theory.payload import distribution_bit
 from tests.joins.formula import derived, statement, value
+from tests.test_phases import SYSTEM, at_rate, few_phases
 
 few = settings(max_examples=25)
 seconds = st.floats(0.001, 10.0)
@@ -172,3 +174,24 @@ def test_throughput_rises_with_snr_and_falls_with_k_and_the_share_transmitted(fa
     fastest = 1.0 / (0.01 + 0.1 * chance)
     assert here < fastest
     assert rate(1e15, 1, chance) == pytest.approx(fastest, rel=1e-2)
+
+
+@given(st.floats(1e2, 1e8), st.floats(0.0, 2.0))
+@few
+def test_a_setting_takes_the_derived_plane_over_every_link(rate, trip):
+    tokens, found = few_phases()
+    plane = statement("throughput.phase_regions").claims[0].rhs
+    latency = replace(SYSTEM.latency, round_trip_s=trip)
+    system = replace(SYSTEM, link=FixedRate(rate_bit_per_s=rate), latency=latency)
+    for place in range(0, len(found.schemes), 97):
+        expected = value(
+            plane,
+            cbar=found.compute_s[place],
+            bbar=found.uplink_bit[place],
+            nbar=found.round_trips[place],
+            v=1.0 / rate,
+            tau_rtt=trip,
+        )
+        ledger = at_rate(found.schemes[place], rate).ledger(tokens, system)
+        assert ledger.outcome().latency_s == pytest.approx(expected, rel=1e-9)
+        assert found.latency_s(rate, trip, math.inf)[place] == pytest.approx(expected, rel=1e-9)

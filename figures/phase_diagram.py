@@ -1,0 +1,133 @@
+"""The fastest scheme over the rate of the uplink and the round trip, exact and within a bias.
+
+New: no published work compares biased with exact schemes over links at equal bias. At fixed settings a
+token takes a plane over the link (`throughput.phase_regions`), so the diagram is their lower envelope.
+"""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cuhlm_theory.capacity import rate_bit_per_s
+from cuhlm_theory.parameters import Budget
+from cuhlm_theory.phases import phases
+from figures import style
+from figures.frame import Figure, Source, Table, Tables
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.patches import Patch
+
+_HATCHES = {
+    "kept-law": "",
+    "llm": "",
+    "kept-law-exact": "///",
+    "verify-on-sync": "...",
+    "dssd": "\\\\",
+    "confidence-stop": "xxx",
+    "tk-slt": "---",
+}
+_UNIT = " [token/s]"
+
+
+def compute(source: Source, *, num_points: int = 57, max_drafts: int = 32) -> Tables:
+    """Find the throughput of every scheme that is the fastest somewhere, over a grid of links."""
+    tokens, system = source.need(), source.system
+    budget = Budget(bias=source.bias_budget).bias
+    found = phases(tokens, system, [0.0, budget], max_drafts=max_drafts)
+    trip_s, rate = np.meshgrid(np.geomspace(1e-4, 2.0, num_points), np.geomspace(1e2, 1e9, num_points))
+    tables: Tables = {}
+    for downlink, down in (("free downlink", np.inf), ("downlink as uplink", rate)):
+        for bias, panel in ((0.0, "exact"), (budget, "biased")):
+            least_s = found.least_s(bias, rate, trip_s, down)
+            first = np.min([*least_s.values()], axis=0)
+            tables[f"{panel}, {downlink}"] = {
+                "rate [bit/s]": rate.ravel(),
+                "round trip [s]": trip_s.ravel(),
+                **{
+                    f"{name}{_UNIT}": 1.0 / seconds.ravel()
+                    for name, seconds in least_s.items()
+                    if np.any(seconds <= first)
+                },
+            }
+    tables["inputs"] = {"bias budget [-]": np.array([budget])}
+    tables["links"] = {
+        "point": np.array(["this link"]),
+        "rate [bit/s]": np.array([float(rate_bit_per_s(system.link, 1000.0))]),
+        "round trip [s]": np.array([system.latency.round_trip_s]),
+    }
+    return tables
+
+
+def draw(axes: Mapping[str, "Axes"], tables: Tables) -> None:
+    """Fill the region of each scheme, and mark the links of known networks."""
+    shown: dict[str, Patch] = {}
+    budget = tables["inputs"]["bias budget [-]"][0]
+    for index, (panel, ax) in enumerate(axes.items()):
+        _regions(ax, tables[panel], shown)
+        _marks(ax, tables["links"], named=index == 0)
+        bias = f"bias $\\leq$ {budget:g}" if panel.startswith("biased") else "bias 0"
+        style.panel_title(ax, index, bias)
+        ax.set_xscale("log")
+        ax.set_yscale("log")
+        ax.grid(visible=False)
+        left, bottom = index % 2 == 0, index >= len(axes) - 2
+        if left:
+            ax.set_ylabel(f"{panel.split(', ')[1]}\nround trip [s]")
+        if bottom:
+            ax.set_xlabel("uplink [bit/s]")
+        ax.tick_params(labelleft=left, labelbottom=bottom)
+        ax.set_xticks([1e3, 1e5, 1e7, 1e9])
+    ax.figure.legend(handles=[*shown.values()], loc="outside lower center", ncols=3)  # type: ignore[union-attr]
+
+
+def _regions(ax: "Axes", table: Table, shown: dict[str, "Patch"]) -> None:
+    from matplotlib.patches import Patch
+
+    names = [name.removesuffix(_UNIT) for name in table if name.endswith(_UNIT)]
+    num = round(len(table["rate [bit/s]"]) ** 0.5)
+    x, y = (table[name].reshape(num, num) for name in ("rate [bit/s]", "round trip [s]"))
+    speed = np.log([table[f"{name}{_UNIT}"].reshape(num, num) for name in names])
+    for place, name in enumerate(names):
+        others = np.delete(speed, place, axis=0)
+        ahead = speed[place] - others.max(axis=0) if len(others) else np.ones((num, num))
+        fill = style.SCHEMES[name]["color"], 0.4
+        hatch = _HATCHES.get(name, "++")
+        ax.contourf(x, y, ahead, levels=[0.0, np.inf], colors=[fill], hatches=[hatch])
+        if len(others):
+            ax.contour(x, y, ahead, levels=[0.0], colors=style.INK, linewidths=0.5)
+        shown[name] = Patch(facecolor=fill, hatch=hatch, label=style.SCHEME_LABELS[name])
+
+
+def _marks(ax: "Axes", links: Table, *, named: bool) -> None:
+    lowest = ax.get_ylim()[0]
+    for name, x, y in zip(links["point"], links["rate [bit/s]"], links["round trip [s]"], strict=True):
+        seen = max(y, lowest)
+        ax.plot(x, seen, marker="o", color=style.INK, markersize=3, linestyle="none", clip_on=False)
+        if named:
+            style.label(ax, x, seen, str(name))
+
+
+FIGURE = Figure(
+    name="phase_diagram",
+    title="The fastest scheme over rate and round trip",
+    answers="none published: who wins over which link, exact and within a bias",
+    status="new",
+    caption="The fastest of all schemes at all settings, over rate and round trip of the link: exact on the "
+    "left, biased on the right; the downlink free above, as the papers have it, and as fast as the "
+    "uplink below. Every setting is a plane over inverse rate and round trip, so borders are exact up to the "
+    "grid. The latencies of the models are the calibration's, or assumed.",
+    compute=compute,
+    draw=draw,
+    panels=(
+        *("exact, free downlink", "biased, free downlink"),
+        *("exact, downlink as uplink", "biased, downlink as uplink"),
+    ),
+    num_columns=2,
+    panel_height_in=2.0,
+    pair="qwen2.5-coder",
+)
+
+if __name__ == "__main__":
+    FIGURE.main()
