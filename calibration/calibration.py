@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from calibration._files import whole
 from cuhlm_theory.contexts import Tokens
 from cuhlm_theory.errors import MissingInputError
 from cuhlm_theory.law import Recorded
+from cuhlm_theory.parameters import Passes
 from cuhlm_theory.rejection import Line
 
 if TYPE_CHECKING:
@@ -26,6 +27,35 @@ ESTIMATES = ("slope", "intercept", "delta", "correlation", "acceptance", "risk_a
 thresholds -b/a and (delta - b)/a, which there are where the line rises."""
 
 _FORMAT = "cuhlm-calibration/1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PassTime(Passes):
+    """Fitted time of a pass with 95 % intervals, (low, high)."""
+
+    fixed_s_error: float
+    """Standard error of t_0 [s]."""
+    per_token_s_error: float
+    """Standard error of t_1 [s]."""
+    per_context_token_s_error: float
+    """Standard error of t_2 [s]."""
+    fixed_s_ci95: tuple[float, float]
+    """Interval of t_0 [s]."""
+    per_token_s_ci95: tuple[float, float]
+    """Interval of t_1 [s]."""
+    per_context_token_s_ci95: tuple[float, float]
+    """Interval of t_2 [s]."""
+    relative_residual: float
+    """Root mean square of (measured - fitted) / measured: noise and what the plane misses [-]."""
+    num_passes: int
+    """Timed pairs of width and context that were fitted."""
+
+    @classmethod
+    def of(cls, entries: Mapping[str, Any]) -> "PassTime":
+        """Return what `dataclasses.asdict` gave, as JSON has it."""
+        return cls(
+            **{key: tuple(value) if isinstance(value, list) else value for key, value in entries.items()}
+        )
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -57,6 +87,10 @@ class Calibration:
     """tau_SLM, mean over tokens: what renewal-reward needs [s]."""
     llm_latency_s: float | None = None
     """tau_LLM, mean over tokens [s]."""
+    slm_pass: PassTime | None = None
+    """Time of a pass of the small model by its width and context; None where one number is known."""
+    llm_pass: PassTime | None = None
+    """The same of the large model."""
     uncertainty_quantile: tuple[float, ...] = ()
     """Quantiles 0, 1/100, ..., 1 of u-bar over tokens [-]; empty for a published line."""
     source: Mapping[str, Any] = field(default_factory=dict)
@@ -81,6 +115,16 @@ class Calibration:
         values = (line.slope, line.intercept, line.delta, self.correlation, self.acceptance)
         thresholds = (line.risk_averse, line.risk_prone) if rises else (None, None)
         return dict(zip(ESTIMATES, (*values, *thresholds), strict=True))
+
+    @property
+    def slm_per_token_s(self) -> float | None:
+        """What a further token takes in a pass of the small model [s]; None where it is not known."""
+        return None if self.slm_pass is None else self.slm_pass.per_token_s
+
+    @property
+    def llm_per_token_s(self) -> float | None:
+        """What a further token takes in a pass of the large model [s]; None where it is not known."""
+        return None if self.llm_pass is None else self.llm_pass.per_token_s
 
     @property
     def writer(self) -> str:
@@ -165,6 +209,7 @@ class Calibration:
         for key, value in self.estimates.items():
             entries |= {key: value, f"{key}_ci95": self.ci95.get(key)}
         entries |= {key: getattr(self, key) for key in _KNOWN}
+        entries |= {key: None if (one := getattr(self, key)) is None else asdict(one) for key in _PASSES}
         return json.dumps(entries, indent=2, allow_nan=False) + "\n"
 
     @classmethod
@@ -198,6 +243,7 @@ class Calibration:
         ends = {key: entries.get(f"{key}_ci95") for key in ESTIMATES}
         known: dict[str, Any] = {key: entries[key] for key in _KNOWN if key in entries}
         known["uncertainty_quantile"] = tuple(known.get("uncertainty_quantile", ()))
+        known |= {key: PassTime.of(entries[key]) for key in _PASSES if entries.get(key) is not None}
         return cls(
             name=entries["name"],
             line=Line(entries["slope"], entries["intercept"], entries.get("delta")),
@@ -234,6 +280,15 @@ def _numbers(value: Any) -> bool:
     return isinstance(value, list) and all(map(_number, value))
 
 
+def _pass_time(value: Any) -> bool:
+    names = {entry.name for entry in fields(PassTime)}
+    return isinstance(value, dict) and set(value) == names and all(map(_number_or_two, value.values()))
+
+
+def _number_or_two(value: Any) -> bool:
+    return _number(value) or (_numbers(value) and len(value) == 2)
+
+
 def _or_null(check: Check) -> Check:
     return lambda value: value is None or check[0](value), check[1]
 
@@ -254,11 +309,15 @@ _KNOWN: dict[str, Check] = {
     "uncertainty_quantile": (_numbers, "a list of numbers"),
     "source": (lambda value: isinstance(value, dict), "an object"),
 }
+_PASSES: dict[str, Check] = dict.fromkeys(
+    ("slm_pass", "llm_pass"), _or_null((_pass_time, "a fitted time of a pass"))
+)
 _KEYS: dict[str, Check] = {
     "name": (lambda value: isinstance(value, str), "a text"),
     **dict.fromkeys(ESTIMATES, _or_null(_NUMBER)),
     **dict.fromkeys(("slope", "intercept"), _NUMBER),
     **{f"{key}_ci95": _INTERVAL for key in ESTIMATES},
     **_KNOWN,
+    **_PASSES,
 }
 """Keys of the file, and what each must hold."""

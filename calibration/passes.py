@@ -7,7 +7,8 @@ for n tokens fed at once onto a cache of c. Skipping saves the server the fixed 
 what skipping is worth.
 
 ``python -m calibration.passes --pair smollm2`` times a pair on this machine and prints JSON; nothing else
-should run meanwhile, and the load that it met is printed with the rest.
+should run meanwhile, and the load that it met is printed with the rest. ``--into FOLDER --context TOKENS``
+puts what was timed, or is read from ``--timed FILE``, into the calibrations of a folder.
 """
 
 from __future__ import annotations
@@ -15,8 +16,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +24,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from calibration.calibration import PassTime
 from cuhlm_theory._checks import as_count
 
-__all__ = ["CONTEXTS", "WIDTHS", "PassTime", "fit", "time_passes"]
+__all__ = ["CONTEXTS", "WIDTHS", "fit", "known_passes", "time_passes"]
 
 Floats = NDArray[np.float64]
 
@@ -36,51 +37,6 @@ CONTEXTS = (32, 64, 128, 256, 512, 1024)
 """Tokens in the cache before it."""
 
 _TERMS = ("fixed_s", "per_token_s", "per_context_token_s")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PassTime:
-    """Fitted time of a pass with 95 % intervals, (low, high)."""
-
-    fixed_s: float
-    """t_0 [s]."""
-    per_token_s: float
-    """t_1 [s]."""
-    per_context_token_s: float
-    """t_2 [s]."""
-    fixed_s_error: float
-    """Standard error of t_0 [s]."""
-    per_token_s_error: float
-    """Standard error of t_1 [s]."""
-    per_context_token_s_error: float
-    """Standard error of t_2 [s]."""
-    fixed_s_ci95: tuple[float, float]
-    """Interval of t_0 [s]."""
-    per_token_s_ci95: tuple[float, float]
-    """Interval of t_1 [s]."""
-    per_context_token_s_ci95: tuple[float, float]
-    """Interval of t_2 [s]."""
-    relative_residual: float
-    """Root mean square of (measured - fitted) / measured: noise and what the plane misses [-]."""
-    num_passes: int
-    """Timed pairs of width and context that were fitted."""
-
-    def seconds(self, num_tokens: float, context: float) -> float:
-        """Return the time of a pass.
-
-        Parameters
-        ----------
-        num_tokens : float
-            n, tokens fed at once [token].
-        context : float
-            c, tokens in the cache before [token].
-
-        Returns
-        -------
-        float
-            Time [s].
-        """
-        return self.fixed_s + self.per_token_s * num_tokens + self.per_context_token_s * context
 
 
 def fit(width: Sequence[float] | Floats, context: Sequence[float] | Floats, seconds: Floats) -> PassTime:
@@ -219,6 +175,55 @@ def _pass_s(model: Any, ids: Any, cache: Any) -> float:
     return time.perf_counter() - start
 
 
+def known_passes(found: Mapping[str, Any], context: float) -> dict[str, Any]:
+    """Return what a calibration takes over of timed passes.
+
+    Parameters
+    ----------
+    found : mapping
+        What the command wrote: ``passes`` of each model, and what they were timed with.
+    context : float
+        Tokens in the cache before a pass, mean over the recorded texts [token].
+
+    Returns
+    -------
+    dict of str to object
+        ``slm_pass`` and ``llm_pass``, the fits; ``slm_latency_s`` and ``llm_latency_s``, a pass of one token
+        onto ``context`` tokens, by the passes of one token alone, of which most of a text is made.
+
+    Examples
+    --------
+    >>> cells = [
+    ...     {"width": n, "context": c, "seconds": 0.3 + 0.01 * n + 1e-4 * c} for n in (1, 4) for c in (32, 64)
+    ... ]
+    >>> known = known_passes({"slm": {"passes": cells}, "llm": {"passes": cells}}, context=50)
+    >>> round(known["llm_latency_s"], 9), round(known["llm_pass"].per_token_s, 9)
+    (0.315, 0.01)
+    """
+    known: dict[str, Any] = {}
+    for side in ("slm", "llm"):
+        cells = found[side]["passes"]
+        n, c, t = (
+            np.array([cell[key] for cell in cells], dtype=np.float64)
+            for key in ("width", "context", "seconds")
+        )
+        known[f"{side}_pass"] = fit(n, c, t)
+        known[f"{side}_latency_s"] = float(np.polyval(np.polyfit(c[n == 1], t[n == 1], 1), context))
+    return known
+
+
+def _put_into(folder: Path, found: Mapping[str, Any], context: float) -> None:
+    """Put what was timed into every calibration of a folder: each text is of the same pair."""
+    from calibration.calibration import Calibration
+    from calibration.finding import CALIBRATION_FILE
+
+    told = {key: value for key, value in found.items() if key not in ("slm", "llm")}
+    for path in sorted(folder.rglob(CALIBRATION_FILE)):
+        fitted = Calibration.from_json(path.read_text(encoding="utf-8"), origin=f"calibration {path}")
+        source = {**fitted.source, "latencies": {**told, "mean_context": context}}
+        dataclasses.replace(fitted, **known_passes(found, context), source=source).save(path)
+
+
 def _measured(model: Any, num_repeats: int, contexts: Sequence[int]) -> dict[str, Any]:
     width, context, seconds = time_passes(model, num_repeats=num_repeats, contexts=contexts)
     cells = [
@@ -238,10 +243,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     import argparse
     import json
-    import os
-    import platform
-
-    import torch
 
     from calibration.pairs import load_pair
 
@@ -252,10 +253,35 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--num-repeats", type=int, default=5)
     parser.add_argument("--contexts", type=int, nargs="+", default=CONTEXTS)
     parser.add_argument("--out", type=Path, help="file to write instead of printing")
+    parser.add_argument("--timed", type=Path, help="file that was written before, instead of timing")
+    parser.add_argument("--into", type=Path, help="folder whose calibrations take over what was timed")
+    parser.add_argument("--context", type=float, help="with --into: mean tokens before a pass in its texts")
     given = parser.parse_args(arguments)
-    pair = load_pair(given.pair, slm=given.slm, llm=given.llm)
+    if (given.into is None) != (given.context is None):
+        parser.error("--into and --context go together; got one")
+    if given.timed is not None:
+        found = json.loads(given.timed.read_text(encoding="utf-8"))
+    else:
+        found = _timed_pair(load_pair(given.pair, slm=given.slm, llm=given.llm), given)
+    if given.into is not None:
+        _put_into(given.into, found, given.context)
+        return
+    text = json.dumps(found, indent=2) + "\n"
+    if given.out is None:
+        print(text, end="")
+    else:
+        given.out.write_text(text)
+
+
+def _timed_pair(pair: Any, given: Any) -> dict[str, Any]:
+    """Time both models, and say with what."""
+    import os
+    import platform
+
+    import torch
+
     before = os.getloadavg()
-    found = {
+    return {
         "slm": {"model": pair.slm_id, **_measured(pair.slm, given.num_repeats, given.contexts)},
         "llm": {"model": pair.llm_id, **_measured(pair.llm, given.num_repeats, given.contexts)},
         "dtype": pair.dtype,
@@ -267,11 +293,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "versions": {"python": platform.python_version(), "torch": torch.__version__},
         "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
-    text = json.dumps(found, indent=2) + "\n"
-    if given.out is None:
-        print(text, end="")
-    else:
-        given.out.write_text(text)
 
 
 if __name__ == "__main__":

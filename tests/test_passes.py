@@ -1,11 +1,16 @@
 """Time of a pass: the fit against planes that are known, and the timing on a tiny model."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 
-from calibration import passes
+from calibration import load, passes
+from calibration.calibration import Calibration
+from calibration.finding import DATA
+from cuhlm_theory.ladder import Ladder
+from cuhlm_theory.parameters import Latency
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -128,3 +133,57 @@ def test_the_command_writes_both_models(model, monkeypatch, tmp_path):
     assert len(written["llm"]["passes"]) == 2 * len(passes.WIDTHS)
     assert written["slm"]["per_token_s_ci95"][0] < written["slm"]["per_token_s_ci95"][1]
     assert written["num_threads"] >= 1
+
+
+def _timed(**parts):
+    """What the command writes of two models whose passes are a plane, the large one's ten times as long."""
+    cells = [
+        {"width": n, "context": c, "seconds": parts["fixed_s"] + parts["each_s"] * n + 1e-5 * c}
+        for n in passes.WIDTHS
+        for c in passes.CONTEXTS
+    ]
+    slower = [{**cell, "seconds": 10 * cell["seconds"]} for cell in cells]
+    return {"slm": {"passes": cells}, "llm": {"passes": slower}, "date": "2026-01-01T00:00:00Z"}
+
+
+def test_a_calibration_takes_over_what_was_timed(tmp_path, run_cuhlm):
+    for name in ("smollm2", "smollm2/llm-text"):
+        (tmp_path / name).mkdir(parents=True)
+        shutil.copy(DATA / name / "calibration.json", tmp_path / name)
+    (tmp_path / "timed.json").write_text(json.dumps(_timed(fixed_s=0.02, each_s=0.001)))
+    told = ["--timed", str(tmp_path / "timed.json"), "--into", str(tmp_path / "smollm2"), "--context", "100"]
+    passes.main(told)
+    for text in (".", "llm-text"):
+        found = load(tmp_path / "smollm2" / text)
+        assert found.slm_latency_s == pytest.approx(0.022)
+        assert found.llm_latency_s == pytest.approx(0.22)
+        assert found.llm_per_token_s == pytest.approx(0.01)
+        assert found.llm_pass.seconds(4, 200) == pytest.approx(0.26)
+        assert found.source["latencies"] == {"date": "2026-01-01T00:00:00Z", "mean_context": 100.0}
+        assert Calibration.from_json(found.to_json()).slm_pass == found.slm_pass
+    latency = Ladder({}, {"calibration": found}).build(Latency)
+    assert latency.llm.seconds(3) == pytest.approx(found.llm_pass.seconds(3, 100))
+    asked = ("optimize", "--calibration", tmp_path / "smollm2", "--uncertainty", "uniform", "--json")
+    inputs = json.loads(run_cuhlm(*asked)[1])["inputs"]
+    assert inputs["llm_per_token_s"] == pytest.approx(0.01)
+    assert inputs["llm_latency_from"] == "calibration"
+    with pytest.raises(SystemExit):
+        passes.main(told[:-2])
+
+
+def test_a_step_between_one_token_and_two_leaves_the_latency_of_one_alone():
+    """As where weights are copied at every pass of two tokens or more: the plane misses it, and says so."""
+    found = _timed(fixed_s=0.02, each_s=0.001)
+    for cell in found["llm"]["passes"]:
+        cell["seconds"] += 0.2 * (cell["width"] > 1)
+    known = passes.known_passes(found, 100.0)
+    assert known["llm_latency_s"] == pytest.approx(0.22)
+    assert known["llm_pass"].relative_residual > 0.1 > known["slm_pass"].relative_residual
+    assert known["llm_pass"].seconds(1, 100) > 1.2 * known["llm_latency_s"]
+
+
+def test_a_file_whose_pass_is_no_fit_is_refused():
+    written = json.loads(load("smollm2").to_json())
+    for bad in (3, {"fixed_s": 1.0}, {**dict.fromkeys(map(str, range(11)), 1.0)}):
+        with pytest.raises(ValueError, match="calibration: llm_pass must be a fitted time of a pass; got"):
+            Calibration.from_json(json.dumps(written | {"llm_pass": bad}))
