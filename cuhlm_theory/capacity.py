@@ -281,7 +281,7 @@ def rayleigh_outage_capacity_bit_per_s(
 
     Notes
     -----
-    A packet in outage is lost; what repeating it costs is `arq_mean_latency_s`.
+    A packet in outage is lost; what repeating it costs is `packet_latency_s`.
 
     Examples
     --------
@@ -458,10 +458,9 @@ def rate_adaptive_mean_latency_s(bits: ArrayLike, bandwidth_hz: ArrayLike, mean_
     )
     if np.any(payload > 0.0):
         raise DivergentError(
-            "the mean latency of a rate-adaptive link over Rayleigh fading is infinite for every payload "
-            f"above 0 bit (got {payload.max():g} bit): deep fades weigh as 1/SNR; set fading to rayleigh-arq "
-            "for a finite mean, to rayleigh-outage for a rate that holds with a given probability, or to "
-            "rayleigh-ergodic without asking for a mean (the limit of many coherence blocks)"
+            "fading must be rayleigh-arq, or rayleigh-outage, for a finite mean latency: that of a "
+            "rate-adaptive link over Rayleigh fading is infinite for every payload above 0 bit (got "
+            f"{payload.max():g} bit), because deep fades weigh as 1/SNR"
         )
     return np.zeros(payload.shape)
 
@@ -615,8 +614,8 @@ def rate_bit_per_s(link: Uplink, bits: ArrayLike | None = None) -> Floats:
     return np.asarray(link.bandwidth_hz * rate * arq_success_probability(rate, link.snr))
 
 
-def packet_latency_s(link: Uplink, bits: ArrayLike) -> Floats:
-    r"""Latency of one packet over a link.
+def attempt_latency_s(link: Uplink, bits: ArrayLike) -> Floats:
+    r"""Latency of one attempt to send a packet over a link, which may be lost.
 
     .. math:: T = B / \mathtt{rate}(B)
 
@@ -632,9 +631,8 @@ def packet_latency_s(link: Uplink, bits: ArrayLike) -> Floats:
     Returns
     -------
     ndarray of float64, shape [...]
-        Latency [s]; 0 for an empty packet, infinite on a dead link. It is the mean under `rayleigh-arq`, the
-        latency of a packet that is not in outage under `rayleigh-outage`, and under `rayleigh-ergodic` the
-        limit of many coherence blocks, not a mean.
+        Latency [s]; 0 for an empty packet, infinite on a dead link. Under `rayleigh-arq` the mean with what
+        is lost repeated, and under `rayleigh-ergodic` the limit of many coherence blocks, not a mean.
 
     Raises
     ------
@@ -643,7 +641,7 @@ def packet_latency_s(link: Uplink, bits: ArrayLike) -> Floats:
 
     Examples
     --------
-    >>> packet_latency_s(Link(bandwidth_hz=1e6, snr=3.0), [0.0, 736_000.0])
+    >>> attempt_latency_s(Link(bandwidth_hz=1e6, snr=3.0), [0.0, 736_000.0])
     array([0.   , 0.368])
     """
     payload = as_nonnegative("bits", bits)
@@ -652,8 +650,8 @@ def packet_latency_s(link: Uplink, bits: ArrayLike) -> Floats:
     return _latency(payload, rate_bit_per_s(link))
 
 
-def mean_packet_latency_s(link: Uplink, bits: ArrayLike) -> Floats:
-    r"""Mean time until a packet has got through, lost attempts repeated.
+def packet_latency_s(link: Uplink, bits: ArrayLike) -> Floats:
+    r"""Mean time until a packet has got through, lost attempts repeated: what every scheme is charged.
 
     .. math:: E[T] = T / (1 - \epsilon), \quad \epsilon \text{: chance that an attempt is lost}
               \qquad \text{new here}
@@ -681,20 +679,23 @@ def mean_packet_latency_s(link: Uplink, bits: ArrayLike) -> Floats:
 
     Notes
     -----
-    Under `rayleigh-outage` this is `arq_mean_latency_s` at the outage rate, hence never below `rayleigh-arq`,
-    which repeats at the best rate.
+    A packet that is lost is noticed at once and sent again, over independent fading, until it is received; so
+    what the server knows, and with it the bias, is that of a link that loses nothing. Under `rayleigh-outage`
+    this is `arq_mean_latency_s` at the outage rate, hence never below `rayleigh-arq`, which repeats at the
+    best rate.
 
     Examples
     --------
-    >>> float(mean_packet_latency_s(Link(bandwidth_hz=1e6, snr=3.0), 736_000.0))
+    >>> float(packet_latency_s(Link(bandwidth_hz=1e6, snr=3.0), 736_000.0))
     0.368
     """
+    once = attempt_latency_s(link, bits)
     if isinstance(link, FixedRate):
-        return packet_latency_s(link, bits)
+        return once
     if link.fading == "rayleigh-ergodic":
         return rate_adaptive_mean_latency_s(bits, link.bandwidth_hz, link.snr)
     lost = {"rayleigh-outage": link.outage, "short-packet": link.block_error}.get(link.fading, 0.0)
-    return np.asarray(packet_latency_s(link, bits) / (1.0 - lost))
+    return np.asarray(once / (1.0 - lost))
 
 
 def _latency(bits: Floats, rate: Floats) -> Floats:

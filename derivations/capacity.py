@@ -392,7 +392,7 @@ def arq_mean_latency() -> Statement:
         title="Mean latency with retransmission",
         source="here",
         status="new",
-        functions=("capacity.arq_mean_latency_s", "capacity.packet_latency_s"),
+        functions=("capacity.arq_mean_latency_s", "capacity.attempt_latency_s"),
         tests=(
             "test_arq_mean_latency",
             "test_repeating_takes_as_long_as_a_simulation_of_it",
@@ -664,25 +664,31 @@ def mean_packet_latency() -> Statement:
     number = eq(attempts, 1 / (1 - outage))
     time_is = eq(mean_time, attempts * once)
     repeated = eq(mean_time, once / (1 - outage))
+    law, output = sp.symbols("q q_out", positive=True)
+    output_is = eq(output, series.total * (1 - outage) * law)
+    unbiased = eq(output, law)
     return Statement(
         name="capacity.mean_packet_latency",
-        title="A mean rate gives a latency that is too short",
+        title="A mean rate, and one attempt of several, give a latency that is too short",
         source="here",
         status="new",
-        functions=("capacity.mean_packet_latency_s", "capacity.rate_bit_per_s"),
+        functions=("capacity.packet_latency_s", "capacity.rate_bit_per_s"),
         tests=(
             "test_mean_packet_latency_repeats_what_is_lost",
             "test_the_latency_at_the_mean_rate_is_below_the_mean_latency",
             "test_mean_latency_repeats_what_is_lost",
+            "test_what_is_lost_is_sent_again_at_the_derived_mean_and_without_bias",
         ),
         assumptions=(
             "Rates c > 0 with mean m; a packet of B bits takes B / c. On a Gaussian channel of bandwidth W "
             "and SNR gamma it takes B ln 2 / (W ln(1 + gamma)).",
             "Where attempts that take T are lost with chance epsilon < 1, independently, A of them are "
-            "needed on average and take Tbar.",
+            "needed on average and take Tbar. The device waits until a packet is received, and the channel "
+            "knows nothing of the tokens: at whichever attempt n the server answers, with chance "
+            "epsilon^(n-1) (1 - epsilon), the law of the token is q.",
         ),
-        assumed=(attempts_are, series.below_one, time_is),
-        claims=(tangent, falls, wider, repeated),
+        assumed=(attempts_are, series.below_one, time_is, output_is),
+        claims=(tangent, falls, wider, repeated, unbiased),
         steps=(
             Step(text="Difference of 1/c and its tangent at m.", claim=square, rule=Evaluate()),
             Step(
@@ -702,6 +708,12 @@ def mean_packet_latency() -> Statement:
             ),
             Step(text="Solve.", claim=number, rule=Solve(attempts), uses=(repeats,)),
             Step(text="So the mean is", claim=repeated, rule=Evaluate(), uses=(time_is, number)),
+            Step(
+                text="and the law of the token is that of a link that loses nothing: no bias is added.",
+                claim=unbiased,
+                rule=Combine((1, law)),
+                uses=(output_is, series.value),
+            ),
         ),
         glue="Expectation is linear and keeps order.",
     )

@@ -39,10 +39,10 @@ def compute(source: Source, *, num_points: int = 60) -> Tables:
     tables: Tables = {"latency": {"k [token]": k, "payload [bit]": bits}, "excess": {"k [token]": k}}
     for model in MODELS:
         link = replace(source.link, fading=model, outage=0.01, block_error=1e-3)  # type: ignore[arg-type]
-        tables["latency"][f"{model} [s]"] = capacity.packet_latency_s(link, bits)
+        tables["latency"][f"{model} [s]"] = capacity.attempt_latency_s(link, bits)
     for snr_db in SNRS_DB:
         snr = float(capacity.snr_from_db(snr_db))
-        shannon_s = capacity.packet_latency_s(Link(bandwidth_hz=1.0, snr=snr), bits)
+        shannon_s = capacity.attempt_latency_s(Link(bandwidth_hz=1.0, snr=snr), bits)
         for error in ERRORS:
             short_s = capacity.short_packet_latency_s(bits, 1.0, snr, error)
             tables["excess"][f"{snr_db:g} dB, error {error:g} [-]"] = short_s / shannon_s - 1.0

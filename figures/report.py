@@ -339,8 +339,8 @@ def _assumptions(best: Recommendation, source: Source) -> Iterable[str]:
         yield "The downlink is free, as in the published latency model."
     if not latency.charge_resync:
         yield "Telling the server about skipped tokens is free, as in the published latency model."
-    if fading == "rayleigh-ergodic":
-        yield "The ergodic rate is the limit of many coherence blocks; over fading no mean latency exists."
+    if fading in ("rayleigh-outage", "short-packet"):
+        yield "A packet that is lost is noticed at once and sent again until it is received."
     if fading == "awgn":
         yield "Packets reach the AWGN capacity; short packets take longer (see --fading short-packet)."
     yield (

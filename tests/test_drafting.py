@@ -179,9 +179,7 @@ def test_endless_drafting_is_refused_with_the_knob():
     assert best_num_drafts(1.0, [1.0, 1.5]).tolist() == [1.0, 1.0]
 
 
-@pytest.mark.parametrize(
-    "fading", ["awgn", "rayleigh-ergodic", "rayleigh-outage", "rayleigh-arq", "short-packet"]
-)
+@pytest.mark.parametrize("fading", ["awgn", "rayleigh-outage", "rayleigh-arq", "short-packet"])
 @pytest.mark.parametrize(("alpha", "bits"), [(0.3, 24), (0.8, 690), (0.95, 24), (0.9, 0)])
 def test_the_best_count_over_any_link_is_that_of_brute_force(fading, alpha, bits):
     link, latency = (

@@ -82,7 +82,7 @@ def _point(bits: float, ladder: options.Ladder, mean: bool) -> output.Result:
     result: output.Result = {
         "snr_db": ladder.told.get("snr_db"),
         "rate_bit_per_s": float(capacity.rate_bit_per_s(link, bits)),
-        "latency_s": float(capacity.packet_latency_s(link, bits)),
+        "latency_s": float(capacity.attempt_latency_s(link, bits)),
     }
     if isinstance(link, Link) and link.fading == "rayleigh-arq":
         rate = capacity.arq_spectral_efficiency(link.snr)
@@ -91,5 +91,5 @@ def _point(bits: float, ladder: options.Ladder, mean: bool) -> output.Result:
     if isinstance(link, Link) and link.fading == "short-packet":
         result["blocklength"] = float(capacity.short_packet_blocklength(bits, link.snr, link.block_error))
     if mean:
-        result["mean_latency_s"] = float(capacity.mean_packet_latency_s(link, bits))
+        result["mean_latency_s"] = float(capacity.packet_latency_s(link, bits))
     return result

@@ -9,7 +9,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from cuhlm_theory import throughput
-from cuhlm_theory.capacity import mean_packet_latency_s
+from cuhlm_theory.capacity import packet_latency_s
 from cuhlm_theory.parameters import Codec, FixedRate, Latency, Link
 from cuhlm_theory.payload import distribution_bit
 from tests.joins.formula import derived, statement, value
@@ -160,9 +160,7 @@ def test_throughput_rises_with_snr_and_falls_with_k_and_the_share_transmitted(fa
     tau, codec = Latency(slm_s=0.01, llm_s=0.1), Codec(vocab_size=32_000)
 
     def rate(snr, k, chance):
-        packet = mean_packet_latency_s(
-            Link(bandwidth_hz=1e6, snr=snr, fading=fading), distribution_bit(codec, k)
-        )
+        packet = packet_latency_s(Link(bandwidth_hz=1e6, snr=snr, fading=fading), distribution_bit(codec, k))
         return 1.0 / float(throughput.round_latency_s(tau, chance, packet))
 
     here = rate(snr, k, chance)
