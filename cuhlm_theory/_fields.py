@@ -53,6 +53,8 @@ class Quantity:
         value = self.default if self.assumed is MISSING else self.assumed
         if value is None or value is MISSING:
             return self.unset
+        if isinstance(value, bool):
+            return "yes" if value else "no"
         return f"{value:g}" if isinstance(value, float) else str(value)
 
 

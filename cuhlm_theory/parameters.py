@@ -140,9 +140,11 @@ class Passes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Latency:
-    """Compute and protocol latencies; those that the papers neglect default to 0.
+    """Compute and protocol latencies; what the papers neglect defaults to 0, but for the skipped tokens.
 
-    What a pass costs more on a longer context is part of ``slm_s`` and ``llm_s``, at the mean context.
+    Those the server must learn before it can verify another draft; where everything else has been compressed
+    they are most of the uplink. What a pass costs more on a longer context is part of ``slm_s`` and
+    ``llm_s``, at the mean context.
     """
 
     slm_s: float = quantity(
@@ -178,7 +180,7 @@ class Latency:
         calibrated="llm_latency_s",
     )
     charge_resync: bool = quantity(
-        False, help="Skipped tokens charged to the uplink, their indices at the next transmission"
+        True, help="Skipped tokens charged to the uplink, their indices at the next transmission"
     )
 
     def __post_init__(self) -> None:

@@ -33,7 +33,7 @@ from cuhlm_theory.parameters import Budget, Codec, Latency, Link, System
 from cuhlm_theory.payload import distribution_bit
 from cuhlm_theory.rejection import Line
 from cuhlm_theory.schemes import SCHEMES, Ledger, Outcome, Scheme, at_bias, fastest_threshold, line_up
-from cuhlm_theory.schemes.ledger import resampled_texts
+from cuhlm_theory.schemes.ledger import resampled_texts, resync_s_per_skip
 from cuhlm_theory.schemes.payload import KeptSet, Top
 from cuhlm_theory.table import Table
 from cuhlm_theory.throughput import skip_saves_s
@@ -388,7 +388,7 @@ class Recommendation:
             self.sentence,
             f"  speed    {self.throughput!r}",
             f"  bias     {account}{self.bias.value:.3g} of {budget:.3g} allowed; 95 % limit {limit:.3g}",
-            f"  sends    {row['uplink_bit_per_token']:.4g} bit a token, with "
+            f"  sends    {row['uplink_bit_per_token']:.4g} bit a token{_resync(row)}, with "
             f"{row['llm_calls_per_token']:.3g} LLM passes a token",
         ]
         if _skips(row):
@@ -487,13 +487,15 @@ class Recommendation:
     def transmit_s(self, bias_price_s: float) -> float:
         r"""Seconds that a transmission costs beyond a skip at the sizes which are best for a price of bias.
 
-        .. math:: t_0 + E[P \tau_\mathrm{up}(k_\lambda)] / E[P], \qquad
+        .. math:: t_0 + E[P \tau_\mathrm{up}(k_\lambda)] / E[P] - \tau_\mathrm{index}, \qquad
                   k_\lambda = \arg\min_k P \tau_\mathrm{up}(k) + \lambda \mathrm{TV}_k
 
-        The truncation itself is due whether a draft is sent or not, so it is no cost of sending.
+        The truncation itself is due whether a draft is sent or not, so it is no cost of sending; a skipped
+        token is told to the server later, in :math:`\tau_\mathrm{index}`.
         Derivation: ``derivations.optimise.transmit_cost``.
         """
-        asked, system = self.question, self.question.system
+        asked, latency = self.question, self.question.system.latency
+        system = replace(asked.system, latency=replace(latency, charge_resync=False))  # the packet's own bits
         index = system.codec.bits_per_index
         if not asked.has_profile:
             size = min(asked.offline_k or Top().offline_k, system.codec.vocab_size)
@@ -505,7 +507,8 @@ class Recommendation:
             ledger = priced.ledger(asked.tokens, system)
             calls = ledger.mean(ledger.llm_calls)
             uplink_s = ledger.mean(ledger.uplink_s) / calls if calls > 0.0 else 0.0
-        return float(skip_saves_s(system.latency, uplink_s, downlink_bit=index))
+        saved_s = float(skip_saves_s(latency, uplink_s, downlink_bit=index))
+        return max(saved_s - resync_s_per_skip(asked.system), 0.0)
 
     def thresholds(self) -> dict[str, float | None]:
         """Thresholds on the uncertainty [-] and the price of bias [s]; None where an input is missing."""
@@ -680,6 +683,14 @@ def _rate(ledger: Ledger) -> float:
 
 def _skips(row: Mapping[str, Any]) -> bool:
     return row["threshold"] is not None and row["threshold"] >= 0.0
+
+
+def _resync(row: Mapping[str, Any]) -> str:
+    """Say what telling the server the skipped tokens takes, where that is most of the uplink."""
+    bit = row["resync_bit_per_token"]
+    if bit <= 0.5 * row["uplink_bit_per_token"]:
+        return ""
+    return f" ({bit:.4g} of them name skipped tokens: {row['resync_s_per_token']:.2g} s)"
 
 
 def _times(ratio: Estimate) -> str:

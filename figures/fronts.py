@@ -40,9 +40,9 @@ _SHARES = np.append(
     1.0 - np.geomspace(0.95, 0.004, 15), 1.0
 )  # of the tokens that follow the upper of two thresholds
 _ENDS, _KNOTS = (
-    [0, 15],
+    [0, 14, 15],
     [0, 4, 9, 14, 15],
-)  # of these, where a scheme is evaluated; the kept law's bias is bent
+)  # of these, where a scheme is evaluated: the kept law's bias is bent; who never asks tells nothing either
 
 
 def front(best: Recommendation, name: str) -> tuple[np.ndarray, np.ndarray]:
@@ -58,11 +58,14 @@ def front(best: Recommendation, name: str) -> tuple[np.ndarray, np.ndarray]:
     for low, high in pairwise(thresholds):
         if high >= 1.0 and isinstance(SCHEMES[name].payload, KeptSet):
             break  # a set that may be all of V is worth no packet: beyond lies the device alone
-        if SCHEMES[name].knob == "threshold":
-            knots = _SHARES[_KNOTS if isinstance(SCHEMES[name].payload, KeptSet) else _ENDS]
-            mixes = [{"threshold": low, "upper_threshold": high, "mix": float(mix)} for mix in knots]
-        else:
-            knots, mixes = np.array([0.0, 1.0]), [{"threshold": low}, {"threshold": high}]
+        knots = _SHARES[_KNOTS if isinstance(SCHEMES[name].payload, KeptSet) else _ENDS]
+        mixes = [{"threshold": low, "upper_threshold": high, "mix": float(mix)} for mix in knots]
+        if SCHEMES[name].knob == "skip_rate":
+            rates = [best.tokens.weight @ (1.0 - best.tokens.below(end).transmit) for end in (low, high)]
+            mixes = [
+                {"threshold": low, "skip_rate": float(np.clip(np.interp(mix, [0.0, 1.0], rates), 0.0, 1.0))}
+                for mix in knots
+            ]
         parts = np.array([_spent(best, name, **mix) for mix in mixes]).T
         bias, seconds = (
             np.append(along, np.interp(_SHARES, knots, part))

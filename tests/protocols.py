@@ -75,21 +75,26 @@ def verify(draft, law, y, dice):
     return dice.draw([max(b - a, 0.0) for a, b in zip(law, y, strict=True)]), False
 
 
-def single_round(world, num_rounds, dice, *, skips, law_of, bits_of, answer_bit, draws_from, seconds_of):
+def single_round(
+    world, num_rounds, dice, *, skips, law_of, bits_of, answer_bit, draws_from, seconds_of, told_bit=0
+):
     """HLM and its relatives: one draft a round.
 
     skips(c, d) says whether the device keeps the draft; law_of(c, d) is the law that the server receives;
     bits_of(c, d) the message, answer_bit the answer; draws_from the laws of a server that does not look at
-    the draft, or None; seconds_of(bits or None) the duration of a round.
+    the draft, or None; seconds_of(bits or None) the duration of a round. Each message also tells the tokens
+    that were kept since the last one, told_bit each.
     """
     x, y = world.x.tolist(), world.y.tolist()
-    ledger = Ledger(outputs=np.zeros(world.shape))
+    ledger, untold = Ledger(outputs=np.zeros(world.shape)), 0
     for _ in range(num_rounds):
         c = int(dice.roll() * len(x))
         d = dice.draw(x[c])
         token, bits = d, None
-        if not skips(c, d):
-            bits = bits_of(c, d)
+        if skips(c, d):
+            untold += 1
+        else:
+            bits, untold = bits_of(c, d) + told_bit * untold, 0
             token = verify(d, law_of(c, d), y[c], dice)[0] if draws_from is None else dice.draw(draws_from[c])
         ledger.outputs[c, token] += 1
         sent = bits is not None

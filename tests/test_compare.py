@@ -138,15 +138,15 @@ def test_the_throughput_rows_replay_the_drafts_on_the_link(rows, recorded, syste
     column = {name: values.astype(float) for name, values in recorded.columns.items()}
     name = next(q for q in rows if q.startswith("u-hlm") and "throughput" in q)
     value = float(name.split("u_th = ")[1].split(":")[0])
-    air = float(printed_bit(VOCAB, VOCAB)) / (1e4 * np.log2(4.0))
+    air, told = (bits / (1e4 * np.log2(4.0)) for bits in (float(printed_bit(VOCAB, VOCAB)), 6))
     sent = column["uncertainty"] > value
-    measured = column["slm_latency_s"] + sent * (column["llm_latency_s"] + air)
+    measured = column["slm_latency_s"] + sent * (column["llm_latency_s"] + air) + (1 - sent) * told
     assert rows[name].category == "internal"
     assert rows[name.replace("throughput [token/s]", "uplink [bit/token]")].category == "identity"
     assert rows[name].measured == pytest.approx(1.0 / measured.mean())
     place = recorded.header.threshold_grid.index(value)
     transmit = 1.0 - column["skip_mass"][:, place]
-    predicted = system.latency.slm_s + transmit * (system.latency.llm_s + air)
+    predicted = system.latency.slm_s + transmit * (system.latency.llm_s + air) + (1 - transmit) * told
     assert rows[name].predicted == pytest.approx(1.0 / predicted.mean())
 
 

@@ -56,7 +56,7 @@ def decoded(row: dict[str, Any]) -> Any:
     system = System(
         link=Link(bandwidth_hz=1e3, snr=3.0),
         codec=Codec(vocab_size=VOCAB),
-        latency=Latency(**({"slm_s": 0.01, "llm_s": 0.1} | row["latency"])),
+        latency=Latency(**({"slm_s": 0.01, "llm_s": 0.1, "charge_resync": False} | row["latency"])),
     )
     small = np.random.default_rng(1).normal(size=(VOCAB, VOCAB)) * 2.0
     large = small + np.random.default_rng(2).normal(size=(VOCAB, VOCAB))

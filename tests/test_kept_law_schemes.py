@@ -186,20 +186,24 @@ def test_the_shares_at_a_bias_meet_it_and_skip_more_than_the_threshold():
 
 
 def kept_law_rounds(world, rule, num_rounds, dice):
-    """One draft a round: keep it with its share, else send the kept law and take what the server draws."""
+    """One draft a round: keep it with its share, else send the kept law and take what the server draws.
+
+    Each message also tells the tokens that were kept since the last one, 3 bits each.
+    """
     x, y, share = world.x.tolist(), world.y.tolist(), share_of(rule, world.u)
     most = int(np.floor(1.0 / (1.0 - rule.highest) + 1e-9)) if rule.highest < 1 else 6
     most = max(most, int((share > 0.0).sum(axis=1).max()))
-    ledger = Ledger(outputs=np.zeros(world.shape))
+    ledger, untold = Ledger(outputs=np.zeros(world.shape)), 0
     for _ in range(num_rounds):
         c = int(dice.roll() * len(x))
         d = dice.draw(x[c])
         if dice.roll() < share[c, d]:
             ledger.outputs[c, d] += 1
             ledger.note(1, 1, 0, 0, 0, 0.01)
+            untold += 1
             continue
         kept = {i: x[c][i] * share[c, i] for i in range(6) if share[c, i] > 0.0}
-        bits = most.bit_length() + len(kept) * (3 + 8)
+        bits, untold = most.bit_length() + len(kept) * (3 + 8) + 3 * untold, 0
         token = dice.draw([max(y[c][i] - kept.get(i, 0.0), 0.0) for i in range(6)])
         ledger.outputs[c, token] += 1
         ledger.note(1, 1, bits, 3, 1, 0.01 + bits / 2000 + 0.1 + 0.02 + 3 / 1000)

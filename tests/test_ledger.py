@@ -72,7 +72,8 @@ def test_the_ledger_of_single_drafts_has_the_proven_mean(name):
     ledger = SCHEMES[name].given({"threshold": 0.5, "skip_rate": 0.3}).ledger(table(WORLD), SYSTEM)
     chance = ledger.mean(ledger.llm_calls)
     latency = replace(SYSTEM.latency, llm_per_token_s=0.0) if name == "slm" else SYSTEM.latency
-    expected = round_latency_s(latency, chance, packet_latency_s(SYSTEM.link, 66), downlink_bit=3)
+    bits = 66 + 3 * (1 - chance) / chance if chance else 0  # the skipped tokens travel with the next draft
+    expected = round_latency_s(latency, chance, packet_latency_s(SYSTEM.link, bits), downlink_bit=3)
     assert ledger.mean(ledger.seconds) == pytest.approx(float(expected))
     np.testing.assert_array_equal(ledger.tokens, 1.0)
 
@@ -104,6 +105,26 @@ def test_every_scheme_fills_every_column_and_averages_its_rounds(name, recorded)
     if recorded:  # every recorded token is committed once
         texts = ledger.sums("tokens")["tokens"]
         np.testing.assert_allclose(texts / texts.sum(), 1 / 3)
+
+
+@pytest.mark.parametrize("name", SCHEMES)
+def test_every_scheme_pays_alike_for_the_tokens_that_its_server_never_saw(name):
+    scheme = SCHEMES[name].given(
+        {"threshold": 0.5, "skip_rate": 0.4, "num_drafts": 3, "line": Line(0.8, -0.05)}
+    )
+    free = replace(SYSTEM, latency=replace(SYSTEM.latency, charge_resync=False))
+    charged, neglected = (scheme.ledger(table(WORLD), one).outcome() for one in (SYSTEM, free))
+    unseen = scheme.verification.asks * (not scheme.drafts_several) * charged.skip_rate
+    assert charged.resync_bit_per_token == pytest.approx(3 * unseen)
+    assert charged.uplink_bit_per_token - neglected.uplink_bit_per_token == pytest.approx(3 * unseen)
+    assert charged.resync_s_per_token == pytest.approx(3 * unseen / 2000)
+    assert charged.latency_s - neglected.latency_s == pytest.approx(3 * unseen / 2000)
+    assert (neglected.resync_bit_per_token, neglected.resync_s_per_token) == (0.0, 0.0)
+
+
+def test_nobody_is_told_where_nothing_is_ever_sent():
+    row = SCHEMES["u-hlm"].using(threshold=1.0).ledger(table(WORLD), SYSTEM).outcome()
+    assert (row.skip_rate, row.uplink_bit_per_token, row.resync_bit_per_token) == (1.0, 0.0, 0.0)
 
 
 def test_intervals_cover_the_truth_as_often_as_they_say():

@@ -35,7 +35,7 @@ from tests.worlds import THRESHOLDS, World, random_world, recording, table
 SYSTEM = System(
     link=Link(bandwidth_hz=1e3, snr=3.0),
     codec=Codec(vocab_size=6),
-    latency=Latency(slm_s=0.01, llm_s=0.1),
+    latency=Latency(slm_s=0.01, llm_s=0.1, charge_resync=False),
 )
 BUDGETS = [0.0, 0.005, 0.02, 0.05, 0.1, 0.3, 1.0]
 

@@ -22,12 +22,12 @@ SYSTEM = System(link=LINK, codec=CODEC, latency=LATENCY)
 TOKENS = Tokens(uncertainty=np.array([0.1, 0.5, 0.9]), rejection=np.array([0.0, 0.5, 1.0]))
 
 
-def test_defaults_are_those_of_the_papers_or_neglect_what_they_neglect():
+def test_defaults_neglect_what_the_papers_neglect_but_for_the_skipped_tokens():
     assert (LINK.fading, LINK.outage, LINK.block_error) == ("awgn", 0.01, 1e-3)
     assert (CODEC.prob_bits, CODEC.index_bits, CODEC.kind) == (8, None, "printed")
     assert (LATENCY.round_trip_s, LATENCY.downlink_bit_per_s) == (0.0, math.inf)
     assert (LATENCY.slm_per_token_s, LATENCY.llm_per_token_s) == (0.0, 0.0)
-    assert LATENCY.charge_resync is False
+    assert LATENCY.charge_resync is True
     assert (SYSTEM.tx_power_w, SYSTEM.slm_energy_j) == (0.2, 0.0)
     assert Budget() == Budget(bias=0.05, risk=None, truncation=None)
 

@@ -20,7 +20,7 @@ from tests.worlds import random_world, recording, table
 SYSTEM = System(
     link=Link(bandwidth_hz=1e3, snr=3.0),
     codec=Codec(vocab_size=6),
-    latency=Latency(slm_s=0.01, llm_s=0.1),
+    latency=Latency(slm_s=0.01, llm_s=0.1, charge_resync=False),
 )
 SLOW_ANSWERS = Latency(
     slm_s=0.01, llm_s=0.1, round_trip_s=0.02, downlink_bit_per_s=300.0, llm_per_token_s=0.004
@@ -54,6 +54,15 @@ def test_the_cost_of_a_transmission_is_that_of_the_best_size():
     flat = law([0.2], [0.1])
     uplink_s = packet_latency_s(SYSTEM.link, 6 * 11)  # k = 30 is more than V
     assert flat.answer(bound=False).transmit_s(price_s) == pytest.approx(0.1 + float(uplink_s))
+
+
+def test_what_a_skip_costs_later_is_saved_by_a_transmission():
+    told = replace(SYSTEM, latency=replace(SYSTEM.latency, charge_resync=True))
+    cost_s = replace(QUESTION, system=told).answer(bound=False).transmit_s(0.3)
+    neglected = QUESTION.answer(bound=False)
+    point = replace(QUESTION, system=told).answer(bound=False).operating_scheme.threshold
+    assert point == neglected.operating_scheme.threshold
+    assert cost_s == pytest.approx(neglected.transmit_s(0.3) - 3 / 2000)
 
 
 @pytest.mark.parametrize("price_s", [0.05, 0.2, 1.0, 5.0])

@@ -31,7 +31,7 @@ from tests.worlds import THRESHOLDS, World, random_world, recording, table
 SYSTEM = System(
     link=Link(bandwidth_hz=1e3, snr=3.0),  # 2000 bit/s
     codec=Codec(vocab_size=6),  # 3 bits an index, 11 bits an entry
-    latency=Latency(slm_s=0.01, llm_s=0.1),
+    latency=Latency(slm_s=0.01, llm_s=0.1, charge_resync=False),
     slm_energy_j=0.5,
 )
 NUMBERS = {"threshold": 0.5, "line": Line(0.8, -0.05), "offline_k": 3, "num_candidates": 3, "skip_rate": 0.4}

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from cuhlm_theory.capacity import attempt_latency_s
 from cuhlm_theory.parameters import Codec, Latency, Link, Passes, System
 from cuhlm_theory.rejection import Line
 from cuhlm_theory.schemes import SCHEMES, recorded_rounds
@@ -48,8 +49,8 @@ SINGLE = [name for name, row in SCHEMES.items() if not row.drafts_several]
 SE = 4.0
 
 
-def outcome(name, tokens, **numbers):
-    return SCHEMES[name].given(NUMBERS).using(**numbers).ledger(tokens, SYSTEM).outcome()
+def outcome(name, tokens, system=SYSTEM, **numbers):
+    return SCHEMES[name].given(NUMBERS).using(**numbers).ledger(tokens, system).outcome()
 
 
 def test_every_scheme_of_several_drafts_is_run():
@@ -85,8 +86,9 @@ def _sizes(world, name):
     return np.argmax(2 * profile[:, None, :] / scale[:, :, None] <= 0.1, axis=2) + 1
 
 
+@pytest.mark.parametrize("told", [True, False])
 @pytest.mark.parametrize("name", SINGLE)
-def test_single_draft_protocols(name):
+def test_single_draft_protocols(name, told):
     world = random_world(11)
     dice = Dice(5)
     skips = {
@@ -119,8 +121,10 @@ def test_single_draft_protocols(name):
         answer_bit=3,
         draws_from={"llm": world.y, "floor": world.y, "kept-law": rest}.get(name),
         seconds_of=lambda sent: kept_s if sent is None else sent_s + sent / 2000,
+        told_bit=3 * told,
     )
-    row = outcome(name, table(world))
+    latency = replace(SYSTEM.latency, charge_resync=told)
+    row = outcome(name, table(world), replace(SYSTEM, latency=latency))
 
     skip = {"slm": np.ones(world.shape), "hlm": np.zeros(world.shape), "rand-hlm": np.full(world.shape, 0.4)}
     s = skip.get(name, (world.u <= 0.5).astype(float))
@@ -141,6 +145,8 @@ def test_single_draft_protocols(name):
         assert row.bias == pytest.approx(true_bias, abs=1e-12)
 
     _assert_costs(ledger, row)
+    if not row.resync_bit_per_token:  # of what a packet tells, the ledger knows the mean only
+        _assert_close(ledger.per_round("rates"), row.mean_rate_token_per_s)
 
 
 def _kept_law(world, threshold):
@@ -153,13 +159,12 @@ def _kept_law(world, threshold):
 
 
 def _assert_costs(ledger, row):
-    """Calls, bits both ways, rounds, seconds and both averages."""
+    """Calls, bits both ways, rounds and seconds."""
     _assert_close(ledger.per_token("calls"), row.llm_calls_per_token)
     _assert_close(ledger.per_token("bits"), row.uplink_bit_per_token)
     _assert_close(ledger.per_token("down"), row.downlink_bit_per_token)
     _assert_close(ledger.per_round("tokens"), row.tokens_per_round)
     _assert_close(ledger.per_token("seconds"), row.latency_s)
-    _assert_close(ledger.per_round("rates"), row.mean_rate_token_per_s)
 
 
 def test_a_randomised_threshold_is_drawn_afresh_for_every_token():
@@ -174,6 +179,7 @@ def test_a_randomised_threshold_is_drawn_afresh_for_every_token():
         answer_bit=3,
         draws_from=None,
         seconds_of=lambda sent: 0.014 if sent is None else 0.133 + sent / 2000,
+        told_bit=3,
     )
     skip = 0.7 * (world.u <= 0.2) + 0.3 * (world.u <= 0.6)
     law = output_law(world.x, world.y, skip=skip)
@@ -181,6 +187,47 @@ def test_a_randomised_threshold_is_drawn_afresh_for_every_token():
     row = outcome("u-hlm", table(world), threshold=0.2, upper_threshold=0.6, mix=0.3)
     assert row.bias == pytest.approx(0.5 * np.abs(law - world.y).sum(axis=1).mean(), abs=1e-12)
     _assert_costs(ledger, row)
+
+
+LOSSY = {
+    "rayleigh-outage": (0.2, lambda dice: -7.0 * math.log(1.0 - dice.roll()) < -7.0 * math.log(0.8)),
+    "short-packet": (0.3, lambda dice: dice.roll() < 0.3),
+}
+"""Chance that an attempt is lost at a mean SNR of 7, and the channel itself."""
+
+
+@pytest.mark.parametrize("fading", LOSSY)
+def test_what_is_lost_is_sent_again_at_the_derived_mean_and_without_bias(fading):
+    world, dice = random_world(13), Dice(14)
+    chance, is_lost = LOSSY[fading]
+    link = Link(bandwidth_hz=1e3, snr=7.0, fading=fading, outage=0.2, block_error=0.3)
+
+    def on_air_s(bits):
+        attempts = 1
+        while is_lost(dice):
+            attempts += 1
+        return attempts * float(attempt_latency_s(link, bits))
+
+    ledger = single_round(
+        world,
+        NUM_ROUNDS,
+        dice,
+        skips=lambda c, d: world.u[c, d] <= 0.5,
+        law_of=lambda c, d: world.x[c].tolist(),
+        bits_of=lambda c, d: 66,
+        answer_bit=3,
+        draws_from=None,
+        seconds_of=lambda sent: 0.014 if sent is None else 0.133 + on_air_s(sent),
+    )
+    law = output_law(world.x, world.y, skip=(world.u <= 0.5).astype(float))
+    _assert_law(ledger.outputs, law)
+    system = replace(SYSTEM, link=link, latency=replace(SYSTEM.latency, charge_resync=False))
+    row = outcome("u-hlm", table(world), system)
+    assert row.bias == pytest.approx(0.5 * np.abs(law - world.y).sum(axis=1).mean(), abs=1e-12)
+    _assert_costs(ledger, row)
+    again_s = row.llm_calls_per_token * float(attempt_latency_s(link, 66)) * chance / (1 - chance)
+    mean, error = ledger.per_token("seconds")
+    assert mean - SE * error > row.latency_s - again_s  # one attempt alone is too short
 
 
 def _draft_dependent_law(world, skip, sizes, received):
@@ -322,6 +369,7 @@ def test_bits_and_rounds_of_independent_contexts(name, bonus):
     assert row.bias == 0.0
     _assert_close(ledger.per_round("drafts"), row.num_drafts)
     _assert_costs(ledger, row)
+    _assert_close(ledger.per_round("rates"), row.mean_rate_token_per_s)
 
 
 def test_a_coarse_lattice_is_never_slower_than_promised():

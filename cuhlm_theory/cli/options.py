@@ -136,10 +136,10 @@ def _option(one: Quantity, sweep: bool, calibrated: bool) -> Decorator:
     unit = f" [{one.unit}]" if one.unit not in ("", "-") else ""
     symbol = f", {one.symbol}" if one.symbol else ""
     fallback = "the calibration's, else " * calibrated + one.fallback
-    default = f" [default: {fallback}]" if fallback and one.kind is not bool else ""
+    default = f" [default: {fallback}]" if fallback else ""
     text = f"{one.help}{symbol}{unit}{'; A:B:STEP sweeps' if sweep else ''}.{default}"
     if one.kind is bool:
-        return click.option(one.option, is_flag=True, default=None, help=text)
+        return click.option(f"{one.option}/--no-{one.option[2:]}", default=None, help=text)
     if get_origin(one.kind) is Literal:
         kind: click.ParamType = click.Choice(get_args(one.kind))
     elif sweep:

@@ -1,6 +1,6 @@
 """What a device can do in each recorded context, with its latency and the bias it is charged."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,8 +10,9 @@ from cuhlm_theory.capacity import packet_latency_s
 from cuhlm_theory.contexts import NEVER_SKIP, Tokens
 from cuhlm_theory.errors import InfeasibleError
 from cuhlm_theory.optimisation.knapsack import lower_hull
-from cuhlm_theory.parameters import Link, System, Uplink
+from cuhlm_theory.parameters import System
 from cuhlm_theory.payload import distribution_bit
+from cuhlm_theory.schemes.ledger import resync_s_per_skip
 from cuhlm_theory.throughput import transmission_latency_s
 
 
@@ -74,9 +75,7 @@ def curves(tokens: Tokens, system: System, *, quantisation_tv: Floats | None = N
     index = system.codec.bits_per_index
     uplink_s = packet_latency_s(system.link, distribution_bit(system.codec, sizes))
     send_s = transmission_latency_s(system.latency, uplink_s, downlink_bit=index)
-    skip_s = system.latency.llm.per_token_s
-    if system.latency.charge_resync and np.isfinite(send_s[0]):
-        skip_s += _appended_s(system.link, index)  # it travels with the next packet
+    skip_s = system.latency.llm.per_token_s + resync_s_per_skip(system)
     return Curves(
         thresholds=np.concatenate(([NEVER_SKIP], tokens.need("threshold_grid"))).astype(np.float64),
         transmit=np.concatenate((never + 1.0, transmit), axis=1),
@@ -87,13 +86,6 @@ def curves(tokens: Tokens, system: System, *, quantisation_tv: Floats | None = N
         base_s=system.latency.slm_s + skip_s,
         weight=tokens.weight,
     )
-
-
-def _appended_s(link: Uplink, bits: float) -> float:
-    """Least seconds that more bits add to a packet: a short packet's overhead is paid already."""
-    if isinstance(link, Link) and link.fading == "short-packet":
-        link = replace(link, fading="awgn")
-    return float(packet_latency_s(link, bits))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

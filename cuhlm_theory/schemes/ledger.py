@@ -4,7 +4,7 @@ A recorded trace, an assumed law and a live decoder fill the same columns, so th
 be measured. What a round costs is written here once, and the means are those of the proven functions.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 
 import numpy as np
@@ -15,7 +15,7 @@ from cuhlm_theory._checks import Floats
 from cuhlm_theory.capacity import packet_latency_s
 from cuhlm_theory.contexts import Ints
 from cuhlm_theory.estimate import Estimate
-from cuhlm_theory.parameters import System
+from cuhlm_theory.parameters import Link, System
 from cuhlm_theory.payload import distribution_bit
 from cuhlm_theory.throughput import (
     floor_latency_s,
@@ -54,6 +54,10 @@ class Outcome:
     """Mean drafts a round [token]."""
     uplink_bit_per_token: float
     """Bits up [bit/token]."""
+    resync_bit_per_token: float
+    """Those of them that tell the server which tokens were skipped [bit/token]."""
+    resync_s_per_token: float
+    """Their share of the time on the air [s/token]."""
     downlink_bit_per_token: float
     """Bits down: a token index an answer, a distribution where the device resamples [bit/token]."""
     llm_calls_per_token: float
@@ -165,6 +169,10 @@ class Ledger:
             floor_s = single_draft_floor_s(self.system, min(max(1.0 - skip_rate, 0.0), 1.0))
         dead = not np.isfinite(latency_s)
         drafts, bias = self.mean(self.drafts), self.per_token(self.bias)
+        uplink_bit, air_s = self.per_token(self.uplink_bit), self.per_token(self.uplink_s)
+        resync_bit = 0.0  # unless anything is ever sent
+        if uplink_bit > 0.0:
+            resync_bit = self.per_token(self.catch_up) * resync_bit_per_skip(self.system)
         return Outcome(
             name=self.scheme,
             bias=None if np.isnan(bias) else bias,
@@ -176,7 +184,9 @@ class Ledger:
             skip_rate=skip_rate,
             k_mean=self._entries(),
             num_drafts=drafts if drafts > 0.0 else None,
-            uplink_bit_per_token=self.per_token(self.uplink_bit),
+            uplink_bit_per_token=uplink_bit,
+            resync_bit_per_token=resync_bit,
+            resync_s_per_token=air_s * resync_bit / uplink_bit if resync_bit > 0.0 else 0.0,
             downlink_bit_per_token=self.per_token(self.downlink_bit),
             llm_calls_per_token=calls / tokens,
             tokens_per_round=tokens,
@@ -184,8 +194,7 @@ class Ledger:
             throughput_token_per_s=rate,
             mean_rate_token_per_s=float(mean_rate_token_per_s(self.tokens, self.seconds, self.weight)),
             speedup_over_hlm=float("nan") if dead and not np.isfinite(hlm_s) else hlm_s / latency_s,
-            energy_j_per_token=self.system.tx_power_w * self.per_token(self.uplink_s)
-            + self.system.slm_energy_j * drafts / tokens,
+            energy_j_per_token=self.system.tx_power_w * air_s + self.system.slm_energy_j * drafts / tokens,
             floor_ratio=latency_s / floor_s if floor_s and np.isfinite(floor_s) and not dead else None,
         )
 
@@ -366,7 +375,7 @@ def single_draft_floor_s(system: System, transmit_probability: float) -> float:
     ...     latency=Latency(slm_s=0.01, llm_s=0.1),
     ... )
     >>> round(single_draft_floor_s(system, 0.25), 7)
-    0.0350019
+    0.0350075
     """
     index_bit = system.codec.bits_per_index + resync_bit_per_transmission(system, transmit_probability)
     index_s = packet_latency_s(system.link, index_bit)
@@ -374,8 +383,25 @@ def single_draft_floor_s(system: System, transmit_probability: float) -> float:
     return float(floor_latency_s(system.latency, transmit_probability, index_s)) + answer_s
 
 
+def resync_bit_per_skip(system: System) -> float:
+    """Bits that tell the server one skipped token [bit]."""
+    return float(system.codec.bits_per_index) if system.latency.charge_resync else 0.0
+
+
 def resync_bit_per_transmission(system: System, transmit_probability: float) -> float:
     """Bits of the skipped tokens that a transmission must also report, on average [bit]."""
-    if not system.latency.charge_resync or transmit_probability == 0.0:
+    if transmit_probability == 0.0:
         return 0.0
-    return system.codec.bits_per_index * (1.0 - transmit_probability) / transmit_probability
+    return resync_bit_per_skip(system) * (1.0 - transmit_probability) / transmit_probability
+
+
+def resync_s_per_skip(system: System) -> float:
+    """Seconds that telling the server one skipped token adds to the next packet; none over a dead link.
+
+    A short packet's overhead is paid already.
+    """
+    link, received = system.link, 1.0
+    if isinstance(link, Link) and link.fading == "short-packet":
+        link, received = replace(link, fading="awgn"), 1.0 - link.block_error
+    index_s = float(packet_latency_s(link, resync_bit_per_skip(system))) / received
+    return index_s if np.isfinite(index_s) else 0.0

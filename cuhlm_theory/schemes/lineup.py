@@ -58,7 +58,8 @@ def at_bits(scheme: Scheme, tokens: Tokens, system: System, bits: float) -> Sche
         return ledger.per_token(ledger.uplink_bit)
 
     if isinstance(scheme.skip, AtRandom):
-        return scheme.using(skip_rate=max(1.0 - wanted / sent(scheme.using(skip_rate=0.0)), 0.0))
+        most, half = (sent(scheme.using(skip_rate=share)) for share in (0.0, 0.5))  # linear but for the end
+        return scheme.using(skip_rate=min(max((most - wanted) / (2.0 * (most - half)), 0.0), 1.0))
     if scheme.payload.knob is not None:
         return _by_candidates(scheme, system, sent, wanted)
     if not isinstance(scheme.skip, Below) or scheme.drafts_several:
@@ -152,8 +153,9 @@ def _by_threshold(
             low, at_low = middle, value
         else:
             high = middle
-    mixed = scheme.using(threshold=thresholds[low], upper_threshold=thresholds[high], mix=1.0)
-    gain = level(mixed) - at_low
+    part = 1.0 if knob == "equal_bias" else 0.5  # where nothing is sent, skipped tokens are not told either
+    mixed = scheme.using(threshold=thresholds[low], upper_threshold=thresholds[high], mix=part)
+    gain = (level(mixed) - at_low) / part
     mix = (wanted - at_low) / gain if gain > 0.0 else 0.0
     return mixed.using(mix=min(max(mix, 0.0), 1.0))
 
