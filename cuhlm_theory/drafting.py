@@ -464,56 +464,127 @@ def best_drafts_on_link(
     False
     """
     alpha = float(as_probability("acceptance", acceptance))
-    bits = float(as_nonnegative("bits_per_draft", bits_per_draft))
     _refuse_endless(np.asarray(alpha), np.asarray(0.5))  # whatever a draft costs
     most = 1.0 / (1.0 - alpha)
     first, best = 1, None
     block = 32
+    answers = downlink_bit, rejection_downlink_bit
     while (
-        best is None or most / _round_s(np.array([first]), alpha, latency, link, bits, 0.0, 0.0)[0] > best[0]
+        best is None
+        or most / _round_s(np.array([first]), 0.0, latency, link, bits_per_draft)[0]
+        > best.throughput_token_per_s
     ):
         count = np.arange(first, first + block)
-        seconds = _round_s(count, alpha, latency, link, bits, downlink_bit, rejection_downlink_bit)
-        if not math.isfinite(seconds[0]):
-            raise InfeasibleError(
-                "the link is dead and drafts must be sent; raise snr_db or use the SLM alone"
-            )
-        rate = expected_tokens_per_round(alpha, count) / seconds
-        peak = int(np.argmax(rate))
-        if best is None or rate[peak] > best[0]:
-            best = (float(rate[peak]), int(count[peak]), float(seconds[peak]))
+        seconds = _round_s(count, alpha**count, latency, link, bits_per_draft, answers)
+        plan = _plan(count, expected_tokens_per_round(alpha, count), seconds, latency)
+        if best is None or plan.throughput_token_per_s > best.throughput_token_per_s:
+            best = plan
         first, block = first + block, 2 * block
-    rate_best, num_drafts, round_s = best
-    alone_s = latency.llm_s
-    return DraftPlan(
-        num_drafts=num_drafts,
-        tokens_per_round=float(expected_tokens_per_round(alpha, num_drafts)),
-        round_s=round_s,
-        throughput_token_per_s=rate_best,
-        speedup=rate_best * alone_s,
-        speculate=rate_best * alone_s > 1.0,
-    )
+    return best
+
+
+def best_drafts_of_survival(
+    survival: ArrayLike,
+    latency: Latency,
+    link: Uplink,
+    bits_per_draft: float,
+    *,
+    downlink_bit: float = 0.0,
+    rejection_downlink_bit: float = 0.0,
+) -> DraftPlan:
+    r"""Draft count of the highest throughput where one chance for all drafts does not do.
+
+    .. math:: \max_{1 \le \gamma \le J} \frac{1 + P_1 + \dots + P_\gamma}
+              {\gamma \tau_\mathrm{SLM} + \tau_\mathrm{up}(\gamma B) + t_0 + (\gamma + 1) t_1 + \dots}
+              \qquad \text{[new]}
+
+    Recorded runs are heavy-headed: a first draft is refused more often than one that follows kept drafts.
+    Derivation: ``derivations.drafting.recorded_survival``.
+
+    Parameters
+    ----------
+    survival : array_like, shape [J]
+        :math:`P_j`, chance that the first j drafts of a run are kept, not rising [-].
+    latency : Latency
+        Compute and protocol latencies [s].
+    link : Link or FixedRate
+        Uplink, with any channel model.
+    bits_per_draft : float
+        :math:`B`, payload of one draft [bit].
+    downlink_bit : float, default 0.0
+        Answer of the server to every round [bit].
+    rejection_downlink_bit : float, default 0.0
+        What a rejection adds to the answer [bit].
+
+    Returns
+    -------
+    DraftPlan
+        The best count, among those that were recorded, and its rates.
+
+    Raises
+    ------
+    ValueError
+        If the survival is no list of chances that do not rise, or a number of bits is negative.
+    InfeasibleError
+        If the link is dead and the drafts have bits to carry.
+
+    Examples
+    --------
+    >>> from cuhlm_theory.parameters import Link
+    >>> tau, slow = Latency(slm_s=0.01, llm_s=0.1), Link(bandwidth_hz=1e6, snr=1.0)
+    >>> best_drafts_of_survival([0.6, 0.36, 0.216, 0.1296], tau, slow, 24).num_drafts
+    3
+    >>> best_drafts_of_survival([0.4, 0.36, 0.32, 0.28], tau, slow, 24).num_drafts
+    4
+    """
+    chances = as_probability("survival", survival)
+    if chances.ndim != 1 or not len(chances):
+        raise ValueError(f"survival must have one chance a draft, [J]; got shape {chances.shape}")
+    if np.any(rises := np.diff(chances) > 0.0):
+        place = int(np.argmax(rises))
+        raise ValueError(f"survival must not rise; got {chances[place + 1]:g} after {chances[place]:g}")
+    count, answers = np.arange(1, len(chances) + 1), (downlink_bit, rejection_downlink_bit)
+    seconds = _round_s(count, chances, latency, link, bits_per_draft, answers)
+    return _plan(count, 1.0 + np.cumsum(chances), seconds, latency)
 
 
 def _round_s(
     count: np.ndarray,
-    alpha: float,
+    whole: ArrayLike,
     latency: Latency,
     link: Uplink,
-    bits: float,
-    downlink_bit: float,
-    rejection_bit: float,
+    bits_per_draft: float,
+    answer_bit: tuple[float, float] = (0.0, 0.0),
 ) -> Floats:
+    """Seconds of rounds that are kept whole with a chance; the second answer is what a rejection adds."""
+    bits, kept = count * float(as_nonnegative("bits_per_draft", bits_per_draft)), np.asarray(whole)
     parts = round_parts_s(
         latency,
         drafts=count,
-        slm_catch_up=alpha**count,
+        slm_catch_up=kept,
         llm_calls=1.0,
         llm_fed=count + 1.0,
-        uplink_s=packet_latency_s(link, count * bits),
-        downlink_bit=downlink_bit + (1.0 - alpha**count) * rejection_bit,
+        uplink_s=packet_latency_s(link, bits),
+        downlink_bit=answer_bit[0] + (1.0 - kept) * answer_bit[1],
     )
     return np.asarray(sum(parts))
+
+
+def _plan(count: np.ndarray, tokens: Floats, seconds: Floats, latency: Latency) -> DraftPlan:
+    """Return the fastest of some draft counts."""
+    if not math.isfinite(seconds[0]):
+        raise InfeasibleError("the link is dead and drafts must be sent; raise snr_db or use the SLM alone")
+    rate = tokens / seconds
+    peak = int(np.argmax(rate))
+    speedup = float(rate[peak]) * latency.llm_s
+    return DraftPlan(
+        num_drafts=int(count[peak]),
+        tokens_per_round=float(tokens[peak]),
+        round_s=float(seconds[peak]),
+        throughput_token_per_s=float(rate[peak]),
+        speedup=speedup,
+        speculate=speedup > 1.0,
+    )
 
 
 def sync_tokens_per_round(

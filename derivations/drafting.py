@@ -13,7 +13,7 @@ from derivations.rules import (
     SumOver,
 )
 from derivations.series import geometric
-from derivations.statement import Builder, Statement, at, eq, le, lt, rounds_to, step
+from derivations.statement import Builder, Proof, Statement, at, eq, le, lt, rounds_to, step
 
 acceptance = sp.Symbol("alpha", positive=True)
 drafts = sp.Symbol("gamma", integer=True, positive=True)
@@ -326,6 +326,78 @@ def best_num_drafts() -> Statement:
                 below,
             ),
         ),
+    )
+
+
+def recorded_survival() -> Statement:
+    """Show what is left of the closed forms where drafts are not kept with one chance."""
+    first, here, after, later = sp.symbols("P_1 P Pprime Pdprime", nonnegative=True)
+    chances = sp.IndexedBase("P")
+    count = sp.Symbol("i", integer=True, positive=True)
+    mean = sp.Symbol("E_N", positive=True)
+    cost = sp.Symbol("L", positive=True)
+    proof = Proof()
+    total_of = sp.Sum(chances[count], (count, 1, drafts))
+    mean_is = proof.assume(eq(mean, 1 + total_of))
+    falls = proof.assume(le(here, first))
+    smaller = proof.assume(le(first, cost))
+    change = proof.step(
+        "One more draft changes the speed-up by this, up to a positive factor.",
+        eq(
+            (mean + after) * (1 + drafts * cost) - mean * (1 + (drafts + 1) * cost),
+            after * (1 + drafts * cost) - cost * mean,
+        ),
+        Evaluate(),
+    )
+    falling = proof.assume(le(later, after))
+    peak = proof.step(
+        "The next change is smaller, so that there is one peak.",
+        le(
+            later * (1 + (drafts + 1) * cost) - cost * (mean + after),
+            after * (1 + drafts * cost) - cost * mean,
+        ),
+        Combine((1 + (drafts + 1) * cost,)),
+        falling,
+    )
+    each = proof.step(
+        "Where not even the first draft is kept as often as L, none is,",
+        le(here, cost),
+        Combine((1, 1)),
+        falls,
+        smaller,
+    )
+    summed = proof.step(
+        "nor are all together:",
+        le(total_of, drafts * cost),
+        SumOver(count, drafts, ((here, chances[count]),)),
+        each,
+    )
+    never = proof.step(
+        "no number of drafts makes up for its time.",
+        le(mean, 1 + drafts * cost),
+        Combine((1, 1)),
+        mean_is,
+        summed,
+    )
+    return Statement(
+        name="drafting.recorded_survival",
+        title="Drafts of a recorded survival curve",
+        source="here",
+        status="new",
+        functions=("drafting.best_drafts_of_survival",),
+        tests=(
+            "test_survival_and_its_one_peak",
+            "test_the_best_count_of_a_survival_curve_is_that_of_brute_force",
+        ),
+        assumptions=(
+            "P_i: chance that the first i drafts of a run are kept, whatever makes them; it cannot rise. "
+            "More than i tokens come if they were, so that E_N = 1 + P_1 + ... + P_gamma. P, P', P'': the "
+            "chances at any place, at gamma + 1 and at gamma + 2. L: time that a draft adds over that of a "
+            "round without drafts; the speed-up over that round is E_N/(1 + gamma L).",
+        ),
+        assumed=proof.assumed,
+        claims=(change, peak, never),
+        steps=proof.steps,
     )
 
 
@@ -647,6 +719,7 @@ BUILDERS: tuple[Builder, ...] = (
     speculate,
     speculation_never_pays,
     best_num_drafts,
+    recorded_survival,
     continuous_num_drafts,
     sync_tokens_per_round,
     sync_latency,

@@ -47,6 +47,7 @@ LATEX_NAMES = {
     "gstar": "g^{*}",
     "mprime": "m'",
     "Pprime": "P'",
+    "Pdprime": "P''",
     "rhohat": r"\hat{\rho}",
     "mbarprime": r"\bar{m}'",
     "betaprime": r"\beta'",

@@ -1,5 +1,6 @@
 """`cuhlm drafts`: the published examples and the refusals at the command line."""
 
+import numpy as np
 import pytest
 
 
@@ -36,6 +37,30 @@ def test_over_a_link(cuhlm_json):
     assert result["speedup"] == pytest.approx(same["speedup"])
 
 
+def test_a_recorded_survival_curve_stands_in_for_one_alpha(cuhlm_json, run_cuhlm, tmp_path):
+    text, array = tmp_path / "s.txt", tmp_path / "s.npy"
+    text.write_text("0.6\n0.36\n0.216\n0.1296\n0.07776\n0.046656\n0.02799\n0.01679\n")
+    np.save(array, np.loadtxt(text))
+    same = cuhlm_json("drafts", "--acceptance", "0.6", "--latency-ratio", "0.1")
+    for file in (text, array):
+        found = cuhlm_json("drafts", "--survival", file, "--latency-ratio", "0.1")
+        assert found["num_drafts"] == same["num_drafts"]
+        assert found["speedup"] == pytest.approx(same["speedup"])
+    assert found["survival"][:2] == [0.6, 0.36]
+    link = ("--bits-per-draft", "200", "--slm-latency-s", "0.01", "--llm-latency-s", "0.1")
+    marginal = ("--slm-per-token-s", "2ms", "--llm-per-token-s", "20ms")
+    plan = cuhlm_json(
+        "drafts", "--survival", text, *link, *marginal, "--bandwidth-hz", "1e6", "--snr-db", "0"
+    )
+    count, whole = plan["num_drafts"], 0.6 ** plan["num_drafts"]
+    assert plan["round_latency_s"] == pytest.approx(count * 0.0302 + 0.1 + 0.002 * whole)
+    few = tmp_path / "few.txt"
+    few.write_text("0.9 0.81")
+    assert "More were not recorded" in run_cuhlm("drafts", "--survival", few, "--latency-ratio", "0.1")[1]
+    few.write_text("0.9 high")
+    assert "must hold numbers" in run_cuhlm("drafts", "--survival", few, "--latency-ratio", "0.1")[2]
+
+
 def test_the_table(run_cuhlm):
     code, out, err = run_cuhlm("drafts", "--acceptance", "0.6", "--latency-ratio", "0.01")
     assert (code, err) == (0, "")
@@ -53,7 +78,12 @@ def test_the_table(run_cuhlm):
         (("--acceptance", "0.5"), ["--latency-ratio", "--bits-per-draft"]),
         (("--acceptance", "0.5", "--latency-ratio", "0.1", "--bits-per-draft", "3"), ["not both"]),
         (("--acceptance", "0.5", "--bits-per-draft", "3"), ["--slm-latency-s"]),
-        (("--latency-ratio", "0.1"), ["acceptance"]),
+        (("--latency-ratio", "0.1"), ["--acceptance", "--survival"]),
+        (("--survival", "/no/such", "--latency-ratio", "0.1"), ["--survival", "/no/such"]),
+        (
+            ("--acceptance", "0.5", "--bits-per-draft", "3", "--num-drafts", "2", "--slm-latency-s", "1"),
+            ["--num-drafts"],
+        ),
         (("--acceptance", "0.5", "--latency-ratio", "0.1", "--num-drafts", "-1"), ["--num-drafts", "-1"]),
     ],
 )

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from cuhlm_theory.capacity import packet_latency_s
 from cuhlm_theory.drafting import (
+    best_drafts_of_survival,
     best_drafts_on_link,
     best_num_drafts,
     continuous_num_drafts,
@@ -211,6 +212,61 @@ def test_the_best_count_is_found_beyond_the_first_block_of_counts(alpha, fading)
     assert plan.num_drafts == counts[int(np.argmax(rates))] > 64
     assert plan.throughput_token_per_s == pytest.approx(rates.max())
     assert plan.round_s == pytest.approx(seconds[plan.num_drafts - 1])
+
+
+@pytest.mark.parametrize("fading", ["awgn", "short-packet"])
+def test_the_best_count_of_a_survival_curve_is_that_of_brute_force(fading):
+    """Against rounds that are run: a heavy head, then nearly every draft is kept."""
+    rng, chances = np.random.default_rng(3), 0.46 * 0.95 ** np.arange(12)
+    link = Link(bandwidth_hz=1e5, snr=2.0, fading=fading)
+    latency = Latency(
+        slm_s=0.01,
+        llm_s=0.1,
+        round_trip_s=0.05,
+        downlink_bit_per_s=1e3,
+        slm_per_token_s=0.004,
+        llm_per_token_s=0.02,
+    )
+    kept = np.sum(rng.random(40_000)[:, None] < chances, axis=1)  # drafts that would be kept, of any number
+    rates = []
+    for count in range(1, 13):
+        tokens = np.minimum(kept, count) + 1
+        seconds = count * 0.01 + packet_latency_s(link, 24 * count) + 0.08 + 0.02 * (count + 1) + 0.05
+        seconds += np.where(kept >= count, 0.004 + 15 / 1e3, 115 / 1e3)
+        rates.append(tokens.sum() / seconds.sum())
+    plan = best_drafts_of_survival(chances, latency, link, 24, downlink_bit=15, rejection_downlink_bit=100)
+    assert plan.throughput_token_per_s == pytest.approx(max(rates), rel=0.01)
+    assert rates[plan.num_drafts - 1] == pytest.approx(max(rates), rel=0.005)
+    geometric = best_drafts_on_link(
+        chances[0], latency, link, 24, downlink_bit=15, rejection_downlink_bit=100
+    )
+    assert geometric.num_drafts < plan.num_drafts  # one alpha, that of the first draft, stops too early
+
+
+def test_a_survival_curve_of_one_alpha_is_that_alpha():
+    link, alpha = Link(bandwidth_hz=1e5, snr=2.0), 0.7
+    latency = Latency(slm_s=0.01, llm_s=0.1, slm_per_token_s=0.004, llm_per_token_s=0.02)
+    curve = alpha ** np.arange(1, 40)
+    one, other = (
+        best_drafts_of_survival(curve, latency, link, 24),
+        best_drafts_on_link(alpha, latency, link, 24),
+    )
+    assert one.num_drafts == other.num_drafts
+    assert one.throughput_token_per_s == pytest.approx(other.throughput_token_per_s)
+
+
+@pytest.mark.parametrize(
+    ("survival", "message"),
+    [
+        ([], "survival must have one chance a draft"),
+        ([[0.5]], "survival must have one chance a draft"),
+        ([0.5, 0.6], "survival must not rise; got 0.6 after 0.5"),
+        ([1.5], r"survival must lie in \[0, 1\]; got 1.5"),
+    ],
+)
+def test_what_is_no_survival_curve_is_refused(survival, message):
+    with pytest.raises(ValueError, match=message):
+        best_drafts_of_survival(survival, LATENCY, Link(bandwidth_hz=1e5, snr=2.0), 24)
 
 
 def test_on_a_proportional_link_the_count_is_that_of_the_ratio():

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cuhlm_theory import drafting
-from cuhlm_theory.parameters import Latency
+from cuhlm_theory.parameters import FixedRate, Latency
 from tests.joins.formula import derived, statement, value
 
 few = settings(max_examples=25)
@@ -79,6 +79,30 @@ def test_latency_ratio(slm, llm, up, part, trip, drafts):
         round_time, tau_SLM=slm, tau_up=up, g=drafts, t_0=(1 - part) * llm, t_1=part * llm, tau_rtt=trip
     )
     assert 1 + drafts * ratio == pytest.approx(expected)
+
+
+@few
+@given(st.lists(st.floats(0.0, 1.0), min_size=1, max_size=8), st.floats(0.001, 2.0))
+def test_survival_and_its_one_peak(chances, ratio):
+    curve = np.sort(chances)[::-1]
+    change, _, never = statement("drafting.recorded_survival").claims
+    tokens = 1.0 + np.concatenate(([0.0], np.cumsum(curve)))
+    place = np.arange(len(tokens))
+    speedup = tokens / (1.0 + place * ratio)
+    scale = (1.0 + place[1:] * ratio) * (1.0 + place[:-1] * ratio)
+    changes = [
+        value(change.rhs, Pprime=after, gamma=count, L=ratio, E_N=mean)
+        for count, (after, mean) in enumerate(zip(curve, tokens, strict=False))
+    ]
+    np.testing.assert_allclose(np.diff(speedup) * scale, changes, atol=1e-12)
+    assert np.all(np.diff(changes) <= 1e-12)
+    if curve[0] <= ratio:
+        assert np.all(tokens <= value(never.rhs, gamma=1.0, L=ratio) + (place - 1) * ratio + 1e-12)
+    plan = drafting.best_drafts_of_survival(
+        curve, Latency(slm_s=ratio, llm_s=1.0), FixedRate(rate_bit_per_s=1.0), 0
+    )
+    assert plan.speedup == pytest.approx(speedup[1:].max())
+    assert plan.speculate == (plan.speedup > 1.0)
 
 
 @few
