@@ -3,6 +3,7 @@
 The live decoder answers the same questions about one place with both distributions at hand.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Protocol
 
@@ -152,6 +153,10 @@ class Contexts(Protocol):
 
     def acceptance_within(self, k: Ints) -> Array:
         """Chance to keep a draft from the k renormalised largest entries, shape [N] [-]."""
+        ...
+
+    def rounded_acceptance(self, k: Ints, rounding: Callable[[Array], Array]) -> Array:
+        """Chance to keep it once these entries are rounded, shape [N] [-]; NaN where not all are known."""
         ...
 
     def kept_count(self, threshold: float, vocab_size: int) -> Ints:
@@ -469,6 +474,36 @@ class Tokens:
         share = (at - grid[right - 1]) / (grid[right] - grid[right - 1])
         row = np.arange(len(self))
         return (1.0 - share) * table[row, right - 1] + share * table[row, right]
+
+    def rounded_acceptance(self, k: Ints, rounding: Callable[[Array], Array]) -> Array:
+        r"""Chance to keep a draft from the k largest entries, renormalised and rounded; NaN where unknown.
+
+        .. math:: 1 - \mathrm{TV}(\hat x, y) = \textstyle\sum_{i \le k} \min(\hat x_i, y_i)
+
+        The candidates hold these entries up to their number: the larger a logit the larger is its probability
+        at every temperature, so that the least uncertain tokens are the likeliest.
+
+        >>> row = {"candidate_uncertainty": np.array([[0.2, 0.6]]), "candidate_prob": np.array([[0.6, 0.3]])}
+        >>> row |= {"uncertainty": np.zeros(1), "rejection": np.zeros(1)}
+        >>> tokens = Tokens(**row, candidate_llm_prob=np.array([[0.7, 0.2]]))
+        >>> tokens.rounded_acceptance(np.array([2]), lambda law: np.round(2 * law) / 2)
+        array([0.7])
+        """
+        found = np.full(len(self), np.nan)
+        if self.candidate_prob is None:
+            return found
+        x, y = self.likeliest()
+        known = k <= x.shape[1]
+        kept = np.where(np.arange(x.shape[1]) < k[:, None], x, 0.0)[known]
+        law = rounding(kept / kept.sum(axis=1, keepdims=True))
+        found[known] = np.minimum(law, y[known]).sum(axis=1)
+        return found
+
+    def likeliest(self) -> tuple[Array, Array]:
+        """Return x and y of the candidates of each context, the likeliest first, shape [N, C] [-]."""
+        x, y = self.need("candidate_prob"), self.need("candidate_llm_prob")
+        order = np.argsort(-x, axis=1, kind="stable")
+        return np.take_along_axis(x, order, axis=1), np.take_along_axis(y, order, axis=1)
 
     def kept_count(self, threshold: float, vocab_size: int) -> Ints:
         """Tokens of at most this uncertainty in each context; the most there can be if none were recorded.

@@ -298,7 +298,7 @@ def conformal_dropped_mass() -> Statement:
         title="Mean mass that C-SQS drops",
         source="SQS, arXiv:2510.09942; the constant is derived here",
         status="new",
-        functions=("schemes.payload.conformal_places",),
+        functions=("schemes.payload.conformal_sizes",),
         tests=(
             "test_mean_dropped_mass_of_c_sqs_is_within_its_bound",
             "test_the_conformal_threshold_keeps_the_dropped_mass_near_its_target",

@@ -434,6 +434,33 @@ def test_the_joint_law_of_exact_schemes_is_the_llm_s_own(small_pair, scheme):
     assert_same_law(enumerated(sessions, chosen), joint_law(step, length, 3))
 
 
+MOVING = {"conformal_step": 0.5, "conformal_target": 0.1}
+
+
+@pytest.mark.parametrize("start", [0.05, 0.4])
+def test_the_joint_law_under_a_threshold_that_moves_is_the_llm_s_own(small_pair, start):
+    sessions = Remembering(small_pair[0]), Remembering(small_pair[1])
+    numbers = MOVING | {"conformal_start": start, "lattice_levels": 3}
+    chosen = replace(setting("c-sqs", **numbers), max_new_tokens=3)
+    law = joint_law(lambda text: laws.next_law(sessions[1].catch_up(text)[0], 0.9), 3, 3)
+    assert_same_law(enumerated(sessions, chosen), law)
+
+
+def test_the_threshold_follows_the_text_that_is_committed(pair):
+    """Drafts after a rejection move nothing, nor does a token that the server adds."""
+    rule = setting("c-sqs", **MOVING, conformal_start=0.2).scheme
+    chosen = replace(setting("c-sqs"), scheme=rule)
+    table = decode(pair, PROMPT, chosen, Clock(system=system(12)), rng=np.random.default_rng(3)).columns
+    assert {records.ACCEPTED, records.RESAMPLED, records.SAMPLED} <= set(table["action"])
+    threshold = 0.2
+    for place, size in enumerate(table["k"]):
+        if table["draft"][place] < 0:
+            continue
+        law = laws.next_law(full_logits(pair[0], [*PROMPT, *table["token"][:place]])[-1], 0.9)
+        assert size == max(np.sum(law >= threshold), 1)
+        threshold -= 0.5 * (1.0 - np.sort(law)[-size:].sum() - 0.1)
+
+
 @pytest.mark.parametrize("survival", [0.0, 0.5, 1.0])
 @pytest.mark.parametrize("keeps", [Below(0.6), Below(0.5, 0.7, 0.3), KeepShare((0.5, 0.7), (0.8, 0.3))])
 def test_shares_and_runs_that_end_by_their_survival_follow_the_llm(small_pair, keeps, survival):

@@ -20,7 +20,8 @@ _SIZE = "k weighs the airtime by the chance to transmit; skipped indices travel 
 MOVED = {
     r"inputs\.bandwidth_hz": "see `LOST`",
     r"inputs\.assumed": "what was assumed then is said now",
-    r"schemes\[c-sqs\]\.k_mean": "the entries of drafts that are made, not of all recorded tokens",
+    r"schemes\[c-sqs\]": "its answers begin with the threshold of a device that has answered before",
+    r"schemes\[k-sqs\]": "16 candidates, as many as a recording holds",
     r"(operating_point|schemes\[cu-hlm-exact\]|certificate|verify_on_sync)\.": _SIZE,
     r"schemes\[cu-hlm-o(ff|n)line\]": "their budget is what the operating point spends on truncation",
     r"thresholds\.(cost_optimal|bias_price_s)": "a truncation that is due either way is no cost of sending",

@@ -1,5 +1,6 @@
 """Every scheme against exact enumeration of small vocabularies; the protocols run in test_simulation."""
 
+import itertools
 import math
 from dataclasses import replace
 
@@ -21,13 +22,16 @@ from cuhlm_theory.schemes import (
     lattice_bit,
     line_up,
     recorded_rounds,
+    resolved,
     scheme,
     single_draft_floor_s,
 )
-from cuhlm_theory.schemes.payload import ConformalLattice, conformal_places
+from cuhlm_theory.schemes.payload import ConformalLattice, conformal_sizes
 from cuhlm_theory.verification import output_law
+from tests.protocols import rounded
 from tests.worlds import THRESHOLDS, World, random_world, recording, table
 
+CANDIDATES = ("candidate_uncertainty", "candidate_prob", "candidate_llm_prob")
 SYSTEM = System(
     link=Link(bandwidth_hz=1e3, snr=3.0),  # 2000 bit/s
     codec=Codec(vocab_size=6),  # 3 bits an index, 11 bits an entry
@@ -333,8 +337,8 @@ def test_acceptance_of_each_drafting_law_sets_the_tokens_per_round():
     world = random_world(1)
     full = np.minimum(world.x, world.y).sum(axis=1).mean()
     top = np.minimum(world.candidates(3), world.y).sum(axis=1)
-    lattice = np.clip(top - 3 / 400, 0, 1).mean()
-    for name, alpha in (("dsd", full), ("dssd", full), ("tk-slt", top.mean()), ("k-sqs", lattice)):
+    lattice = np.minimum([rounded(law, 100) for law in world.candidates(3)], world.y).sum(axis=1)
+    for name, alpha in (("dsd", full), ("dssd", full), ("tk-slt", top.mean()), ("k-sqs", lattice.mean())):
         expected = 1 + alpha + alpha**2 + alpha**3
         assert outcome(name, num_drafts=3).tokens_per_round == pytest.approx(expected), name
 
@@ -429,11 +433,59 @@ def test_the_conformal_threshold_keeps_the_dropped_mass_near_its_target():
     tokens = recording(random_world(5), num_texts=4, length=500, seed=1)
     rule = ConformalLattice(conformal_target=0.1, conformal_step=0.01, conformal_start=0.05)
     place = _conformal(tokens, rule)
-    np.testing.assert_array_equal(conformal_places(tokens, rule), place)
+    anew = replace(tokens, prompt=np.zeros(len(tokens)))
+    np.testing.assert_array_equal(conformal_sizes(anew, rule), place + 1)
+    by_profile = replace(anew, **dict.fromkeys(CANDIDATES))
+    np.testing.assert_array_equal(conformal_sizes(by_profile, rule), place + 1)
     dropped = tokens.tail_mass[np.arange(len(tokens)), place]
     bound = 0.1 + (0.05 + 1 + 0.01 * 0.1) / (0.01 * len(tokens))
     assert dropped.mean() <= bound
     assert dropped.mean() == pytest.approx(0.1, abs=0.02)
+
+
+def test_a_device_that_has_answered_before_begins_where_its_threshold_settles():
+    tokens = recording(random_world(5), num_texts=40, length=50, seed=1)
+    carried = ConformalLattice(conformal_target=0.1, conformal_step=0.01)
+    settled = carried.settled(tokens)
+    assert settled.settled(tokens) is settled
+    assert carried.start == 0.01 < 0.05 < settled.start
+    sizes = {
+        rule: conformal_sizes(tokens, rule)
+        for rule in (carried, settled, ConformalLattice(conformal_start=0.01))
+    }
+    dropped = {rule: _dropped(tokens, size) for rule, size in sizes.items()}
+    assert dropped[settled].mean() == pytest.approx(0.1, abs=0.02)
+    assert dropped[settled].mean() == pytest.approx(dropped[carried].mean(), abs=0.01)
+    first = np.diff(tokens.prompt, prepend=-1) != 0
+    at_start = np.maximum(np.sum(tokens.sorted_prob[first] >= settled.start, axis=1), 1)
+    np.testing.assert_array_equal(sizes[settled][first], at_start)  # every answer begins anew
+    system, scheme = SYSTEM, SCHEMES["c-sqs"].using(conformal_target=0.1, conformal_step=0.01)
+    assert resolved(scheme, tokens, system).payload.start == settled.start
+
+
+def _dropped(tokens, sizes):
+    return tokens.tail_mass[np.arange(len(tokens)), sizes - 1]
+
+
+def test_the_lattice_is_kept_as_often_as_the_law_that_is_sent_allows():
+    """Entry by entry from both laws, in a recording that holds the likeliest tokens of each context only."""
+    world = random_world(1, vocab_size=8)
+    tokens = replace(table(world), prompt=None)
+    for levels, size in itertools.product((3, 20), (1, 2, 4)):
+        law = np.array([rounded(row, levels) for row in world.candidates(size)])
+        exact = np.repeat(np.minimum(law, world.y).sum(axis=1), 8)
+        order = np.argsort(-tokens.candidate_prob, axis=1)[:, :4]  # four are known
+        known = {name: np.take_along_axis(getattr(tokens, name), order, axis=1) for name in CANDIDATES}
+        scheme = SCHEMES["k-sqs"].using(num_candidates=size, lattice_levels=levels)
+        few = replace(tokens, **known)
+        found = scheme.payload.carried(few, SYSTEM, scheme.skip).acceptance
+        np.testing.assert_allclose(found, exact, atol=1e-12)
+        none = replace(tokens, **dict.fromkeys(CANDIDATES))
+        assert np.all(scheme.payload.carried(none, SYSTEM, scheme.skip).acceptance <= exact + 1e-12)
+    beyond = SCHEMES["k-sqs"].using(num_candidates=6, lattice_levels=20).payload
+    least = beyond.carried(few, SYSTEM, scheme.skip).acceptance
+    law = np.array([rounded(row, 20) for row in world.candidates(6)])
+    assert np.all(least <= np.repeat(np.minimum(law, world.y).sum(axis=1), 8) + 1e-12)
 
 
 def _conformal(tokens, rule):

@@ -362,32 +362,27 @@ def _independent(name, bonus, levels):
     return ledger, row.ledger(table(world), SYSTEM).outcome()
 
 
-@pytest.mark.parametrize(("name", "bonus"), CHAINS)
-def test_bits_and_rounds_of_independent_contexts(name, bonus):
+@pytest.mark.parametrize(
+    ("name", "bonus", "levels"), [*((*chain, LEVELS) for chain in CHAINS), ("k-sqs", True, 20)]
+)
+def test_bits_and_rounds_of_independent_contexts(name, bonus, levels):
     """Contexts that do not depend on the tokens make drafts i.i.d.: the closed forms must meet them."""
-    ledger, row = _independent(name, bonus, LEVELS)
+    ledger, row = _independent(name, bonus, levels)
     assert row.bias == 0.0
     _assert_close(ledger.per_round("drafts"), row.num_drafts)
     _assert_costs(ledger, row)
     _assert_close(ledger.per_round("rates"), row.mean_rate_token_per_s)
 
 
-def test_a_coarse_lattice_is_never_slower_than_promised():
-    ledger, row = _independent("k-sqs", True, 20)
-    tokens, error = ledger.per_round("tokens")
-    assert tokens > row.tokens_per_round + 4 * error  # the bound on its acceptance is loose
-    assert ledger.per_token("seconds")[0] < row.latency_s
-    assert ledger.per_token("bits")[0] < row.uplink_bit_per_token
-
-
 def test_bits_and_rounds_of_conformal_drafting_over_a_recording():
     """The device moves its threshold along the text; what is undone by a rejection moves nothing."""
     world = random_world(61, num_contexts=8)
     tokens = recording(world, num_texts=3, length=40, seed=9)
-    laws = ConformalLaws(world, levels=LEVELS, **CONFORMAL)
     context = np.argmin(np.abs(world.x.max(axis=1) - tokens.max_prob[:, None]), axis=1).tolist()
     acceptance, bits, sizes = np.empty(120), np.empty(120), np.empty(120)
     for n, c in enumerate(context):
+        if n % 40 == 0:  # an answer begins
+            laws = ConformalLaws(world, levels=LEVELS, **CONFORMAL)
         law = np.asarray(laws.law(c))
         kept = sizes[n] = int((law > 0).sum())
         acceptance[n] = np.minimum(law, world.y[c]).sum()

@@ -42,6 +42,7 @@ from cuhlm_theory.contexts import Tokens
 from cuhlm_theory.errors import MissingInputError
 from cuhlm_theory.parameters import System
 from cuhlm_theory.schemes import Ledger, Scheme
+from cuhlm_theory.schemes.evaluation import several_drafts
 
 _FORMAT = "cuhlm-predictions/1"
 _FEWEST = 8  # recorded prompts of a kind that is resampled by itself
@@ -308,11 +309,7 @@ def _rounded(both: Sums) -> Floats:
 def _drawn(scheme: Scheme, tokens: Tokens, system: System, rng: np.random.Generator) -> Ledger:
     """Return what a scheme does on recorded tokens once every chance is drawn."""
     if scheme.draft.several:
-        coin = rng.random(len(tokens))
-        decided = {"kept": (coin < tokens.acceptance).astype(np.float64)}
-        if tokens.truncated_acceptance is not None:
-            decided["truncated_acceptance"] = (coin[:, None] < tokens.truncated_acceptance).astype(np.float64)
-        return scheme.ledger(replace(tokens, **decided), system)
+        return several_drafts(scheme, tokens, system, rng)
     rounds = scheme.ledger(tokens, system)
     assert rounds.place is not None
     asks = rounds.llm_calls > 0.0
@@ -420,12 +417,12 @@ def judge_predictions(found: Predictions, decoded: DecodedTable) -> Verdict:
             continue
         value = measured[row.run, row.quantity]
         rank = _rank(errors[:, place], value - row.predicted)
-        low, high = row.prediction_interval95
+        (low, high), slack = row.prediction_interval95, _SLACK * abs(row.predicted)
         rows.append(
             Judged(
                 **{name: getattr(row, name) for name in _KEPT},
                 measured=value,
-                inside=(low is None or value >= low) and value <= high,
+                inside=(low is None or value >= low - slack) and value <= high + slack,
                 p_value=1.0 - rank if row.bound else 2.0 * min(rank, 1.0 - rank),
             )
         )

@@ -288,7 +288,11 @@ class Drafts:
 
     def acceptance_within(self, k: Ints) -> Law:
         """1 - TV(x-tilde_k, y)."""
-        laws = [truncation.drop_tail(self.here.x, int(size)) for size in k]
+        return self.rounded_acceptance(k, lambda law: law)
+
+    def rounded_acceptance(self, k: Ints, rounding: Callable[[Law], Law]) -> Law:
+        """1 - TV(x-hat_k, y)."""
+        laws = [rounding(truncation.drop_tail(self.here.x, int(size))) for size in k]
         return np.array([1.0 - float(verification.total_variation(law, self.y)) for law in laws])
 
     def kept_count(self, threshold: float, vocab_size: int) -> Ints:

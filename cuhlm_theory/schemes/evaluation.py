@@ -1,5 +1,6 @@
 """Ledgers of what a scheme would do on recorded tokens, or on i.i.d. tokens of an assumed law."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, TypedDict, cast
 
 import numpy as np
@@ -106,15 +107,20 @@ def _rows(system: System, *, entries: Floats, **counts: Floats) -> dict[str, Flo
     return {**counts, "entries": entries, **charged(system, **counts)}
 
 
-def several_drafts(scheme: "Scheme", tokens: Tokens, system: System) -> Ledger:
+def several_drafts(
+    scheme: "Scheme", tokens: Tokens, system: System, rng: np.random.Generator | None = None
+) -> Ledger:
     """Return the rounds of several drafts: for each start one that keeps all and one that meets a rejection.
 
-    Tokens with ``prompt`` are a recording, and rounds run along each text; without it they are i.i.d.
+    Tokens with ``prompt`` are a recording, and rounds run along each text; without it they are i.i.d. With
+    ``rng`` it is drawn which drafts are kept, so that a round happens or does not.
     """
     scheme = resolved(scheme, tokens, system)
     draft, verification = cast(Run, scheme.draft), scheme.verification
     carried = scheme.payload.carried(tokens, system, scheme.skip)
     acceptance = tokens.acceptance if carried.acceptance is None else carried.acceptance
+    if rng is not None:
+        acceptance = (rng.random(len(tokens)) < acceptance).astype(np.float64)
     skips = scheme.skip.skips(tokens, drafts=True)
     account = verification.account(tokens, scheme.skip, skips, scheme.payload, carried)
     rounds = _rounds(scheme, tokens, acceptance, skips, carried)
@@ -191,7 +197,8 @@ def _rounds(scheme: "Scheme", tokens: Tokens, acceptance: Floats, skips: Skips, 
 
 
 def resolved(scheme: "Scheme", tokens: Tokens, system: System) -> "Scheme":
-    """Return the scheme with the best number of drafts for the mean acceptance, where none is given."""
+    """Return the scheme with what a recording settles: what is remembered, and the best number of drafts."""
+    scheme = replace(scheme, payload=scheme.payload.settled(tokens))
     if "num_drafts" not in scheme.numbers or scheme.numbers["num_drafts"] is not None:
         return scheme
     return scheme.using(num_drafts=best_num_drafts(scheme, tokens, system))

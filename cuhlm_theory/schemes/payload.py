@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -21,6 +21,7 @@ from cuhlm_theory.schemes.skip import Skip
 
 _LEVELS = (15, 63, 255, 1023)
 _TARGETS = (0.02, 0.05, 0.1, 0.2)
+_FIRST_THRESHOLD = 0.01
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -62,6 +63,10 @@ class Payload:
     def start(self) -> float:
         """What the rule remembers at the first draft of a text."""
         return 0.0
+
+    def settled(self, tokens: Tokens) -> "Payload":
+        """Return the rule of a device that has answered before, as far as a recording tells."""
+        return self
 
     def check_size(self, vocab_size: int) -> None:
         """Refuse more entries than there are tokens."""
@@ -299,8 +304,8 @@ class Candidates(Payload):
 class Lattice(Payload):
     """Draft from the k largest entries in multiples of 1/levels and send the lattice point."""
 
-    num_candidates: int = 30
-    """K, entries kept [token] (assumed); all entries of a smaller vocabulary."""
+    num_candidates: int = 16
+    """K, entries kept [token] (assumed; as many as a recording holds); all of a smaller vocabulary."""
     lattice_levels: int = 100
     """l: probabilities are multiples of 1/l [-] (assumed)."""
 
@@ -320,8 +325,8 @@ class Lattice(Payload):
         return _each(size, lambda k: lattice_bit(k, self.lattice_levels, codec.vocab_size))
 
     def acceptance(self, contexts: Contexts, sizes: Ints) -> Floats | None:
-        """At least the acceptance of the unrounded candidates less k/(4 l)."""
-        return _rounded_acceptance(contexts, sizes, self.lattice_levels)
+        """1 - TV of the lattice point and y."""
+        return _lattice_acceptance(contexts, sizes, self.lattice_levels)
 
     def options(self, tokens: Tokens) -> list[dict[str, float]]:
         """Sizes whose acceptance was recorded, and levels."""
@@ -344,14 +349,15 @@ class ConformalLattice(Payload):
     """alpha: mass that may be dropped in the long run [-] (assumed)."""
     conformal_step: float = 0.005
     """eta: step of the threshold [-] (assumed)."""
-    conformal_start: float = 0.01
-    """beta_1: first threshold [-] (assumed)."""
+    conformal_start: float | None = None
+    """beta_1: threshold that an answer begins with [-]; None carries it over from answer to answer, and an
+    answer of its own begins with 0.01 (assumed), or, with a recording, where the threshold settles."""
 
     def __post_init__(self) -> None:
         as_count("lattice_levels", self.lattice_levels)
         as_probability("conformal_target", self.conformal_target)
         as_positive("conformal_step", self.conformal_step)
-        as_probability("conformal_start", self.conformal_start)
+        as_probability("conformal_start", self.start)
 
     def next_threshold(self, threshold: float, dropped: float) -> float:
         r"""Move the threshold by what was dropped.
@@ -363,16 +369,15 @@ class ConformalLattice(Payload):
     def sizes(self, contexts: Contexts, system: System, skip: Skip) -> Ints | None:
         """Entries above the threshold, token after token."""
         assert isinstance(contexts, Tokens)
-        place = conformal_places(contexts, self)
-        return np.asarray(contexts.need("k_grid"), dtype=np.int64)[place]
+        return conformal_sizes(contexts, self)
 
     def bit(self, size: ArrayLike, codec: Codec, skip: Skip) -> Floats:
         """Bits of the lattice point and of its size [bit]."""
         return _each(size, lambda k: lattice_bit(k, self.lattice_levels, codec.vocab_size, send_size=True))
 
     def acceptance(self, contexts: Contexts, sizes: Ints) -> Floats | None:
-        """At least the acceptance of the unrounded candidates less k/(4 l)."""
-        return _rounded_acceptance(contexts, sizes, self.lattice_levels)
+        """1 - TV of the lattice point and y."""
+        return _lattice_acceptance(contexts, sizes, self.lattice_levels)
 
     def options(self, tokens: Tokens) -> list[dict[str, float]]:
         """Targets and levels."""
@@ -383,7 +388,14 @@ class ConformalLattice(Payload):
     @property
     def start(self) -> float:
         """The first threshold."""
-        return self.conformal_start
+        return _FIRST_THRESHOLD if self.conformal_start is None else self.conformal_start
+
+    def settled(self, tokens: Tokens) -> "ConformalLattice":
+        """Begin each answer with the mean threshold of the later half of the recorded texts."""
+        if self.conformal_start is not None:
+            return self
+        thresholds = _walked(tokens, self)[1]
+        return replace(self, conformal_start=float(np.clip(thresholds[len(tokens) // 2 :].mean(), 0.0, 1.0)))
 
     def draft_law(self, law: Floats, memory: float = 0.0) -> tuple[Floats, int, float]:
         """Keep what lies above the threshold that is remembered, and move it."""
@@ -404,44 +416,54 @@ def _each(size: ArrayLike, bits_of: Callable[[int], int]) -> Floats:
     return np.array([float(bits_of(int(k))) for k in distinct])[place].reshape(np.shape(size))
 
 
-def _rounded_acceptance(contexts: Contexts, sizes: Ints, levels: int) -> Floats:
+def _lattice_acceptance(contexts: Contexts, sizes: Ints, levels: int) -> Floats:
+    """Chance to keep a draft of the lattice point; the least that it can be where not all of it is known."""
+    found = contexts.rounded_acceptance(sizes, lambda law: round_to_lattice(law, levels))
+    unknown = np.isnan(found)
+    if not unknown.any():
+        return found
     loss = sizes / (4.0 * levels)  # TV of rounding K probabilities to a lattice is at most this
-    return np.clip(contexts.acceptance_within(sizes) - loss, 0.0, 1.0)
+    return np.where(unknown, np.clip(contexts.acceptance_within(sizes) - loss, 0.0, 1.0), found)
 
 
 def round_to_lattice(law: Floats, levels: int) -> Floats:
-    """Nearest law whose probabilities are multiples of 1/levels, by largest remainders, shape [V].
+    """Nearest laws whose probabilities are multiples of 1/levels, by largest remainders, shape [..., V].
 
     >>> round_to_lattice(np.array([0.5, 0.3, 0.2]), 4)
     array([0.5 , 0.25, 0.25])
     """
-    scaled = law * levels
+    support = np.flatnonzero(np.any(np.atleast_2d(law) > 0.0, axis=0))  # few of a vocabulary
+    scaled = law[..., support] * levels
     whole = np.floor(scaled)
-    missing = levels - round(float(whole.sum()))
-    if missing > 0:
-        whole[np.argpartition(whole - scaled, missing - 1)[:missing]] += 1.0
-    return whole / levels
+    missing = levels - np.round(whole.sum(axis=-1, keepdims=True))
+    rank = np.argsort(np.argsort(whole - scaled, axis=-1, kind="stable"), axis=-1)
+    rounded = np.zeros_like(law)
+    rounded[..., support] = (whole + (rank < missing)) / levels
+    return rounded
 
 
-def conformal_places(tokens: Tokens, rule: ConformalLattice) -> Ints:
-    r"""Return the size that C-SQS keeps, token by token, as its place on the recorded grid.
+def conformal_sizes(tokens: Tokens, rule: ConformalLattice) -> Ints:
+    r"""Return the entries that C-SQS keeps, token by token.
 
     .. math:: \text{keep } \{i : x_i \ge \beta_n\}      \qquad \text{[SQS], printed}
 
-    Between two recorded sizes the larger one is taken. The threshold goes on from text to text.
+    The threshold follows the text that is committed: drafts that a rejection undoes do not move it. Sizes are
+    exact where the candidates of a context end below the threshold; between two recorded sizes beyond them
+    the larger one is taken.
+
     Derivation: ``derivations.schemes.conformal_dropped_mass``.
 
     Parameters
     ----------
     tokens : Tokens
-        Recorded tokens with ``sorted_prob`` and ``tail_mass``.
+        Recorded tokens with ``sorted_prob`` and ``tail_mass``, and their texts where a text begins anew.
     rule : ConformalLattice
         Start, step and target of the threshold.
 
     Returns
     -------
     ndarray of int64, shape [N]
-        Places of the sizes.
+        Sizes [token].
 
     Raises
     ------
@@ -456,17 +478,41 @@ def conformal_places(tokens: Tokens, rule: ConformalLattice) -> Ints:
     --------
     See `cuhlm_theory.schemes`.
     """
-    sorted_prob, tail = tokens.need("sorted_prob"), tokens.need("tail_mass")
-    ascending = np.ascontiguousarray(sorted_prob[:, ::-1], dtype=np.float64)
-    sizes = tokens.need("k_grid")
+    return _walked(tokens, rule)[0]
+
+
+def _walked(tokens: Tokens, rule: ConformalLattice) -> tuple[Ints, Floats]:
+    """Sizes and thresholds of C-SQS along the recorded texts, shape [N]."""
+    sizes, prob, tail = _ranked(tokens)
+    ascending = np.ascontiguousarray(prob[:, ::-1])
     exact = np.append(np.diff(sizes) == 1, True)  # no size lies between this one and the next
-    place = np.empty(len(tokens), dtype=np.int64)
-    threshold = rule.conformal_start
+    place, thresholds = np.empty(len(tokens), dtype=np.int64), np.empty(len(tokens))
+    anew = np.zeros(len(tokens), dtype=bool)
+    if rule.conformal_start is not None and tokens.prompt is not None:
+        anew[1:] = np.diff(tokens.prompt) != 0
+    threshold = rule.start
     for n in range(len(tokens)):
-        fits = len(sizes) - int(ascending[n].searchsorted(threshold))  # recorded x_(k) >= threshold
+        thresholds[n] = threshold = rule.start if anew[n] else threshold
+        fits = len(sizes) - int(ascending[n].searchsorted(threshold))  # known x_(k) >= threshold
         place[n] = fits - 1 if fits > 0 and exact[fits - 1] else fits
         threshold = rule.next_threshold(threshold, float(tail[n, place[n]]))
-    return place
+    return sizes[place], thresholds
+
+
+def _ranked(tokens: Tokens) -> tuple[Ints, Floats, Floats]:
+    """Known sizes, shape [S], and of each context x_(k) and the mass beyond it, shape [N, S]."""
+    prob, tail, sizes = (tokens.need(name) for name in ("sorted_prob", "tail_mass", "k_grid"))
+    if tokens.candidate_prob is None:
+        return sizes.astype(np.int64), prob.astype(np.float64), tail.astype(np.float64)
+    x, _ = tokens.likeliest()
+    beyond = sizes > x.shape[1]
+    within = np.arange(1, min(x.shape[1], int(sizes[-1])) + 1)
+    x = x[:, : len(within)]
+    return (
+        np.concatenate((within, sizes[beyond])).astype(np.int64),
+        np.concatenate((x, prob[:, beyond]), axis=1).astype(np.float64),
+        np.concatenate((np.clip(1.0 - np.cumsum(x, axis=1), 0.0, 1.0), tail[:, beyond]), axis=1),
+    )
 
 
 def lattice_bit(num_kept: int, levels: int, vocab_size: int, *, send_size: bool = False) -> int:
