@@ -2,8 +2,18 @@
 
 import sympy as sp
 
-from derivations.rules import Combine, Evaluate, Linear, Numeric, Rename, Solve, SumOver
-from derivations.statement import Builder, Statement, Step, at, eq
+from derivations.rules import (
+    Combine,
+    Evaluate,
+    IntegrateOver,
+    Linear,
+    Monotone,
+    Numeric,
+    Rename,
+    Solve,
+    SumOver,
+)
+from derivations.statement import Builder, Proof, Statement, Step, at, eq, le, lt
 from derivations.vocabulary import size, token, total
 
 theta, top = sp.symbols("theta theta_max", positive=True)
@@ -84,6 +94,71 @@ def mean_uncertainty() -> Statement:
             ),
             Step(text="With equal logits ubar is", claim=uniform, rule=Evaluate()),
         ),
+    )
+
+
+def likeliest() -> Statement:
+    """Show that of two tokens of one context the likelier has the smaller mean uncertainty."""
+    gap = sp.Symbol("g", nonnegative=True)
+    logit = sp.Symbol("z_i", real=True)
+    keeps, other = (sp.Function(name, nonnegative=True) for name in ("pi_i", "pi_j"))
+    of_more, of_less = sp.symbols("ubar_i ubar_j", nonnegative=True)
+    shrinks = sp.exp(-gap / theta)
+    proof = Proof()
+    definition, definition_less = (
+        proof.assume(eq(u, 1 - sp.Integral(share(theta), (theta, 0, top)) / top))
+        for u, share in ((of_more, keeps), (of_less, other))
+    )
+    proof.step(
+        "Softmax weighs two logits a gap g apart by",
+        eq(sp.exp((logit - gap) / theta) / sp.exp(logit / theta), shrinks),
+        Evaluate(),
+    )
+    ratio = proof.assume(eq(other(theta), keeps(theta) * shrinks))
+    falls = proof.step("which falls with the gap", le(0, sp.diff(-shrinks, gap)), Evaluate())
+    start = proof.step("from", eq(sp.Limit(shrinks, gap, 0), 1), Evaluate())
+    below = proof.step("and so is at most", le(shrinks, 1), Monotone(gap), falls, start)
+    point = proof.step(
+        "At every temperature the token of the larger logit is the likelier,",
+        le(other(theta), keeps(theta)),
+        Combine((1, keeps(theta))),
+        ratio,
+        below,
+    )
+    some = proof.assume(lt(0, top))
+    integral = proof.step(
+        "and so it is on average.",
+        le(sp.Integral(other(theta), (theta, 0, top)), sp.Integral(keeps(theta), (theta, 0, top))),
+        IntegrateOver(theta, 0, top),
+        point,
+        some,
+    )
+    claim = proof.step(
+        "It is the less uncertain: the least uncertain tokens of a context are the likeliest.",
+        le(of_more, of_less),
+        Combine((1, 1, 1 / top)),
+        definition,
+        definition_less,
+        integral,
+    )
+    return Statement(
+        name="uncertainty.likeliest",
+        title="The least uncertain tokens are the likeliest",
+        source="here",
+        status="new",
+        functions=("contexts.Tokens.likeliest", "contexts.Tokens.rounded_acceptance"),
+        tests=(
+            "test_the_least_uncertain_tokens_are_the_likeliest",
+            "test_the_lattice_is_kept_as_often_as_the_law_that_is_sent_allows",
+        ),
+        assumptions=(
+            "Two tokens of one context, i and j, with logits z_i and z_i - g, g >= 0; pi_i(theta) and "
+            "pi_j(theta) are their shares of softmax(z/theta), so that pi_j is pi_i times the ratio of their "
+            "weights; ubar is the mean uncertainty (uncertainty.mean_uncertainty).",
+        ),
+        assumed=proof.assumed,
+        claims=(claim,),
+        steps=proof.steps,
     )
 
 
@@ -352,6 +427,7 @@ def attenuated_correlation() -> Statement:
 
 BUILDERS: tuple[Builder, ...] = (
     mean_uncertainty,
+    likeliest,
     disagreement_count_pmf,
     attenuation_factor,
     attenuated_line,

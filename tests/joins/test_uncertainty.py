@@ -119,3 +119,14 @@ def test_many_samples_are_the_mean_uncertainty(means, slope, intercept):
     for mean in means[:2]:  # the sampled measure itself concentrates
         pmf, grid = uncertainty.disagreement_count_pmf(mean, 4000), np.arange(4001) / 4000
         assert float(pmf @ (np.abs(grid - mean) > 0.05)) < 1e-6
+
+
+@few
+@given(st.lists(st.floats(-6.0, 6.0), min_size=3, max_size=7, unique=True))
+def test_the_least_uncertain_tokens_are_the_likeliest(logits):
+    order = np.argsort(logits)
+    u = uncertainty.mean_uncertainty(np.array(logits))
+    assert np.all(np.diff(u[order]) <= 1e-12)
+    (claim,) = statement("uncertainty.likeliest").claims
+    for low, high in zip(order, order[1:], strict=False):
+        assert value(claim.lhs, ubar_i=u[high]) <= value(claim.rhs, ubar_j=u[low]) + 1e-12
