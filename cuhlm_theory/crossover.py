@@ -49,10 +49,7 @@ class _Line:
 
 
 def _line(ledger: Ledger) -> _Line:
-    answered = (ledger.llm_calls > 0.0) & (ledger.drafts > 0.0)
-    drafts, calls, asked = map(
-        ledger.per_token, (ledger.drafts, ledger.llm_calls, answered.astype(np.float64))
-    )
+    drafts, calls, asked = map(ledger.per_token, (ledger.drafts, ledger.llm_calls, ledger.answered))
     latency = ledger.system.latency
     known_s = drafts * latency.slm_s + calls * latency.llm_s + asked * latency.round_trip_s
     return _Line(

@@ -138,9 +138,8 @@ def phases(tokens: Tokens, system: System, biases: Sequence[float], *, max_draft
 
 def _terms(ledger: Ledger) -> tuple[float, ...]:
     """Bias, seconds that no link changes, bits up and down, answers, a token; over a link of 1 bit/s."""
-    answered = (ledger.llm_calls > 0.0) & (ledger.drafts > 0.0)
     others_s = ledger.slm_s + ledger.llm_s + ledger.other_s
-    columns = (ledger.bias, others_s, ledger.uplink_s, ledger.downlink_bit, answered.astype(np.float64))
+    columns = (ledger.bias, others_s, ledger.uplink_s, ledger.downlink_bit, ledger.answered)
     return tuple(ledger.per_token(column) for column in columns)
 
 

@@ -77,7 +77,7 @@ def draw(axes: Mapping[str, "Axes"], tables: Tables) -> None:
         )
     for name in dict.fromkeys(exact["scheme"]):
         bits = exact["uplink [bit/token]"][exact["scheme"] == name]
-        mark = style.SCHEMES[str(name)]
+        mark = style.scheme_style(str(name))
         if name == "verify-on-sync":
             ax.plot(
                 [0.0, 0.0],
@@ -96,7 +96,7 @@ def draw(axes: Mapping[str, "Axes"], tables: Tables) -> None:
             markersize=5,
             clip_on=False,
             zorder=5,
-            label=style.SCHEME_LABELS[str(name)],
+            label=style.scheme_label(str(name)),
         )
     ax.set(yscale="log", xlabel="bias: mean TV from the LLM [-]", ylabel="uplink [bit/token]")
     span = float(np.max(table["bias [-]"]))

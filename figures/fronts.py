@@ -169,7 +169,7 @@ def draw(axes: Mapping[str, "Axes"], tables: Tables) -> None:
     ax.plot(floor["bias [-]"], floor["throughput [token/s]"], **style.scheme_line("floor"))
     for place, text in enumerate(marks["point"]):
         marker, color = _MARKS[str(text)]
-        name = style.SCHEME_LABELS[str(marks["scheme"][place])]
+        name = style.scheme_label(str(marks["scheme"][place]))
         ax.plot(
             marks["bias [-]"][place],
             marks["throughput [token/s]"][place],

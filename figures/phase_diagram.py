@@ -92,12 +92,12 @@ def _regions(ax: "Axes", table: Table, shown: dict[str, "Patch"]) -> None:
     for place, name in enumerate(names):
         others = np.delete(speed, place, axis=0)
         ahead = speed[place] - others.max(axis=0) if len(others) else np.ones((num, num))
-        fill = style.SCHEMES[name]["color"], 0.4
+        fill = style.scheme_style(name)["color"], 0.4
         hatch = _HATCHES.get(name, "++")
         ax.contourf(x, y, ahead, levels=[0.0, np.inf], colors=[fill], hatches=[hatch])
         if len(others):
             ax.contour(x, y, ahead, levels=[0.0], colors=style.INK, linewidths=0.5)
-        shown[name] = Patch(facecolor=fill, hatch=hatch, label=style.SCHEME_LABELS[name])
+        shown[name] = Patch(facecolor=fill, hatch=hatch, label=style.scheme_label(name))
 
 
 def _marks(ax: "Axes", links: Table, *, named: bool) -> None:

@@ -282,7 +282,7 @@ def _schemes(table: Table, chosen: str) -> str:
             cells["bias"] = f"≤ {cells['bias']}"
         mark = ' class="chosen"' if row["name"] == chosen else ""
         tip = html.escape(row["bias_note"], quote=True)
-        name = f'<th scope="row" title="{tip}">{style.SCHEME_LABELS[row["name"]]}</th>'
+        name = f'<th scope="row" title="{tip}">{style.scheme_label(row["name"])}</th>'
         body.append(f"<tr{mark}>{name}{''.join(f'<td>{cell}</td>' for cell in cells.values())}</tr>")
     return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table>"
 

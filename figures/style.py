@@ -88,7 +88,7 @@ SCHEMES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         "kept-law-exact": {"color": GREEN, "linestyle": (0, (3, 1, 1, 1)), "marker": "H"},
     }
 )
-"""Colour, line style and marker of each scheme, the same in every figure."""
+"""Colour, line style and marker of schemes, the same in every figure; see `scheme_style`."""
 
 SCHEME_LABELS: Mapping[str, str] = MappingProxyType(
     {
@@ -113,7 +113,7 @@ SCHEME_LABELS: Mapping[str, str] = MappingProxyType(
         "kept-law-exact": "kept law, exact",
     }
 )
-"""How the schemes are called in print."""
+"""What schemes are called in print; see `scheme_label`."""
 
 _RC: dict[str, Any] = {
     "font.family": "sans-serif",
@@ -195,13 +195,23 @@ def applied(name: str) -> Iterator[None]:
         yield
 
 
+def scheme_style(name: str) -> Mapping[str, Any]:
+    """Return colour, line style and marker of a scheme."""
+    return SCHEMES.get(name, {"color": PURPLE, "linestyle": (0, (1, 1)), "marker": "."})
+
+
+def scheme_label(name: str) -> str:
+    """Return what a scheme is called in print."""
+    return SCHEME_LABELS.get(name, name)
+
+
 def scheme_line(name: str, *, marked: bool = False) -> dict[str, Any]:
     """Return the style of a scheme's curve for `Axes.plot`, with its marker when ``marked``."""
-    style = dict(SCHEMES[name])
+    style = dict(scheme_style(name))
     if not marked:
         del style["marker"]
     style.setdefault("linewidth", 1.3)
-    return {**style, "label": SCHEME_LABELS[name]}
+    return {**style, "label": scheme_label(name)}
 
 
 def label(ax: "Axes", x: float, y: float, text: str, **kwargs: Any) -> None:

@@ -606,8 +606,9 @@ def _grid(tokens, system):
             for size in (1, 2, 4, 6):
                 yield at("cu-hlm-offline", given, charged, threshold=threshold, offline_k=size), True
     for count in (1, 2, 3, 5, 8):
-        for name in ("dsd", "dssd"):
-            yield at(name, num_drafts=count), True
+        for name, row in SCHEMES.items():
+            if row.numbers.keys() == {"num_drafts", "adds_bonus"}:
+                yield at(name, num_drafts=count), True
         for size in tokens.coarse_k_grid[::2].tolist():
             for name in ("tk-slt", "tslt"):
                 yield at(name, num_drafts=count, num_candidates=size), True
@@ -624,7 +625,7 @@ def _grid(tokens, system):
 def test_the_joint_optimum_needs_something_that_works():
     dead = replace(SYSTEM, link=replace(SYSTEM.link, snr=0.0))
     joint = joint_optimum(table(random_world(1)), dead, Budget(bias=0.05))
-    assert joint.best.outcome.name == "llm"
+    assert joint.best.outcome.uplink_bit_per_token == 0.0
     assert joint_optimum(table(random_world(1)), dead, Budget(bias=1.0)).best.outcome.name == "slm"
 
 

@@ -102,10 +102,10 @@ def test_the_green_box_is_the_first_screen_of_the_recommendation(page, best):
 def test_every_scheme_is_in_the_table_the_fastest_first(page, best):
     (table,) = re.findall(r"<table><thead>.*?</table>", page, flags=re.DOTALL)
     names = re.findall(r'<th scope="row"[^>]*>([^<]+)</th>', table)
-    assert names == [style.SCHEME_LABELS[row["name"]] for row in best.schemes]
-    assert set(names) == {style.SCHEME_LABELS[name] for name in SCHEMES if name not in best.missing}
+    assert names == [style.scheme_label(row["name"]) for row in best.schemes]
+    assert set(names) == {style.scheme_label(name) for name in SCHEMES if name not in best.missing}
     (chosen,) = re.findall(r'<tr class="chosen"><th[^>]*>([^<]+)</th>', table)
-    assert chosen == style.SCHEME_LABELS[best.scheme]
+    assert chosen == style.scheme_label(best.scheme)
     assert "random &lt;pair&gt;" in page
     assert "(assumed)" in page
 

@@ -22,7 +22,7 @@ class Clock:
     measured: bool = False
     """Charge the wall clock of the passes instead of the nominal latencies of ``system``."""
 
-    def charge(self, *, slm_wall_s: ArrayLike, llm_wall_s: ArrayLike, **counts: ArrayLike) -> dict[str, Any]:
+    def charge(self, *, slm_wall_s: ArrayLike, llm_wall_s: ArrayLike, **counts: Any) -> dict[str, Any]:
         """Seconds of a round by part [s]; ``counts`` are those of `cuhlm_theory.schemes.charged`."""
         parts: dict[str, Any] = charged(self.system, **counts)
         if self.measured:

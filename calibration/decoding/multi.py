@@ -92,6 +92,7 @@ def run(
         drafting.memory = drafting.memories[min(kept, len(drafts) - 1)]
         device.rollback(len(stage.text) + kept)
         sizes, codec = [draft.k for draft in drafts], clock.system.codec
+        on_server = settings.scheme.verification.on_server
         answers = settings.scheme.verification.answer_bit(codec, bonus=bonus)
         rows[-1].update(
             drafted=len(drafts),
@@ -101,9 +102,9 @@ def run(
             llm_width=len(drafts) + bonus,
             slm_catch_up=int(bonus and kept == len(drafts)),
             uplink_bit=float(settings.scheme.payload.bit(sizes, codec, settings.scheme.skip).sum()),
-            downlink_bit=answers[kept < len(drafts)],
+            downlink_bit=answers[kept < len(drafts)] * (len(rows) if on_server else 1),
         )
-        rows[-1].update(records.charged(rows[-1], clock, slm_wall_s, server.seconds))
+        rows[-1].update(records.charged(rows[-1], clock, slm_wall_s, server.seconds, on_server=on_server))
         stage.commit(rows)
         num_rounds += 1
 

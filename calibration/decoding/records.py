@@ -77,10 +77,12 @@ def columns(rows: list[Row]) -> dict[str, NDArray[Any]]:
     return {**integers, **floats}
 
 
-def charged(row: Row, clock: Clock, slm_wall_s: float, llm_wall_s: float) -> dict[str, float]:
+def charged(
+    row: Row, clock: Clock, slm_wall_s: float, llm_wall_s: float, *, on_server: bool = False
+) -> dict[str, float]:
     """Seconds of the round whose counts are in a row."""
     counts = {"drafts": row["drafted"], **{name: row[name] for name in _CHARGED}}
-    parts = clock.charge(slm_wall_s=slm_wall_s, llm_wall_s=llm_wall_s, **counts)
+    parts = clock.charge(slm_wall_s=slm_wall_s, llm_wall_s=llm_wall_s, on_server=on_server, **counts)
     return {name: float(seconds) for name, seconds in parts.items()}
 
 
@@ -123,6 +125,7 @@ def ledger(table: Mapping[str, NDArray[Any]], scheme: Scheme, system: System) ->
         truncation=total(np.nan_to_num(table["truncation_tv"])),
         threshold=scheme.threshold,
         skip_rate=float(np.mean(table["action"] == SKIPPED)),
+        on_server=scheme.verification.on_server,
         has_floor=scheme.draft.present and not scheme.draft.several,
         **summed,
     )

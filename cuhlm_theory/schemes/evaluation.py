@@ -102,9 +102,9 @@ def one_draft(scheme: "Scheme", tokens: Tokens, system: System) -> Ledger:
     )
 
 
-def _rows(system: System, *, entries: Floats, **counts: Floats) -> dict[str, Floats]:
+def _rows(system: System, *, entries: Floats, on_server: bool = False, **counts: Floats) -> dict[str, Floats]:
     """Columns of a kind of round and its seconds."""
-    return {**counts, "entries": entries, **charged(system, **counts)}
+    return {**counts, "entries": entries, **charged(system, on_server=on_server, **counts)}
 
 
 def several_drafts(
@@ -142,10 +142,14 @@ def several_drafts(
             llm_width=drafts + float(draft.adds_bonus),
             catch_up=0.0 * ones,
             uplink_bit=bit,
-            downlink_bit=answer * ones,
+            downlink_bit=answer * (count if verification.on_server else ones),
             entries=np.full(len(drafts), np.nan) if carried.size is None else rounds.entries[happens],
+            on_server=verification.on_server,
         )
-        for answer, whole in ((kept_bit, draft.adds_bonus), (lost_bit, False))
+        for answer, whole, count in (
+            (kept_bit, draft.adds_bonus, kept_tokens),
+            (lost_bit, False, np.maximum(lost, 0.0)),
+        )
     ]
     every = {name: np.concatenate([side[name] for side in sides]) for name in sides[0]}
     prompt = None if rounds.prompt is None else np.tile(rounds.prompt[happens], 2)
@@ -171,6 +175,7 @@ def several_drafts(
         bias_note=note,
         threshold=scheme.threshold if triggered else None,
         skip_rate=skip_rate,
+        on_server=verification.on_server,
         has_floor=triggered and scheme.payload.names_draft,
         **both,
     )
@@ -212,9 +217,12 @@ def best_num_drafts(scheme: "Scheme", tokens: Tokens, system: System) -> int:
     if not np.isfinite(packet_latency_s(system.link, bit)):
         return 1
     kept_bit, lost_bit = scheme.verification.answer_bit(system.codec, bonus=True)
+    latency = system.latency
+    if scheme.verification.on_server:  # an index a token comes down, however many are drafted
+        latency = replace(latency, round_trip_s=0.0, downlink_bit_per_s=np.inf)
     plan = best_drafts_on_link(
         min(float(tokens.weight @ acceptance), 1.0 - 1e-6),
-        system.latency,
+        latency,
         system.link,
         bit,
         downlink_bit=kept_bit,

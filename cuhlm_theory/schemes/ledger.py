@@ -132,6 +132,8 @@ class Ledger:
     """u_th in use [-]."""
     skip_rate: float | None = None
     """Share of drafts that the skip rule keeps [-]; None where the rounds themselves tell."""
+    on_server: bool = False
+    """Whether the server drafts as well, so that no device asks, or spends energy on drafts."""
     has_floor: bool = False
     """Whether the floor of single-draft rounds bounds this scheme."""
     place: Ints | None = None
@@ -149,6 +151,11 @@ class Ledger:
     def seconds(self) -> Floats:
         """Duration of each round, shape [R] [s]."""
         return self.slm_s + self.uplink_s + self.llm_s + self.other_s
+
+    @property
+    def answered(self) -> Floats:
+        """Whether the device asks, and waits for a round trip, shape [R]."""
+        return ((self.llm_calls > 0.0) & (self.drafts > 0.0) & (not self.on_server)).astype(np.float64)
 
     def mean(self, values: Floats) -> float:
         """Mean over rounds."""
@@ -194,7 +201,8 @@ class Ledger:
             throughput_token_per_s=rate,
             mean_rate_token_per_s=float(mean_rate_token_per_s(self.tokens, self.seconds, self.weight)),
             speedup_over_hlm=float("nan") if dead and not np.isfinite(hlm_s) else hlm_s / latency_s,
-            energy_j_per_token=self.system.tx_power_w * air_s + self.system.slm_energy_j * drafts / tokens,
+            energy_j_per_token=self.system.tx_power_w * air_s
+            + self.system.slm_energy_j * (not self.on_server) * drafts / tokens,
             floor_ratio=latency_s / floor_s if floor_s and np.isfinite(floor_s) and not dead else None,
         )
 
@@ -260,6 +268,7 @@ def charged(
     catch_up: ArrayLike,
     uplink_bit: ArrayLike,
     downlink_bit: ArrayLike,
+    on_server: bool = False,
 ) -> dict[str, Floats]:
     """Columns of seconds of a round from what it does, by the proven latency model.
 
@@ -281,6 +290,8 @@ def charged(
         Skipped tokens that the server reads [token].
     uplink_bit, downlink_bit : array_like, shape [R]
         Bits up and down [bit]; nothing sent takes no time, even over a dead link.
+    on_server : bool, default False
+        Whether the server drafts as well, so that nobody waits for a round trip.
 
     Returns
     -------
@@ -290,7 +301,7 @@ def charged(
     bit = np.asarray(uplink_bit, dtype=np.float64)
     air_s = np.where(bit > 0.0, packet_latency_s(system.link, bit), 0.0)
     parts = round_parts_s(
-        system.latency,
+        replace(system.latency, round_trip_s=0.0) if on_server else system.latency,
         drafts=drafts,
         slm_catch_up=slm_catch_up,
         llm_calls=llm_calls,

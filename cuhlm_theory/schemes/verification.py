@@ -47,6 +47,8 @@ class Verification:
     """Whether the server may keep the draft that it is asked about."""
     verifies_trigger: ClassVar[bool] = True
     """Whether the draft that ends a run by its trigger is verified like the others."""
+    on_server: ClassVar[bool] = False
+    """Whether the server drafts as well: no device asks, and every token that is committed comes down."""
 
     def account(
         self, contexts: Contexts, skip: Skip, skips: Skips, payload: Payload, carried: Carried
