@@ -13,6 +13,7 @@ import pytest
 from calibration import load, trace
 from calibration.fit import fit_trace
 from cuhlm_theory.cli import main
+from cuhlm_theory.schemes import SCHEMES
 from tests.recording import record, run_u_hlm
 
 
@@ -48,7 +49,7 @@ def _decode(path, system=None, timed=False, **columns):
 
 def test_rows_have_the_keys_of_the_contract(folder, capsys):
     found = _json(capsys, "--calibration", folder)
-    assert set(found) == {"rows", "agreement", "inputs"}
+    assert set(found) == {"rows", "agreement", "forecasts", "inputs"}
     for row in found["rows"]:
         assert {"quantity", "predicted", "measured", "ci95", "agrees", "class", "bound"} <= set(row)
         assert row["table"] == "trace"
@@ -56,7 +57,8 @@ def test_rows_have_the_keys_of_the_contract(folder, capsys):
         told = [row["agrees"] for row in found["rows"] if row["class"] == name and row["agrees"] is not None]
         assert (agreeing, judged) == (sum(told), len(told))
     assert found["inputs"]["trace"] == str(folder / "trace.parquet")
-    assert found["inputs"]["decoded"] is None
+    assert found["inputs"]["decoded"] == []
+    assert found["forecasts"] == {}
 
 
 def test_the_trace_itself_can_be_named(folder, capsys):
@@ -90,7 +92,7 @@ def test_decoding_beside_the_calibration_is_found(folder, capsys, tmp_path):
     found = _json(capsys, "--calibration", copy)
     tables = {row["table"] for row in found["rows"]}
     assert tables == {"trace", "u-hlm 0.4"}
-    assert found["inputs"]["decoded"] == str(copy / "decoded.parquet")
+    assert found["inputs"]["decoded"] == [str(copy / "decoded.parquet")]
     text = _run(capsys, "--calibration", copy)
     assert "Theory against u-hlm 0.4" in text
     assert "identity rows agree" in text
@@ -104,12 +106,38 @@ def test_seconds_that_were_measured_are_no_identity(folder, capsys, tmp_path):
     _decode(copy / "decoded.parquet")
     _decode(copy / "timed" / "decoded.parquet", timed=True)
     found = _json(capsys, "--calibration", copy)
-    assert found["inputs"]["timed"] == str(copy / "timed" / "decoded.parquet")
+    assert len(found["inputs"]["decoded"]) == 2
     told = {row["quantity"]: row["class"] for row in found["rows"]}
-    assert told["u-hlm 0.4: throughput [token/s]"] == "identity"
-    assert told["u-hlm 0.4, timed: throughput [token/s]"] == "internal"
-    assert told["u-hlm 0.4, timed: uplink [bit/token]"] == "identity"
-    assert told["u-hlm 0.4, timed: skip rate"] == "internal"
+    assert told["pair/u-hlm 0.4: throughput [token/s]"] == "identity"
+    assert told["timed/u-hlm 0.4, timed: throughput [token/s]"] == "internal"
+    assert told["timed/u-hlm 0.4, timed: uplink [bit/token]"] == "identity"
+    assert told["timed/u-hlm 0.4, timed: skip rate"] == "internal"
+
+
+def test_predictions_beside_the_runs_are_judged(folder, capsys, tmp_path):
+    from calibration import compare
+    from tests.test_predictions import decoded, lineup
+
+    found = compare.predict(load(folder), lineup(SCHEMES["u-hlm"].using(threshold=0.4), length=12))
+    table = decoded(found, length=12)
+    runs = tmp_path / "runs"
+    runs.mkdir()
+    found.save(runs / "predictions.json")
+    written = pa.table({name: pa.array(values) for name, values in table.columns.items()})
+    header = {b"cuhlm": json.dumps(table.header).encode()}
+    pq.write_table(written.replace_schema_metadata(header), runs / "decoded.parquet")
+    asked = ("--calibration", folder, "--decoded", runs / "decoded.parquet")
+    verdict = _json(capsys, *asked)["forecasts"]["runs"]
+    assert verdict["num_forecasts"] == 4
+    assert 0.0 < verdict["p_value"] <= 1.0
+    assert verdict["sha256"] == found.sha256
+    assert {row["class"] for row in verdict["rows"]} == {"forecast", "identity"}
+    text = _run(capsys, *asked, "--predictions", runs / "predictions.json")
+    assert "Predicted before the runs in runs" in text
+    assert "forecasts lie inside" in text
+    with pytest.raises(SystemExit):
+        main(["compare", "--calibration", str(folder), "--predictions", str(runs / "predictions.json")])
+    assert "give --decoded" in capsys.readouterr().err
 
 
 def test_the_system_that_the_runs_simulated_is_used(folder, capsys, tmp_path):

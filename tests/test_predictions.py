@@ -27,12 +27,12 @@ SYSTEM = System(
 )
 
 
-def lineup(*schemes, num_prompts=NUM_PROMPTS, kind="new", system=SYSTEM):
-    settings = [Settings(scheme=scheme, temperature=TEMPERATURE, max_new_tokens=LENGTH) for scheme in schemes]
+def lineup(*schemes, kind="new", length=LENGTH):
+    settings = [Settings(scheme=scheme, temperature=TEMPERATURE, max_new_tokens=length) for scheme in schemes]
     return runs.LineUp(
-        prompts=[Prompt(f"{kind}/{i}", "a") for i in range(num_prompts)],
+        prompts=[Prompt(f"{kind}/{i}", "a") for i in range(NUM_PROMPTS)],
         runs=[runs.Run(name=one.scheme.name, settings=one) for one in settings],
-        system=system,
+        system=SYSTEM,
     )
 
 
@@ -49,8 +49,8 @@ def u_hlm(calibration):
     return compare.predict(calibration, lineup(SCHEMES["u-hlm"].using(threshold=0.4)))
 
 
-def decoded(found, **changes):
-    columns = run_u_hlm(5, 0.4, num_prompts=NUM_PROMPTS, length=LENGTH) | changes
+def decoded(found, length=LENGTH, **changes):
+    columns = run_u_hlm(5, 0.4, num_prompts=NUM_PROMPTS, length=length) | changes
     header = {**found.lineup.described(), "predictions_sha256": found.sha256}
     return compare.DecodedTable(header=header, columns=columns | {"run": 0 * columns["round"]})
 

@@ -20,8 +20,7 @@ if TYPE_CHECKING:
 
 _SETS = "sets"
 _BESIDE_QUANTITY = 62  # columns that the numbers of a row take
-_DECODED = ("decoded.parquet", "decoded/decoded.parquet")
-_TIMED = "timed/decoded.parquet"
+_DECODED = "decoded.parquet"
 _FRONT = "front.csv"
 _PREDICTIONS = "predictions.json"
 _ANSWERS = {True: "yes", False: "no", None: "-"}
@@ -128,33 +127,23 @@ def _render(result: output.Result) -> None:
 
 
 def _render_forecasts(result: output.Result) -> None:
-    """Print what was predicted before the run beside what came of it, and the verdict on all of it."""
-    verdict = result.get("forecasts")
-    if verdict is None:
-        return
-    output.table(
-        "Predicted before the run",
-        ["run", "quantity", "class", "predicted", "95 %", "measured", "inside", "p (Holm)"],
-        [
-            (
-                row["run"],
-                row["quantity"],
-                row["class"],
-                row["predicted"],
-                _interval(row["prediction_interval95"]),
-                row["measured"],
-                _ANSWERS[row["inside"]],
-                row["holm_p_value"],
-            )
-            for row in verdict["rows"]
-        ],
-    )
-    low, high = verdict["share_inside95"]
-    output.say(
-        f"{verdict['share_inside']:.1%} of {verdict['num_forecasts']} forecasts lie inside their 95 % "
-        f"prediction intervals, where {low:.0%} to {high:.0%} are to be expected; the joint test of all has "
-        f"p = {verdict['p_value']:.3g}. {verdict['bounds_inside']} of {verdict['num_bounds']} bounds hold.\n"
-    )
+    """Print what was predicted before each run beside what came of it, and the verdict on all of it."""
+    for name, verdict in result["forecasts"].items():
+        output.table(
+            f"Predicted before the runs in {name} ({verdict['note']})",
+            ["run", "quantity", "class", "text", "predicted", "95 %", "measured", "inside", "p (Holm)"],
+            [
+                (
+                    *(row[key] for key in ("run", "quantity", "class", "text", "predicted")),
+                    _interval(row["prediction_interval95"]),
+                    row["measured"],
+                    _ANSWERS[row["inside"]],
+                    row["holm_p_value"],
+                )
+                for row in verdict["rows"]
+            ],
+            note=verdict["sentence"],
+        )
 
 
 def _wrapped(text: str, taken: int) -> str:
@@ -266,8 +255,7 @@ def command(
     numbers = {"truncation_budget": values["truncation_budget"], **({"offline_k": 30} | size)}
     files = _find_decoded(decoded, fitted.texts[fitted.writer].parent)
     result = _compared(fitted, system, numbers, files, how)
-    if predictions is not None or (files and (files[0].parent / _PREDICTIONS).is_file()):
-        result["forecasts"] = _forecasts(predictions, files)
+    result["forecasts"] = _forecasts(predictions, files)
     if estimators:
         result |= _judge_estimators(recorded, how)
     if models:
@@ -299,15 +287,15 @@ def _compared(
         table = compare.read_decoded(file)
         told = table.header.get("system")
         simulated = system_of(told) if isinstance(told, dict) else system
-        rows += compare.compare_decoded(table, simulated, line=fitted.line, **common)
+        where = f"{file.parent.name}/" if len(files) > 1 else ""
+        rows += compare.compare_decoded(table, simulated, line=fitted.line, where=where, **common)
     result: output.Result = {
         "rows": [_told(row) for row in rows],
         "agreement": compare.agreement(rows),
         "inputs": {
             "calibration": fitted.name,
             "trace": str(fitted.texts[fitted.writer]),
-            "decoded": str(files[0]) if files else None,
-            "timed": str(files[1]) if files[1:] else None,
+            "decoded": [str(file) for file in files],
             "system": asdict(system),
             **numbers,
             "risk_budgets": how.budgets,
@@ -316,17 +304,16 @@ def _compared(
             "seed": how.seed,
         },
     }
-    if files and (files[0].parent / _FRONT).is_file():
-        result["accuracy"] = compare.read_front(files[0].parent / _FRONT)
+    for front in [file.parent / _FRONT for file in files if (file.parent / _FRONT).is_file()][:1]:
+        result["accuracy"] = compare.read_front(front)
     return result
 
 
 def _find_decoded(given: Path | None, folder: Path) -> list[Path]:
-    """Return the decoding to compare, and that whose compute was timed where it is there as well."""
+    """Return the decoding to compare: what was given, else all that lies in a folder and those in it."""
     if given is not None:
         return [given]
-    found = [folder / name for name in _DECODED if (folder / name).is_file()][:1]
-    return [*found, *(timed for timed in (folder / _TIMED,) if timed.is_file())]
+    return sorted({*folder.glob(_DECODED), *folder.glob(f"*/{_DECODED}"), *folder.glob(f"*/*/{_DECODED}")})
 
 
 def _told(row: Any) -> dict[str, Any]:
@@ -335,15 +322,27 @@ def _told(row: Any) -> dict[str, Any]:
     return told | {"class": told.pop("category")}
 
 
-def _forecasts(file: Path | None, decoded: list[Path]) -> dict[str, Any]:
-    """Join the predictions of a line-up with what was decoded of it."""
+def _forecasts(given: Path | None, decoded: list[Path]) -> dict[str, Any]:
+    """Join what was predicted, beside each decoding or in a file, with what was decoded, by folder."""
     from calibration import compare
 
-    if not decoded:
-        raise MissingInputError("predictions are compared with runs; give --decoded")
-    found = compare.Predictions.read(decoded[0].parent / _PREDICTIONS if file is None else file)
-    verdict = compare.judge_predictions(found, compare.read_decoded(decoded[0]))
-    return asdict(verdict) | {"rows": [_told(row) for row in verdict.rows], "sha256": found.sha256}
+    if given is not None and len(decoded) != 1:
+        raise MissingInputError("predictions are compared with the runs made of them; give --decoded")
+    joined = {}
+    for file in decoded:
+        predicted = given or file.parent / _PREDICTIONS
+        if given is None and not predicted.is_file():
+            continue
+        found = compare.Predictions.read(predicted)
+        verdict = compare.judge_predictions(found, compare.read_decoded(file))
+        joined[file.parent.name] = {
+            "note": found.lineup.note,
+            "sha256": found.sha256,
+            "sentence": str(verdict),
+            **asdict(verdict),
+            "rows": [_told(row) for row in verdict.rows],
+        }
+    return joined
 
 
 def _judge_estimators(recorded: "Trace", how: _How) -> output.Result:

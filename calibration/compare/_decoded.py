@@ -126,6 +126,7 @@ def compare_decoded(
     system: System,
     *,
     line: Line | None = None,
+    where: str = "",
     seed: int = 0,
     num_resamples: int = 2000,
 ) -> list[Row]:
@@ -134,7 +135,8 @@ def compare_decoded(
     Theory claims skip rate, risk, bias, resampling and, where the size of a message does not depend on what
     was not recorded, bits and throughput. What it says before a run is for `predict`.
 
-    ``system`` is what the runs simulated; ``line`` is that of printed rules whose run tells none.
+    ``system`` is what the runs simulated; ``line`` is that of printed rules whose run tells none; ``where``
+    goes before the names of the runs.
     """
     rows: list[Row] = []
     for number, told in enumerate(decoded.header["runs"]):
@@ -143,7 +145,7 @@ def compare_decoded(
             continue
         scheme = scheme_of(told, line)
         run = _Run(
-            name=str(told.get("name", scheme.name)) + (", timed" if decoded.timed else ""),
+            name=where + str(told.get("name", scheme.name)) + (", timed" if decoded.timed else ""),
             scheme=scheme,
             part=part,
             measured=records.ledger(part, scheme, system),

@@ -385,6 +385,14 @@ class Verdict:
     bounds_inside: int
     """How many of them hold."""
 
+    def __str__(self) -> str:
+        low, high = self.share_inside95
+        return (
+            f"{self.share_inside:.1%} of {self.num_forecasts} forecasts lie inside their 95 % prediction "
+            f"intervals, where {low:.0%} to {high:.0%} are to be expected; the joint test of all of them has "
+            f"p = {self.p_value:.3g}. {self.bounds_inside} of {self.num_bounds} bounds hold."
+        )
+
 
 def judge_predictions(found: Predictions, decoded: DecodedTable) -> Verdict:
     """Join predictions with the run that was made of them.

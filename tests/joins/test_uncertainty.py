@@ -1,5 +1,7 @@
 """The uncertainty's functions are the derived integrals and moments."""
 
+import itertools
+
 import numpy as np
 import pytest
 import sympy as sp
@@ -128,5 +130,5 @@ def test_the_least_uncertain_tokens_are_the_likeliest(logits):
     u = uncertainty.mean_uncertainty(np.array(logits))
     assert np.all(np.diff(u[order]) <= 1e-12)
     (claim,) = statement("uncertainty.likeliest").claims
-    for low, high in zip(order, order[1:], strict=False):
+    for low, high in itertools.pairwise(order):
         assert value(claim.lhs, ubar_i=u[high]) <= value(claim.rhs, ubar_j=u[low]) + 1e-12
