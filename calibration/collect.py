@@ -375,6 +375,7 @@ def _hybrid_token(
     description_rng: np.random.Generator,
 ) -> dict[str, NDArray[Any]]:
     """Draw the next token of hybrid text from logits of shape [1, V]; columns of its context."""
+    assert settings.threshold is not None, "hybrid text has a threshold"
     mean = ContextUncertainty(slm_logits[0], max_temperature=settings.max_temperature)
     x, y = (_softmax(logits, settings.temperature)[0] for logits in (slm_logits, llm_logits))
     likely = mean.candidates(settings.threshold)

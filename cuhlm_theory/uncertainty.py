@@ -32,7 +32,6 @@ K = 6 less than :math:`10^{-12}` up to a million tokens. One pass over the vocab
 import functools
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -340,15 +339,15 @@ def mean_uncertainty(
     """
     values = as_logits("logits", logits)
     rows = values.reshape(-1, values.shape[-1])  # [N, V]
-    asked: Any = [None] * len(rows)
+    shape, asked = values.shape, [None] * len(rows)
     if draft is not None:
         tokens = _as_tokens(draft, values)
-        asked = tokens.reshape(len(rows), -1)
+        shape, asked = tokens.shape, tokens.reshape(len(rows), -1)
     found = [
         ContextUncertainty(row, max_temperature=max_temperature, tolerance=tolerance)(token)
         for row, token in zip(rows, asked, strict=True)
     ]
-    return np.array(found).reshape(values.shape if draft is None else tokens.shape)
+    return np.array(found).reshape(shape)
 
 
 def num_nodes(
