@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from calibration import collect, promises
-from calibration.compare import _ledgers
+from calibration.compare import _predictions
 from calibration.decoding import Clock, Settings, laws, records
 from calibration.decoding import single as loop
 from cuhlm_theory import bootstrap
@@ -86,7 +86,7 @@ def test_the_truncation_of_a_context_is_recorded_where_its_draft_was_skipped_too
     for draft in (int(np.argmax(skips)), int(np.argmin(skips))):
         row = records.new_row(draft=draft)
         waiting = [(row, here)]
-        loop._measure(waiting, np.roll(logits, 1)[None], True)
+        loop._measure(waiting, np.roll(logits, 1)[None])
         assert row["truncation_tv"] == pytest.approx(expected)
         assert waiting == []
 
@@ -107,14 +107,13 @@ def test_the_passes_that_warm_a_model_up_are_not_in_its_latency(monkeypatch):
 
 def test_two_samples_are_resampled_independently():
     """Alike samples drawn alike would always differ by nothing."""
-    rng = np.random.default_rng(3)
-    sums = (rng.random(30), np.ones(30))
-    ((first, second, gap, error),) = _ledgers.two_samples([("x", sums, sums)], seed=0, num_resamples=400)
-    assert first == second
-    assert gap is not None
-    assert gap[0] < -0.05 < 0.05 < gap[1]
-    one = np.std(sums[0]) / np.sqrt(30)
-    assert error == pytest.approx(np.sqrt(2.0) * one, rel=0.15)
+    num, how = 30, SimpleNamespace(seed=0, num_resamples=4000)
+    draws = _predictions._Draws.of([f"p/{n}" for n in range(num)], [f"p/{n}" for n in range(num)], how)
+    values = np.random.default_rng(3).random(num)
+    sums = np.stack([values, np.ones(num)])
+    errors = draws.errors(SimpleNamespace(expected=sums, drawn=sums))
+    assert np.std(errors) == pytest.approx(np.sqrt(2.0 / num) * np.std(values), rel=0.05)
+    assert abs(errors.mean()) < 0.1 * np.std(errors)
 
 
 def test_rounds_of_texts_that_count_alike_stay_apart():
