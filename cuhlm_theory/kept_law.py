@@ -693,11 +693,14 @@ def least_transmit_probability(
     return max(float(group[used] @ cost) - spend / kappa, 0.0)
 
 
-def llm_break_even_skip_rate(slm_s: ArrayLike, uplink_s: ArrayLike, llm_s: ArrayLike) -> Floats:
+def llm_break_even_skip_rate(slm_s: ArrayLike, uplink_s: ArrayLike, saves_s: ArrayLike) -> Floats:
     r"""Skip rate above which a round of one draft is faster than the large model alone.
 
-    .. math:: (\tau_\mathrm{SLM} + \tau_\mathrm{up}) / (\tau_\mathrm{LLM} + \tau_\mathrm{up})
-              \qquad \text{new here}
+    .. math:: (\tau_\mathrm{SLM} + \tau_\mathrm{up}) / g, \qquad
+              g = \tau_\mathrm{up} + t_0 - \tau_\mathrm{skip}      \qquad \text{new here}
+
+    Where a pass takes one constant and skipped tokens are not told, g is
+    :math:`\tau_\mathrm{up} + \tau_\mathrm{LLM}`.
 
     Derivation: ``derivations.kept_law.beats_llm_alone``.
 
@@ -707,30 +710,31 @@ def llm_break_even_skip_rate(slm_s: ArrayLike, uplink_s: ArrayLike, llm_s: Array
         :math:`\tau_\mathrm{SLM}`, time of a draft [s].
     uplink_s : array_like, shape [...]
         :math:`\tau_\mathrm{up}`, time of a packet, with whatever else asking costs beside the pass [s].
-    llm_s : array_like, shape [...]
-        :math:`\tau_\mathrm{LLM}`, time of a pass of the large model [s].
+    saves_s : array_like, shape [...]
+        :math:`g`, time that a skip saves: `throughput.skip_saves_s`, less what it costs to tell the token
+        later [s].
 
     Returns
     -------
     ndarray of float64, shape [...]
-        Skip rate [-]; above 1 where a draft takes longer than a token of the large model, and no rate does.
+        Skip rate [-]; above 1 where no rate does, since a draft takes longer than what a pass has fixed.
 
     Raises
     ------
     ValueError
-        If a time is negative or not finite, or the large model takes no time.
+        If a time is negative or not finite, or a skip saves nothing.
 
     Notes
     -----
-    The large model alone writes a token every :math:`\tau_\mathrm{LLM}` and sends none of its own.
+    The large model alone writes a token every :math:`t_0 + t_1` and sends none of its own.
 
     Examples
     --------
-    >>> llm_break_even_skip_rate(0.02, [0.0, 0.01], 0.1).round(6)
+    >>> llm_break_even_skip_rate(0.02, [0.0, 0.01], [0.1, 0.11]).round(6)
     array([0.2     , 0.272727])
     """
     slm, up = as_nonnegative("slm_s", slm_s), as_nonnegative("uplink_s", uplink_s)
-    return np.asarray((slm + up) / (as_positive("llm_s", llm_s) + up))
+    return np.asarray((slm + up) / as_positive("saves_s", saves_s))
 
 
 def _as_kept_law(value: ArrayLike) -> Floats:

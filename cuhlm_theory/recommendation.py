@@ -19,6 +19,7 @@ from cuhlm_theory.crossover import Change, changes
 from cuhlm_theory.drafting import sync_break_even_risk
 from cuhlm_theory.errors import CuhlmError, MissingInputError
 from cuhlm_theory.estimate import Estimate
+from cuhlm_theory.kept_law import llm_break_even_skip_rate
 from cuhlm_theory.ladder import Ladder
 from cuhlm_theory.optimisation import (
     Certificate,
@@ -47,6 +48,7 @@ _SLACK = 1e-9
 _RESAMPLES = 1000
 _HALVINGS = 30
 _MOST_LINES = 10
+_NEARLY = 1.1  # times as fast as the LLM alone, below which its break-even is said
 
 
 def optimise(
@@ -399,6 +401,10 @@ class Recommendation:
             if name != self.scheme and name in self.ledgers:
                 place = ", the next best" if name == self.next_best else ""
                 lines.append(f"  against  {said}{place}: {_times(self.over(name))}")
+        if (even := self.llm_break_even) is not None:
+            name, needed, now = even.values()
+            said = f"from {needed:.1%} skipped" if needed <= 1.0 else "at no skip rate"
+            lines.append(f"  even     {name} beats the LLM alone {said}; it skips {now:.1%}")
         found, room = [str(change) for change in self.would_change], _MOST_LINES - len(lines)
         if len(found) > room:
             found = [*found[: room - 1], f"{len(found) - room + 1} more in would_change"]
@@ -411,6 +417,25 @@ class Recommendation:
         from html import escape
 
         return f"<pre>{escape(repr(self))}</pre>"
+
+    @cached_property
+    def llm_break_even(self) -> dict[str, Any] | None:
+        """Skip rate from which on one draft a round beats the LLM alone, and what the budget allows.
+
+        For the fastest such scheme, with the packets it sends; None unless the LLM alone wins or nearly does.
+        """
+        drafts_one = [name for name in self._eligible if _skips_single_drafts(SCHEMES[name])]
+        near = "llm" in self.ledgers and self.over("llm").value < _NEARLY
+        if not near or not drafts_one or not 0.0 < self.schemes[drafts_one[0]]["skip_rate"] < 1.0:
+            return None
+        ledger, system = self.ledgers[drafts_one[0]], self.question.system
+        asked, told_s = ledger.mean(ledger.llm_calls), resync_s_per_skip(system)
+        packet_s = (ledger.mean(ledger.uplink_s + ledger.other_s) - (1.0 - asked) * told_s) / asked
+        saves_s = packet_s + system.latency.llm.fixed_s - told_s
+        if not saves_s > 0.0:
+            return None
+        needed = float(llm_break_even_skip_rate(system.latency.slm_s, packet_s, saves_s))
+        return {"scheme": drafts_one[0], "needed_skip_rate": needed, "skip_rate": 1.0 - asked}
 
     @cached_property
     def would_change(self) -> list[Change]:
@@ -600,6 +625,7 @@ class Recommendation:
             "equal_within_error": self.equal_within_error,
             "next_best": self.next_best,
             "over_llm": None if llm is None else {"ratio": llm.value, "ci95": llm.ci95},
+            "llm_break_even": self.llm_break_even,
             "would_change": [asdict(change) for change in self.would_change],
         }
 
@@ -679,6 +705,10 @@ class Recommendation:
 def _rate(ledger: Ledger) -> float:
     seconds = ledger.mean(ledger.seconds)
     return ledger.mean(ledger.tokens) / seconds if np.isfinite(seconds) else 0.0
+
+
+def _skips_single_drafts(scheme: Scheme) -> bool:
+    return scheme.writes == "hybrid" and not scheme.drafts_several
 
 
 def _skips(row: Mapping[str, Any]) -> bool:

@@ -499,25 +499,35 @@ def quantised_down() -> Statement:
 
 def beats_llm_alone() -> Statement:
     """Solve for the skip rate at which one draft a round is as fast as the LLM alone."""
-    slm, llm, up = sp.symbols("tau_SLM tau_LLM tau_up", positive=True)
+    slm, up, saves, later = sp.symbols("tau_SLM tau_up g tau_skip", positive=True)
+    fixed, each = sp.symbols("t_0 t_1", nonnegative=True)
     skips = sp.Symbol("s", real=True)
     more = sp.Symbol("d", positive=True)
-    latency = slm + (1 - skips) * (up + llm)
+    alone = fixed + each
     proof = Proof()
-    equal = proof.assume(eq(latency, llm))
-    claim = proof.step("Equal times at", eq(skips, (slm + up) / (llm + up)), Solve(skips), equal)
+    saves_is = proof.assume(eq(saves, up + fixed - later))
+    latency = slm + up + fixed + each - skips * saves
+    mean = proof.step(
+        "A skip spares a packet and the fixed part of a pass, and costs what telling the token later takes.",
+        eq(latency, slm + (1 - skips) * (up + fixed) + skips * later + each),
+        Evaluate(),
+        saves_is,
+    )
+    equal = proof.assume(eq(latency, alone))
+    claim = proof.step("Equal times at", eq(skips, (slm + up) / saves), Solve(skips), equal)
     faster = proof.step(
         "A round that skips more is faster,",
-        lt(latency.subs(skips, claim.rhs + more), llm),
+        lt(latency.subs(skips, claim.rhs + more), alone),
         Evaluate(),
     )
     slower = proof.step(
-        "and one that skips less slower.", lt(llm, latency.subs(skips, claim.rhs - more)), Evaluate()
+        "and one that skips less slower.", lt(alone, latency.subs(skips, claim.rhs - more)), Evaluate()
     )
     never = proof.step(
-        "No rate is enough where a draft takes longer than a token of the LLM.",
-        eq(claim.rhs - 1, (slm - llm) / (llm + up)),
+        "No rate is enough where a draft, with what is told later, takes longer than the fixed part.",
+        eq((claim.rhs - 1) * saves, slm + later - fixed),
         Evaluate(),
+        saves_is,
     )
     return Statement(
         name="kept_law.beats_llm_alone",
@@ -530,11 +540,13 @@ def beats_llm_alone() -> Statement:
             "test_at_the_break_even_skip_rate_a_round_takes_as_long_as_the_llm_alone",
         ),
         assumptions=(
-            "A round drafts for tau_SLM and asks with chance 1 - s: an uplink of tau_up and a pass of "
-            "tau_LLM. The LLM alone takes tau_LLM a token and no uplink.",
+            "A round drafts for tau_SLM and asks with chance 1 - s: an uplink of tau_up and a pass of t_0, "
+            "with t_1 for every token that it reads (passes.skipping_saves_the_fixed_part). A skipped token "
+            "is told for tau_skip with a later packet; g > 0. The LLM alone takes t_0 + t_1 a token and no "
+            "uplink.",
         ),
         assumed=proof.assumed,
-        claims=(claim, faster, slower, never),
+        claims=(claim, faster, slower, mean, never),
         steps=proof.steps,
     )
 

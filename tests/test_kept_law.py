@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from scipy.optimize import linprog
 from scipy.stats import chisquare
 
-from cuhlm_theory import kept_law
+from cuhlm_theory import kept_law, throughput
+from cuhlm_theory.parameters import Latency
 from cuhlm_theory.verification import (
     kept_given_token,
     rejection_risk,
@@ -492,11 +493,19 @@ def test_fractions_skip_more_than_thresholds_at_the_same_bias():
 # ---------------------------------------------------------------------------------- against the LLM
 
 
-@given(st.floats(1e-3, 1.0), st.floats(0.0, 1.0), st.floats(1e-3, 1.0))
-def test_at_the_break_even_skip_rate_a_round_takes_as_long_as_the_llm_alone(slm, up, llm):
-    rate = float(kept_law.llm_break_even_skip_rate(slm, up, llm))
-    assert slm + (1 - rate) * (up + llm) == pytest.approx(llm, rel=1e-9, abs=1e-9)
-    assert (rate > 1) == (slm > llm)
+@given(
+    st.floats(1e-3, 1.0), st.floats(0.0, 1.0), st.floats(1e-3, 1.0), st.floats(0.0, 0.9), st.floats(0.0, 0.9)
+)
+def test_at_the_break_even_skip_rate_a_round_takes_as_long_as_the_llm_alone(slm, up, llm, part, told):
+    tau = Latency(slm_s=slm, llm_s=llm, llm_per_token_s=part * llm)
+    later = told * (up + tau.llm.fixed_s)  # to tell a skipped token
+    saves = float(throughput.skip_saves_s(tau, up)) - later
+    rate = float(kept_law.llm_break_even_skip_rate(slm, up, saves))
+    if rate <= 1.0:
+        round_s = float(throughput.round_latency_s(tau, 1.0 - rate, up)) + rate * later
+        assert round_s == pytest.approx(llm, rel=1e-9, abs=1e-9)
+    else:
+        assert slm + later > tau.llm.fixed_s
 
 
 # ---------------------------------------------------------------------------------- refusals
@@ -531,7 +540,7 @@ Y = [0.5, 0.5]
         (lambda: kept_law.best_kept_shares([[0.1, 0.2]], 1.5), "budget must lie in"),
         (lambda: kept_law.best_kept_shares([[0.1]], 0.5, [[0.0]]), "weight must be positive"),
         (lambda: kept_law.least_transmit_probability([[0.1]], 0.5, 0.0), "level must be positive"),
-        (lambda: kept_law.llm_break_even_skip_rate(0.1, 0.1, 0.0), "llm_s must be positive"),
+        (lambda: kept_law.llm_break_even_skip_rate(0.1, 0.1, 0.0), "saves_s must be positive"),
     ],
 )
 def test_refuses_what_makes_no_sense(call, message):

@@ -129,14 +129,18 @@ def test_the_best_share_is_the_derived_quantile_and_its_bound_holds(ratios, ask,
 
 
 @few
-@given(st.floats(0.001, 1), st.floats(0, 1), st.floats(0.001, 1))
-def test_the_break_even_skip_rate_is_derived(slm, up, llm):
-    rate = float(kept_law.llm_break_even_skip_rate(slm, up, llm))
+@given(st.floats(0.001, 1), st.floats(0, 1), st.floats(0.001, 1), st.floats(0, 0.9))
+def test_the_break_even_skip_rate_is_derived(slm, up, fixed, told):
+    later = told * (up + fixed)
+    saves = up + fixed - later
+    rate = float(kept_law.llm_break_even_skip_rate(slm, up, saves))
     assert rate == pytest.approx(
-        derived("kept_law.beats_llm_alone", "s", tau_SLM=slm, tau_up=up, tau_LLM=llm), rel=1e-12
+        derived("kept_law.beats_llm_alone", "s", tau_SLM=slm, tau_up=up, g=saves), rel=1e-12
     )
     beyond = statement("kept_law.beats_llm_alone").claims[-1].rhs
-    assert rate - 1 == pytest.approx(value(beyond, tau_SLM=slm, tau_up=up, tau_LLM=llm), abs=1e-12)
+    assert (rate - 1) * saves == pytest.approx(
+        value(beyond, tau_SLM=slm, tau_skip=later, t_0=fixed), abs=1e-12
+    )
 
 
 @few
