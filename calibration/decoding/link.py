@@ -8,7 +8,7 @@ from typing import Any
 from numpy.typing import ArrayLike
 
 from cuhlm_theory.parameters import Codec, FixedRate, Latency, Link, System
-from cuhlm_theory.schemes.ledger import charged
+from cuhlm_theory.schemes.ledger import charged, drafting_on_server
 
 _RENAMED = {"llm_prefill_s": "llm_per_token_s"}  # in headers of runs that are kept
 
@@ -22,9 +22,12 @@ class Clock:
     measured: bool = False
     """Charge the wall clock of the passes instead of the nominal latencies of ``system``."""
 
-    def charge(self, *, slm_wall_s: ArrayLike, llm_wall_s: ArrayLike, **counts: Any) -> dict[str, Any]:
+    def charge(
+        self, *, slm_wall_s: ArrayLike, llm_wall_s: ArrayLike, on_server: bool = False, **counts: ArrayLike
+    ) -> dict[str, Any]:
         """Seconds of a round by part [s]; ``counts`` are those of `cuhlm_theory.schemes.charged`."""
-        parts: dict[str, Any] = charged(self.system, **counts)
+        system = drafting_on_server(self.system) if on_server else self.system
+        parts: dict[str, Any] = charged(system, **counts)
         if self.measured:
             parts |= {"slm_s": slm_wall_s, "llm_s": llm_wall_s}
         seconds = parts["slm_s"] + parts["uplink_s"] + parts["llm_s"] + parts["other_s"]

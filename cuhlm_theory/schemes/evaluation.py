@@ -11,7 +11,7 @@ from cuhlm_theory.contexts import Skips, Tokens
 from cuhlm_theory.drafting import best_drafts_on_link
 from cuhlm_theory.parameters import System
 from cuhlm_theory.schemes.draft import Run
-from cuhlm_theory.schemes.ledger import Ledger, charged, resync_bit_per_transmission
+from cuhlm_theory.schemes.ledger import Ledger, charged, drafting_on_server, resync_bit_per_transmission
 from cuhlm_theory.schemes.payload import Carried
 from cuhlm_theory.schemes.rounds import Rounds, independent_rounds, recorded_rounds
 
@@ -104,7 +104,8 @@ def one_draft(scheme: "Scheme", tokens: Tokens, system: System) -> Ledger:
 
 def _rows(system: System, *, entries: Floats, on_server: bool = False, **counts: Floats) -> dict[str, Floats]:
     """Columns of a kind of round and its seconds."""
-    return {**counts, "entries": entries, **charged(system, on_server=on_server, **counts)}
+    clock = drafting_on_server(system) if on_server else system
+    return {**counts, "entries": entries, **charged(clock, **counts)}
 
 
 def several_drafts(

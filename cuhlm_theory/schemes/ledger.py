@@ -268,7 +268,6 @@ def charged(
     catch_up: ArrayLike,
     uplink_bit: ArrayLike,
     downlink_bit: ArrayLike,
-    on_server: bool = False,
 ) -> dict[str, Floats]:
     """Columns of seconds of a round from what it does, by the proven latency model.
 
@@ -290,8 +289,6 @@ def charged(
         Skipped tokens that the server reads [token].
     uplink_bit, downlink_bit : array_like, shape [R]
         Bits up and down [bit]; nothing sent takes no time, even over a dead link.
-    on_server : bool, default False
-        Whether the server drafts as well, so that nobody waits for a round trip.
 
     Returns
     -------
@@ -301,7 +298,7 @@ def charged(
     bit = np.asarray(uplink_bit, dtype=np.float64)
     air_s = np.where(bit > 0.0, packet_latency_s(system.link, bit), 0.0)
     parts = round_parts_s(
-        replace(system.latency, round_trip_s=0.0) if on_server else system.latency,
+        system.latency,
         drafts=drafts,
         slm_catch_up=slm_catch_up,
         llm_calls=llm_calls,
@@ -311,6 +308,11 @@ def charged(
     )
     names = ("slm_s", "uplink_s", "llm_s", "other_s")
     return dict(zip(names, np.broadcast_arrays(*parts), strict=True))
+
+
+def drafting_on_server(system: System) -> System:
+    """Return the system where the server drafts as well, so that nobody waits for a round trip."""
+    return replace(system, latency=replace(system.latency, round_trip_s=0.0))
 
 
 def joined(first: Ledger, second: Ledger) -> Ledger:
