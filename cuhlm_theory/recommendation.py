@@ -90,8 +90,8 @@ def optimise(
     --------
     >>> import cuhlm_theory as cuhlm
     >>> best = cuhlm.optimise(cuhlm.load("smollm2"), cuhlm.Link(bandwidth_hz=1e6, snr=3.0))
-    >>> best.scheme
-    'dssd'
+    >>> best.schemes[best.scheme]["bias"]
+    0.0
     """
     known = calibration.law
     if known is None:

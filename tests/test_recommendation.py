@@ -405,7 +405,8 @@ def test_it_leaves_as_plain_data(best):
 
 def test_where_nothing_is_within_the_budget_the_knobs_are_named():
     dead = replace(SYSTEM, link=Link(bandwidth_hz=1e3, snr=0.0))
-    assert law([0.4], [0.2]).answer().replace(system=dead).scheme == "llm"  # it needs no uplink
+    best = law([0.4], [0.2]).answer().replace(system=dead)
+    assert best.schemes[best.scheme]["uplink_bit_per_token"] == 0.0
 
 
 def test_a_table_answers_by_name_and_leaves_as_data(best):
