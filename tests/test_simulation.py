@@ -11,7 +11,17 @@ from cuhlm_theory.parameters import Codec, Latency, Link, Passes, System
 from cuhlm_theory.rejection import Line
 from cuhlm_theory.schemes import SCHEMES, recorded_rounds
 from cuhlm_theory.verification import output_law, server_sampling_law
-from tests.protocols import ConformalLaws, Dice, FixedLaws, chain, replay, rounded, single_round
+from tests.protocols import (
+    ConformalLaws,
+    Dice,
+    FixedLaws,
+    Ledger,
+    chain,
+    replay,
+    rounded,
+    single_round,
+    verify,
+)
 from tests.worlds import World, random_world, recording, table
 
 SYSTEM = System(
@@ -55,7 +65,7 @@ def outcome(name, tokens, system=SYSTEM, **numbers):
 
 def test_every_scheme_of_several_drafts_is_run():
     several = {name for name, row in SCHEMES.items() if row.drafts_several}
-    assert several == {name for name, _ in CHAINS} | {"c-sqs"}
+    assert several == {name for name, _ in CHAINS} | {"c-sqs", "server-pair"}
 
 
 def _assert_close(measured, expected):
@@ -372,6 +382,29 @@ def test_bits_and_rounds_of_independent_contexts(name, bonus, levels):
     _assert_close(ledger.per_round("drafts"), row.num_drafts)
     _assert_costs(ledger, row)
     _assert_close(ledger.per_round("rates"), row.mean_rate_token_per_s)
+
+
+def test_both_models_at_the_server_send_nothing_but_every_token_down():
+    world, dice, num_drafts = random_world(81), Dice(10), 3
+    ledger = Ledger(outputs=np.zeros(world.shape))
+    for _ in range(NUM_ROUNDS):
+        committed, kept = 0, True
+        while kept and committed <= num_drafts:
+            c = int(dice.roll() * len(world.x))
+            if committed == num_drafts:  # all were kept: one of the LLM's own
+                token = dice.draw(world.y[c])
+            else:
+                token, kept = verify(dice.draw(world.x[c]), world.x[c], world.y[c], dice)
+            ledger.outputs[c, token] += 1
+            committed += 1
+        down, read = 3 * committed, num_drafts + 1  # the small model reads a token more where all were kept
+        small_s = 0.01 * num_drafts + 0.002 * (committed > num_drafts)
+        ledger.note(committed, num_drafts, 0, down, 1, small_s + 0.096 + 0.004 * read + down / 1000)
+    _assert_law(ledger.outputs, world.y)
+    row = outcome("server-pair", table(world), num_drafts=num_drafts)
+    assert (row.bias, row.uplink_bit_per_token, row.energy_j_per_token) == (0.0, 0.0, 0.0)
+    assert row.downlink_bit_per_token == pytest.approx(3.0)
+    _assert_costs(ledger, row)
 
 
 def test_bits_and_rounds_of_conformal_drafting_over_a_recording():

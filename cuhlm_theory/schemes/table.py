@@ -30,6 +30,7 @@ from cuhlm_theory.schemes.verification import (
     Prefix,
     PrefixDrawsRest,
     PrefixOnDevice,
+    PrefixOnServer,
     ReceivedLaw,
     ServerDraws,
     Verification,
@@ -328,6 +329,16 @@ _ROWS = (
         verification=PrefixDrawsRest(),
         reference="kept_law.several_drafts",
         status="new",
+    ),
+    Scheme(
+        name="server-pair",
+        title="both models at the server; only tokens come down",
+        draft=Fixed(),
+        skip=Never(),
+        payload=Nothing(),
+        verification=PrefixOnServer(),
+        reference="Leviathan et al., arXiv:2211.17192",
+        status="printed",
     ),
 )
 

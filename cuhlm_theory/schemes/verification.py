@@ -167,6 +167,13 @@ class PrefixOnDevice(Prefix):
 
 
 @dataclass(frozen=True, slots=True)
+class PrefixOnServer(Prefix):
+    """As `Prefix` with both models at the server, the small one as fast as on the device (assumed)."""
+
+    on_server: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, slots=True)
 class DrawsRest(Verification):
     """The server is sent the kept law m and draws from what the LLM's law has beyond it, (y - m)_+."""
 
