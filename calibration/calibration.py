@@ -53,9 +53,10 @@ class PassTime(Passes):
     @classmethod
     def of(cls, entries: Mapping[str, Any]) -> "PassTime":
         """Return what `dataclasses.asdict` gave, as JSON has it."""
-        return cls(
-            **{key: tuple(value) if isinstance(value, list) else value for key, value in entries.items()}
-        )
+        told: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in entries.items()
+        }
+        return cls(**told)
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)

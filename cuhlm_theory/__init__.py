@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from cuhlm_theory.parameters import Codec as Codec
     from cuhlm_theory.parameters import Latency as Latency
     from cuhlm_theory.parameters import Link as Link
+    from cuhlm_theory.parameters import Passes as Passes
     from cuhlm_theory.parameters import System as System
     from cuhlm_theory.payload import distribution_bit as distribution_bit
     from cuhlm_theory.recommendation import Question as Question
@@ -60,7 +61,7 @@ _PLACES = {
     "errors": ("CuhlmError", "DivergentError", "InfeasibleError", "MissingInputError"),
     "estimate": ("Estimate",),
     "law": ("NEVER_SKIP", "Beta", "Law", "Recorded", "Threshold", "Uniform", "parse_law"),
-    "parameters": ("Budget", "Codec", "Latency", "Link", "System"),
+    "parameters": ("Budget", "Codec", "Latency", "Link", "Passes", "System"),
     "payload": ("distribution_bit",),
     "recommendation": ("Question", "Recommendation", "optimise"),
     "rejection": ("Line",),

@@ -73,7 +73,7 @@ class Ladder:
     def _rung(self, one: Quantity) -> tuple[Any, str]:
         if (said := self.values.get(one.key)) is not None:
             return said, self._said_in(one.key)
-        if one.calibrated and self.values.get(one.calibrated) is None:
+        if one.calibrated and self.values.get(str(one.calibrated)) is None:
             for rung, thing in self.known.items():
                 if (value := getattr(thing, one.key, None)) is not None:
                     return value, rung
