@@ -16,6 +16,7 @@ from cuhlm_theory.errors import MissingInputError
 from cuhlm_theory.law import Recorded
 from cuhlm_theory.parameters import Passes
 from cuhlm_theory.rejection import Line
+from cuhlm_theory.texts import Texts, Trial, Written
 
 if TYPE_CHECKING:
     from calibration.trace import Trace
@@ -27,6 +28,10 @@ ESTIMATES = ("slope", "intercept", "delta", "correlation", "acceptance", "risk_a
 thresholds -b/a and (delta - b)/a, which there are where the line rises."""
 
 _FORMAT = "cuhlm-calibration/1"
+_OF_ONE_TEXT = (
+    *("line", "correlation", "acceptance", "ci95"),
+    *("num_tokens", "num_prompts", "uncertainty_quantile"),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +101,8 @@ class Calibration:
     """Quantiles 0, 1/100, ..., 1 of u-bar over tokens [-]; empty for a published line."""
     source: Mapping[str, Any] = field(default_factory=dict)
     """Where this comes from: models, seed, dtype, versions; or the paper and each number's provenance."""
+    promises: tuple[Trial, ...] = ()
+    """What can be promised of hybrid texts, from the safest; made before any answer is decoded."""
     folder: Path | None = field(default=None, compare=False)
     """Where it was found; None for a published line and for a fit that was not saved."""
     texts: Mapping[str, Path] = field(default_factory=dict, compare=False)
@@ -129,8 +136,14 @@ class Calibration:
 
     @property
     def writer(self) -> str:
-        """Model that wrote the text which the line was fitted on."""
+        """Who wrote the text which the line was fitted on: ``slm``, ``llm`` or ``hybrid``."""
         return str(self.source.get("writer", "slm"))
+
+    @property
+    def own_text(self) -> str:
+        """Name of the text which the line was fitted on, as in `texts`."""
+        threshold = self.source.get("threshold")
+        return self.writer if threshold is None else f"{self.writer}-{threshold:g}"
 
     def text(self, name: str) -> "Trace | None":
         """Return the trace on a text of this pair, read once; None where there is none.
@@ -154,7 +167,7 @@ class Calibration:
             from calibration import trace
 
             found = trace.read(self.texts[name])
-            if name == self.writer and len(found) != self.num_tokens:
+            if name == self.own_text and len(found) != self.num_tokens:
                 raise ValueError(
                     f"calibration {self.name} was fitted on {self.num_tokens} tokens; "
                     f"{self.texts[name]} holds {len(found)}"
@@ -165,7 +178,7 @@ class Calibration:
     @property
     def trace(self) -> "Trace | None":
         """The trace that the line was fitted on; None where only the line is known."""
-        return self.text(self.writer)
+        return self.text(self.own_text)
 
     def needed_trace(self) -> "Trace":
         """Return the trace, or say that there is none."""
@@ -177,7 +190,62 @@ class Calibration:
 
     def without_tokens(self) -> "Calibration":
         """Return what is left where the recorded tokens are not to be used."""
-        return replace(self, texts={}, _traces={}, _tokens=None)
+        return replace(self, texts={}, promises=(), _traces={}, _tokens=None)
+
+    def only(self, writer: str) -> "Calibration":
+        """Return the calibration on the texts of one writer alone, its line fitted on the first of them.
+
+        Parameters
+        ----------
+        writer : str
+            ``slm``, ``llm`` or ``hybrid``.
+
+        Returns
+        -------
+        Calibration
+            What belongs to the pair, such as its latencies, is kept.
+
+        Raises
+        ------
+        MissingInputError
+            If none of its texts has that writer.
+        """
+        texts = {name: at for name, at in self.texts.items() if name.partition("-")[0] == writer}
+        if not texts:
+            known = ", ".join(self.texts) or "none"
+            raise MissingInputError(
+                f"calibration {self.name} has no text of {writer}, it has {known}; "
+                f"record it with `cuhlm calibrate --texts {writer}`"
+            )
+        if self.own_text in texts:
+            return replace(self, texts=texts)
+        from calibration.fit import fit_trace
+
+        first = self.text(next(iter(texts)))
+        assert first is not None
+        fitted = fit_trace(first, name=self.name)
+        fit = {name: getattr(fitted, name) for name in _OF_ONE_TEXT}
+        source, name = {**self.source, **fitted.source}, f"{self.name}-{writer}-text"
+        return replace(self, name=name, texts=texts, source=source, _tokens=None, **fit)
+
+    @cached_property
+    def contexts(self) -> Texts | None:
+        """Its texts, for schemes that are to be evaluated on the one they write; None where it has none."""
+        return Texts(self.texts, self._contexts_of) if self.texts else None
+
+    @property
+    def written(self) -> Written:
+        """Its texts, or what stands for them: the tokens that the line was fitted on."""
+        return self.contexts or self.needed_trace().tokens()
+
+    def _contexts_of(self, name: str) -> Tokens:
+        """Tokens of a text, with the same number for the same prompt on all texts."""
+        recorded = self.text(name)
+        assert recorded is not None
+        names, first = (one.header.prompt_names for one in (recorded, next(iter(self._traces.values()))))
+        number = np.array([i if i < len(first) and first[i] == names[i] else -1 - i for i in range(len(names))])
+        tokens = recorded.tokens()
+        return tokens if np.all(number >= 0) else replace(tokens, prompt=number[tokens.prompt])
 
     @cached_property
     def tokens(self) -> Tokens | None:
@@ -211,6 +279,7 @@ class Calibration:
             entries |= {key: value, f"{key}_ci95": self.ci95.get(key)}
         entries |= {key: getattr(self, key) for key in _KNOWN}
         entries |= {key: None if (one := getattr(self, key)) is None else asdict(one) for key in _PASSES}
+        entries["promises"] = [asdict(one) for one in self.promises]
         return json.dumps(entries, indent=2, allow_nan=False) + "\n"
 
     @classmethod
@@ -241,6 +310,7 @@ class Calibration:
         for key in ("name", "slope", "intercept"):
             if key not in entries:
                 raise ValueError(f"{origin} lacks the key {key!r}")
+        promises = tuple(Trial(**one) for one in entries.get("promises", ()))
         ends = {key: entries.get(f"{key}_ci95") for key in ESTIMATES}
         known: dict[str, Any] = {key: entries[key] for key in _KNOWN if key in entries}
         known["uncertainty_quantile"] = tuple(known.get("uncertainty_quantile", ()))
@@ -251,6 +321,7 @@ class Calibration:
             correlation=entries.get("correlation"),
             acceptance=entries.get("acceptance"),
             ci95={key: (pair[0], pair[1]) for key, pair in ends.items() if pair is not None},
+            promises=promises,
             **known,
         )
 
@@ -290,6 +361,13 @@ def _number_or_two(value: Any) -> bool:
     return _number(value) or (_numbers(value) and len(value) == 2)
 
 
+def _are_promises(value: Any) -> bool:
+    names = {entry.name for entry in fields(Trial)}
+    return isinstance(value, list) and all(
+        isinstance(one, dict) and one.keys() == names and all(map(_number, one.values())) for one in value
+    )
+
+
 def _or_null(check: Check) -> Check:
     return lambda value: value is None or check[0](value), check[1]
 
@@ -320,5 +398,6 @@ _KEYS: dict[str, Check] = {
     **{f"{key}_ci95": _INTERVAL for key in ESTIMATES},
     **_KNOWN,
     **_PASSES,
+    "promises": (_are_promises, "a list of trials"),
 }
 """Keys of the file, and what each must hold."""

@@ -33,6 +33,7 @@ from numpy.typing import NDArray
 
 from calibration import trace
 from calibration._files import whole
+from calibration.finding import TRACE_FILE
 from calibration.prompts import Prompt
 from cuhlm_theory import presets, truncation
 from cuhlm_theory._checks import as_count, as_positive, as_probability
@@ -49,8 +50,6 @@ if TYPE_CHECKING:
 __all__ = ["Settings", "collect", "describe", "k_grid"]
 
 Floats = NDArray[np.float64]
-
-TRACE_FILE = "trace.parquet"
 
 _COARSE_K = (1, 4, 16, 30, 64, 256, 1024)
 _THRESHOLDS = (
@@ -150,7 +149,7 @@ def _coarse_k(vocab_size: int) -> tuple[int, ...]:
 def collect(
     pair: Pair, prompts: Sequence[Prompt], settings: Settings, out: str | Path, *, command: str = ""
 ) -> Path:
-    """Run a pair over prompts and write ``trace.parquet``.
+    """Run a pair over prompts and write ``trace.parquet`` into the folder of the text.
 
     Parameters
     ----------
@@ -161,7 +160,7 @@ def collect(
     settings : Settings
         How to run them.
     out : str or Path
-        Folder of the trace; made if it is not there.
+        Folder of the calibration; the folder of the text in it is made if it is not there.
     command : str, default ""
         Command line for the header.
 
@@ -184,12 +183,12 @@ def collect(
         raise ValueError("prompts must hold at least 1 prompt; got 0")
     contexts = [pair.context(prompt, settings.max_new_tokens) for prompt in prompts]
     header = _header(pair, prompts, settings, command)
-    out = Path(out)
+    out = Path(out) / header.text
     store = out / f".{TRACE_FILE}.batches"
     try:
         _open_store(store, _fingerprint(header, contexts))
     except (FileExistsError, NotADirectoryError):
-        raise ValueError(f"out must be a folder; got the file {str(out)!r}") from None
+        raise ValueError(f"out must be a folder; got the file {str(out.parent)!r}") from None
     batches = [
         range(i, min(i + settings.batch_size, len(prompts)))
         for i in range(0, len(prompts), settings.batch_size)

@@ -2,12 +2,14 @@
 
 import math
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from calibration.calibration import ESTIMATES, Calibration
+from calibration.finding import CALIBRATION_FILE, texts_in
 from cuhlm_theory import bootstrap
 from cuhlm_theory.contexts import Tokens
 from cuhlm_theory.errors import CuhlmError
@@ -221,12 +223,69 @@ def fit_trace(recorded: "Trace", *, name: str, seed: int = 0, num_resamples: int
         if column in recorded.columns
     }
     fitted = fit(recorded.tokens(), name=name, seed=seed, num_resamples=num_resamples)
-    told = {key: value for key, value in header.items() if isinstance(value, str | int | float | dict)}
+    told = {key: value for key, value in header.items() if isinstance(value, str | int | float | dict | None)}
     return replace(
         fitted,
         vocab_size=header.get("vocab_size"),
         temperature=header.get("temperature"),
         source={**told, **fitted.source},
-        _traces={header.get("writer", "slm"): recorded},
+        _traces={recorded.header.text: recorded},
         **latencies,
+    )
+
+
+def fit_folder(folder: Path, *, name: str, seed: int = 0) -> Calibration:
+    """Fit the texts in a folder and write what is found beside them, ``calibration.json``.
+
+    Parameters
+    ----------
+    folder : Path
+        Holds a folder for each text, with its trace.
+    name : str
+        What to call the result.
+    seed : int, default 0
+        Seed of bootstrap and promises.
+
+    Returns
+    -------
+    Calibration
+        The line of the small model's text, or of the first there is, with what can be promised of every
+        hybrid text.
+
+    Raises
+    ------
+    ValueError
+        If there is no text.
+    """
+    from calibration import promises, trace
+
+    texts = texts_in(folder)
+    if not texts:
+        raise ValueError(f"calibration folder {folder} must hold a text; record slm or llm text first")
+    recorded = {text: trace.read(file) for text, file in texts.items()}
+    first = next(iter(recorded.values()))
+    tried = [promises.trial(one, seed=seed) for one in recorded.values() if one.header.threshold is not None]
+    found = replace(
+        fit_trace(first, name=name, seed=seed),
+        folder=folder,
+        texts=texts,
+        promises=tuple(tried),
+        _traces=recorded,
+    )
+    file = folder / CALIBRATION_FILE
+    if file.is_file():
+        found = _with_what_is_the_pairs(found, Calibration.from_json(file.read_text(encoding="utf-8")))
+    found.save(file)
+    return found
+
+
+def _with_what_is_the_pairs(found: Calibration, before: Calibration) -> Calibration:
+    """Keep of an earlier fit what is no matter of the texts, if it was the same pair."""
+    if any(found.source[key] != before.source.get(key) for key in ("slm_sha256", "llm_sha256")):
+        return found
+    timed = ("slm_latency_s", "llm_latency_s", "slm_pass", "llm_pass") if before.llm_pass else ()
+    return replace(
+        found,
+        source={**before.source, **found.source},
+        **{name: getattr(before, name) for name in timed},
     )

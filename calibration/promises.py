@@ -1,12 +1,12 @@
 r"""Thresholds chosen from recorded tokens, how sure they are, and which of them keep a promise.
 
-`threshold_intervals` gives every threshold its interval, `guaranteed_threshold` keeps
+`trial` says what can be promised of the kept law on a text that it wrote itself, `threshold_intervals` gives every threshold its interval, `guaranteed_threshold` keeps
 to a risk budget with a stated probability over the prompts, `transfer` uses thresholds elsewhere.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,11 +16,16 @@ from cuhlm_theory import bootstrap
 from cuhlm_theory._checks import as_count, as_nonnegative, as_probability
 from cuhlm_theory.contexts import Tokens
 from cuhlm_theory.law import NEVER_SKIP, Recorded, tie_groups
+from cuhlm_theory.texts import Trial
+
+if TYPE_CHECKING:
+    from calibration.trace import Trace
 
 Floats = NDArray[np.float64]
 Interval = tuple[float, float] | None
 Method = Literal["betting", "hoeffding", "conformal"]
 
+_HALVINGS, _RESAMPLES = 20, 4000
 _BOLDEST = 0.99  # share of the capital that a bet may lose at worst
 
 
@@ -286,6 +291,90 @@ def guaranteed_threshold(
             f"prompts and those served later are independent draws from one law, at most {cap} tokens each"
         ),
     )
+
+
+def trial(recorded: "Trace", *, failure_probability: float = 0.05, seed: int = 0) -> Trial:
+    r"""Judge the kept law on hybrid text that it wrote itself, a prompt a sample.
+
+    In every context its bias is known exactly, :math:`e = \sum_w (s_w x_w - y_w)_+`
+    (``derivations.kept_law.achievability``), so the mean over the text is that of a run at this threshold.
+    The limit is the least :math:`\varepsilon` above the mean that the betting test of `within_budget` claims
+    with :math:`z_i = \frac{n_i}{n_{\max}} (\bar e_i - \varepsilon) + \varepsilon`.
+
+    Parameters
+    ----------
+    recorded : Trace
+        Hybrid text with its threshold.
+    failure_probability : float, default 0.05
+        :math:`\delta`, chance that the limit is wrong [-], in (0, 1).
+    seed : int, default 0
+        Seed of the order in which the prompts are met.
+
+    Returns
+    -------
+    Trial
+        Threshold, mean bias and its limit.
+
+    Raises
+    ------
+    ValueError
+        If the text is no hybrid text.
+
+    Notes
+    -----
+    Assumes that prompts are independent draws from one law and answers are cut at the same length. Whatever
+    the texts, P prompts cannot promise less than about :math:`\ln(1/\delta)/P`: one in P may be all wrong.
+    The limit from resampled prompts is lower, and right for many prompts only.
+    """
+    header = recorded.header
+    if header.threshold is None:
+        raise ValueError(f"recorded must be hybrid text; got text of {header.writer}")
+    tokens = recorded.tokens()
+    bias = tokens.below(header.threshold).excess
+    index, num_prompts = bootstrap.cluster_index(recorded.columns["prompt"])
+    index = np.random.default_rng(seed).permutation(num_prompts)[index]
+    cap = header.max_new_tokens
+    cost, share = np.bincount(index, bias) / cap, np.bincount(index) / cap
+    weights = bootstrap.cluster_counts(num_prompts, _RESAMPLES, np.random.default_rng(seed))
+    drawn = (weights @ cost) / (weights @ share)
+    return Trial(
+        threshold=header.threshold,
+        bias=float(np.mean(bias)),
+        bias_limit95=upper_limit(cost, share, failure_probability),
+        resampled_limit95=float(np.quantile(drawn, 1.0 - failure_probability)),
+        num_prompts=num_prompts,
+        max_tokens=cap,
+    )
+
+
+def upper_limit(cost: Floats, share: Floats, delta: float) -> float:
+    r"""Least budget that a ratio of means is claimed to keep to by the betting test.
+
+    Parameters
+    ----------
+    cost : ndarray of float64, shape [P]
+        What each prompt spends, at most its share, in the order in which they are met [-].
+    share : ndarray of float64, shape [P]
+        Its tokens over the most that a prompt may have [-].
+    delta : float
+        Chance that the limit is too low [-], in (0, 1).
+
+    Returns
+    -------
+    float
+        Limit on E cost / E share [-]; 1 where nothing can be claimed.
+
+    Examples
+    --------
+    >>> round(upper_limit(np.zeros(100), np.ones(100), 0.05), 3)  # about ln(20) / 100
+    0.03
+    """
+    low, high = float(cost.sum() / share.sum()), 1.0
+    for _ in range(_HALVINGS):
+        middle = 0.5 * (low + high)
+        claimed = within_budget(cost + middle * (1.0 - share), middle, delta)
+        low, high = (low, middle) if claimed else (middle, high)
+    return high
 
 
 def within_budget(z: Floats, epsilon: float, delta: float, method: Method = "betting") -> bool:

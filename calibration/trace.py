@@ -142,6 +142,11 @@ class TraceHeader:
     command: str
     """Command line that made the trace."""
 
+    @property
+    def text(self) -> str:
+        """Name of the text and of its folder: ``slm``, ``llm`` or ``hybrid-<threshold>``."""
+        return self.writer if self.threshold is None else f"{self.writer}-{self.threshold:g}"
+
 
 @dataclass(frozen=True, slots=True)
 class Trace:
@@ -172,6 +177,7 @@ class Trace:
         return Tokens(
             **floats,
             prompt=self.columns["prompt"].astype(np.int64),
+            text=self.header.text,
             k_grid=np.array(self.header.k_grid, dtype=np.int64),
             coarse_k_grid=np.array(self.header.coarse_k_grid, dtype=np.int64),
             threshold_grid=np.array(self.header.threshold_grid, dtype=np.float64),

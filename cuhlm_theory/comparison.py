@@ -128,7 +128,7 @@ def look_ahead_survival(scheme: Scheme, tokens: Tokens, system: System) -> float
     theta = 1.0
     for _ in range(_STEPS):
         ledger = scheme.using(survival=theta).ledger(tokens, system)
-        wanted = min(_rate(ledger) * costs_s / brings, 1.0) if brings > 0.0 else 1.0
+        wanted = min(ledger.rate_token_per_s * costs_s / brings, 1.0) if brings > 0.0 else 1.0
         if abs(wanted - theta) < 1e-6:
             break
         theta = wanted
@@ -253,7 +253,7 @@ def fastest(rows: Iterable[Scheme], tokens: Tokens, system: System) -> Scheme:
     ValueError
         If there is no row.
     """
-    return max(rows, key=lambda row: _rate(row.ledger(tokens, system)))
+    return max(rows, key=lambda row: row.ledger(tokens, system).rate_token_per_s)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -549,11 +549,6 @@ def _thresholds(tokens: Tokens) -> list[float]:
     known = tokens.thresholds()
     some = known if len(known) <= _MOST_TRIED else np.quantile(known, np.linspace(0.0, 1.0, _MOST_TRIED))
     return [float(t) for t in (*some[some < _MOST_UNSURE[0]], *_MOST_UNSURE)]
-
-
-def _rate(ledger: Ledger) -> float:
-    seconds = ledger.mean(ledger.seconds)
-    return ledger.mean(ledger.tokens) / seconds if np.isfinite(seconds) else 0.0
 
 
 def _interval(replicates: Floats) -> tuple[float, float] | None:

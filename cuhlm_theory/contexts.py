@@ -4,8 +4,9 @@ The live decoder answers the same questions about one place with both distributi
 """
 
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -238,6 +239,10 @@ class Tokens:
     """x of these tokens, shape [N, C] [-]."""
     candidate_llm_prob: Array | None = None
     """y of these tokens, shape [N, C] [-]."""
+    text: str = ""
+    """Text that they were recorded on: ``slm``, ``llm``, ``hybrid-<threshold>``; empty for an assumed law."""
+    side: NDArray[np.int64] | None = None
+    """Which of two mixed texts a token belongs to, 0 or 1, shape [N]; None where there is one text."""
 
     def __post_init__(self) -> None:
         num = len(self.uncertainty)
@@ -245,10 +250,9 @@ class Tokens:
             raise ValueError("Tokens must hold at least 1 token; got 0")
         if self.weight.size == 0:
             object.__setattr__(self, "weight", np.full(num, 1.0 / num))
-        for entry in fields(self):
-            value = getattr(self, entry.name)
-            if value is not None and not entry.name.endswith("_grid") and len(value) != num:
-                raise ValueError(f"Tokens.{entry.name} must have {num} rows; got {len(value)}")
+        for name, column in self.columns().items():
+            if len(column) != num:
+                raise ValueError(f"Tokens.{name} must have {num} rows; got {len(column)}")
         for name in ("uncertainty", "rejection", "weight"):
             as_probability(name, getattr(self, name))
         if abs(float(self.weight.sum()) - 1.0) > 1e-9:
@@ -309,19 +313,34 @@ class Tokens:
         """The law of the uncertainty with the recorded rejections."""
         return Recorded(self.uncertainty, self.rejection, self.weight)
 
+    def columns(self) -> dict[str, Array]:
+        """Return the columns that are there by name: what has a row a token."""
+        named = {entry.name: getattr(self, entry.name) for entry in fields(self)}
+        return {
+            name: value
+            for name, value in named.items()
+            if value is not None and name != "text" and not name.endswith("_grid")
+        }
+
     def only(self, chosen: NDArray[np.bool_]) -> "Tokens":
         """Return some of the tokens, marked by a mask of shape [N]; their weights then sum to 1.
 
         >>> Tokens(uncertainty=np.array([0.1, 0.2]), rejection=np.zeros(2)).only(np.array([True, False]))
         Tokens(1 token; profiles: none)
         """
-        columns: dict[str, Array] = {}
-        for entry in fields(self):
-            value = getattr(self, entry.name)
-            if value is not None and not entry.name.endswith("_grid"):
-                columns[entry.name] = value[chosen]
+        columns: dict[str, Any] = {name: column[chosen] for name, column in self.columns().items()}
         columns["weight"] = columns["weight"] / columns["weight"].sum()
         return replace(self, **columns)
+
+    def weighted(self, weight: Array) -> "Tokens":
+        """Return the same tokens with other weights, which must sum to 1, shape [N] [-]."""
+        other = copy(self)
+        object.__setattr__(other, "weight", weight)
+        return other
+
+    def at(self, threshold: float) -> "Tokens":
+        """Return the tokens whatever threshold wrote the text: one text stands for all (`texts.Texts`)."""
+        return self
 
     @property
     def acceptance(self) -> Array:

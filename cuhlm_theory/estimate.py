@@ -1,7 +1,7 @@
 """A number with its interval, which prints itself with its error."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -34,6 +34,18 @@ class Estimate:
         """Make an estimate of a value and its bootstrap replicates, shape [B]."""
         low, high = bootstrap.percentile_interval(replicates[:, None])
         return cls(float(value), float(low[0]), float(high[0]), unit, how)
+
+    def covering(self, others: Iterable["Estimate"]) -> "Estimate":
+        """Widen the interval until it covers those of others.
+
+        >>> Estimate(1.0, 0.9, 1.1).covering([Estimate(1.2, 1.0, 1.3)])
+        1 [0.9, 1.3]
+        """
+        known = [(one.low, one.high) for one in (self, *others) if one.low is not None and one.high is not None]
+        if self.ci95 is None or len(known) == 1:
+            return self
+        lows, highs = zip(*known, strict=True)
+        return replace(self, low=min(lows), high=max(highs), how=f"{self.how}; covers both recorded texts")
 
     @property
     def ci95(self) -> tuple[float, float] | None:

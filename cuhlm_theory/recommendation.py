@@ -34,9 +34,10 @@ from cuhlm_theory.parameters import Budget, Codec, Latency, Link, System
 from cuhlm_theory.payload import distribution_bit
 from cuhlm_theory.rejection import Line
 from cuhlm_theory.schemes import SCHEMES, Ledger, Outcome, Scheme, at_bias, fastest_threshold, line_up
-from cuhlm_theory.schemes.ledger import resampled_texts, resync_s_per_skip
+from cuhlm_theory.schemes.ledger import resync_s_per_skip
 from cuhlm_theory.schemes.payload import KeptSet, Top
 from cuhlm_theory.table import Table
+from cuhlm_theory.texts import Texts, Trial, Written, promised
 from cuhlm_theory.throughput import skip_saves_s
 from cuhlm_theory.truncation import printed_k_offline
 
@@ -110,7 +111,9 @@ def optimise(
         tokens=Tokens.of(known, calibration.line) if tokens is None else tokens,
         system=System(link=link, codec=codec, latency=latency),
         budget=Budget(bias=bias),
-        inputs={"calibration": calibration.name, "writer": calibration.writer},
+        texts=calibration.contexts,
+        trials=calibration.promises,
+        inputs={"calibration": calibration.name},
     ).answer()
 
 
@@ -121,7 +124,9 @@ class Question:
     line: Line
     """The rejection line."""
     tokens: Tokens
-    """Recorded tokens, or the nodes of an assumed law."""
+    """Recorded tokens that the line was fitted on, or the nodes of an assumed law."""
+    texts: Texts | None = None
+    """Recorded texts: each scheme is evaluated on the one that it writes. None evaluates all on ``tokens``."""
     system: System
     """Device, server and link."""
     budget: Budget
@@ -132,6 +137,8 @@ class Question:
     """Whether the TV of b_prob bits is charged; else the device drafts from the quantised law (bias 0)."""
     offline_k: int | None = None
     """k of CU-HLM offline [token]; None applies its printed rule, or 30 where no profile was recorded."""
+    trials: tuple[Trial, ...] = ()
+    """What can be promised of hybrid texts that were recorded."""
     inputs: Mapping[str, Any] = field(default_factory=dict)
     """Where everything comes from, for the record."""
 
@@ -157,13 +164,31 @@ class Question:
         return Recommendation(self, bound=bound)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Promise:
+    """A threshold of the kept law whose bias is within the budget with 95 % confidence, and its speed."""
+
+    trial: Trial
+    """The text that it was tried on."""
+    speed: Estimate
+    """Its rate over the link of the question [token/s]."""
+    whatever_the_law: bool
+    """Whether the confidence holds for few prompts of any law, or comes from resampling those there are."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the promise under the names of the command line."""
+        speed = {"throughput_token_per_s": self.speed.value, "throughput_ci95": self.speed.ci95}
+        how = {"whatever_the_law": self.whatever_the_law}
+        return {"scheme": "kept-law", **asdict(self.trial), **speed, **how}
+
+
 class Recommendation:
     """The answer to a question; everything beyond the operating point is computed when it is asked for."""
 
     def __init__(self, question: Question, *, bound: bool = True) -> None:
         self.question = question
-        self.tokens = question.tokens
-        """Tokens of the question, quantisation charged to their profile where it is."""
+        self.contexts: Written = question.texts or question.tokens
+        """Contexts of the text of every scheme, quantisation charged to their profiles where it is."""
         self.point: OperatingPoint | None = None
         """CU-HLM's operating point; None where no profile was recorded."""
         if question.has_profile:
@@ -175,17 +200,18 @@ class Recommendation:
 
     def _from_profile(self, bound: bool) -> None:
         asked, extra = self.question, self.question.quantisation_tv
-        self.point = operating_point(
-            asked.tokens,
-            asked.system,
-            asked.budget,
-            bias_price_s=asked.bias_price_s or 0.0,
-            quantisation_tv=extra,
-            bound=bound,
-        )
+        self.point = self._own_point(bound)
+        self.recorded = self.contexts.at(max(self.point.threshold, 0.0))
+        """Contexts of CU-HLM's text at its operating point, as they were recorded."""
         if extra is not None:
-            profile = np.clip(np.asarray(asked.tokens.tv_profile) + extra, 0.0, 1.0)
-            self.tokens = replace(asked.tokens, tv_profile=profile)
+
+            def charge(tokens: Tokens) -> Tokens:
+                profile = np.clip(tokens.need("tv_profile") + extra, 0.0, 1.0)
+                return replace(tokens, tv_profile=profile)
+
+            self.contexts = asked.texts.changed(charge) if asked.texts else charge(asked.tokens)
+        self.tokens = self.contexts.at(max(self.point.threshold, 0.0))
+        """The same, quantisation charged where it is."""
         theta = asked.budget.truncation
         if theta is None:
             theta = self.point.truncation or max(asked.budget.bias - self.point.risk, 0.0)
@@ -194,12 +220,39 @@ class Recommendation:
             "truncation_price_s": self.point.truncation_price_s,
             "truncation_budget": theta,
             "line": asked.line,
-            "offline_k": _offline_k(asked, theta),
+            "offline_k": _offline_k(asked, self.recorded, theta),
         }
         self.operating_scheme = SCHEMES["cu-hlm-exact"].given(self._numbers)
 
+    def _own_point(self, bound: bool) -> OperatingPoint:
+        """Find the point that is best on the text written at it, from the largest threshold downwards.
+
+        A point that is best on a text of a larger threshold meets its budget there; the threshold is lowered
+        until it does so on its own text.
+        """
+        asked, extra = self.question, self.question.quantisation_tv
+
+        def best(highest: float, bound: bool) -> OperatingPoint:
+            return operating_point(
+                self.contexts.at(highest),
+                asked.system,
+                asked.budget,
+                bias_price_s=asked.bias_price_s or 0.0,
+                quantisation_tv=extra,
+                highest=highest,
+                bound=bound,
+            )
+
+        highest = 1.0
+        if asked.texts is not None:
+            while 0.0 < (threshold := best(highest, bound=False).threshold) < highest:
+                highest = threshold
+            highest = min(highest, max(threshold, 0.0))
+        return best(highest, bound)
+
     def _from_law(self) -> None:
         asked, tokens = self.question, self.question.tokens
+        self.recorded = self.tokens = tokens
         limit = asked.budget.bias
         if asked.budget.risk is not None:
             limit = min(limit, asked.budget.risk)
@@ -249,19 +302,19 @@ class Recommendation:
             rows = [row.given({"skip_rate": min(max(rate, 0.0), 1.0)}) for row in rows]
         if equal_bias is None and equal_bits is None and "threshold" not in numbers:
             rows = [self._at_its_best(row) for row in rows]
-        return line_up(rows, self.tokens, self.question.system, equal_bias=equal_bias, equal_bits=equal_bits)
+        return line_up(rows, self.contexts, self.question.system, equal_bias=equal_bias, equal_bits=equal_bits)
 
     def _at_its_best(self, scheme: Scheme) -> Scheme:
         """Give a scheme that sends a kept law the threshold that is its own, not CU-HLM's."""
         if not isinstance(scheme.payload, KeptSet):
             return scheme
         if scheme.drafts_several:
-            return fastest_threshold(scheme, self.tokens, self.question.system)
+            return fastest_threshold(scheme, self.contexts, self.question.system)
         budget = self.question.budget
         limit = budget.bias if budget.risk is None else min(budget.bias, budget.risk)
-        mixed = at_bias(scheme, self.tokens, self.question.system, limit)
+        mixed = at_bias(scheme, self.contexts, self.question.system, limit)
         plain = mixed.using(upper_threshold=None, mix=0.0)  # sends a smaller set, which may be worth more
-        return max((mixed, plain), key=lambda one: _rate(one.ledger(self.tokens, self.question.system)))
+        return max((mixed, plain), key=lambda one: one.ledger(self.contexts, self.question.system).rate_token_per_s)
 
     @cached_property
     def _beside(self) -> tuple[list[tuple[Scheme, Ledger]], dict[str, str]]:
@@ -280,7 +333,7 @@ class Recommendation:
     @cached_property
     def schemes(self) -> Table:
         """Every scheme that could be evaluated, fastest first."""
-        rows = sorted(self._beside[0], key=lambda row: -_rate(row[1]))
+        rows = sorted(self._beside[0], key=lambda row: -row[1].rate_token_per_s)
         return Table([self.row(scheme, ledger) for scheme, ledger in rows], _SHOWN)
 
     def row(self, scheme: Scheme, ledger: Ledger) -> dict[str, Any]:
@@ -292,7 +345,8 @@ class Recommendation:
             **asdict(outcome),
             "throughput_ci95": speed.ci95,
             "bias_ci95": bias.ci95,
-            "text": self.question.inputs.get("writer"),
+            "text": ledger.text.partition("-")[0] or None if ledger.side is None else "hybrid",
+            "contexts": ledger.text or None,
             "bias_account": "estimate" if scheme.payload.depends_on_draft else known,
         }
 
@@ -335,17 +389,8 @@ class Recommendation:
         return self.ledgers[self.scheme].estimates(num_resamples=_RESAMPLES)[1]
 
     def over(self, name: str, *, of: str | None = None) -> Estimate:
-        """How many times as fast the recommended scheme (or ``of``) is as another, paired over texts."""
-        first, second = self.ledgers[of or self.scheme], self.ledgers[name]
-        ratio = _rate(first) / _rate(second) if _rate(second) > 0.0 else np.inf
-        clocks = (first.seconds, second.seconds)
-        texts = 0 if first.prompt is None else len(np.unique(first.prompt))
-        if texts < 2 or not all(np.all(np.isfinite(clock)) for clock in clocks):
-            return Estimate(ratio)
-        sums = [ledger.sums("tokens", "seconds") for ledger in (first, second)]
-        counts = resampled_texts(len(sums[0]["tokens"]), _RESAMPLES, 0)
-        rates = [(counts @ one["tokens"]) / (counts @ one["seconds"]) for one in sums]
-        return Estimate.of(ratio, rates[0] / rates[1], how="95 % interval, paired over resampled texts")
+        """How many times as fast the recommended scheme (or ``of``) is as another, paired over prompts."""
+        return self.ledgers[of or self.scheme].over(self.ledgers[name], num_resamples=_RESAMPLES)
 
     @cached_property
     def equal_within_error(self) -> list[str]:
@@ -366,6 +411,18 @@ class Recommendation:
         """Fastest eligible scheme that is told apart from the recommended one."""
         rest = self._eligible[1 + len(self.equal_within_error) :]
         return rest[0] if rest else None
+
+    @cached_property
+    def promise(self) -> Promise | None:
+        """What can be promised of the kept law within the budget; None where nothing was tried or holds."""
+        asked = self.question
+        sure = promised(asked.trials, asked.budget.bias)
+        found = sure or promised(asked.trials, asked.budget.bias, resampled=True)
+        if found is None:
+            return None
+        row = SCHEMES["kept-law"].using(threshold=found.threshold)
+        speed, _ = row.ledger(self.contexts, asked.system).estimates(num_resamples=_RESAMPLES)
+        return Promise(trial=found, speed=speed, whatever_the_law=sure is not None)
 
     # ------------------------------------------------------------------------------------------ in words
 
@@ -395,6 +452,8 @@ class Recommendation:
         ]
         if _skips(row):
             lines.append(f"  skips    {row['skip_rate']:.1%} of the tokens")
+        if self.question.trials:
+            lines.append(f"  promise  {self._promise_said()}")
         rivals = {name: name for name in (self.next_best,) if name is not None}
         rivals |= {"llm": "the LLM alone", self.operating.name: f"{self.operating.name} at its best"}
         for name, said in rivals.items():
@@ -408,7 +467,21 @@ class Recommendation:
         found, room = [str(change) for change in self.would_change], _MOST_LINES - len(lines)
         if len(found) > room:
             found = [*found[: room - 1], f"{len(found) - room + 1} more in would_change"]
-        return lines + [f"  change   {change}" for change in found]
+        return lines + [f"  change   {change}" for change in found[: max(room, 0)]]
+
+    def _promise_said(self) -> str:
+        if self.promise is None:
+            least = min(self.question.trials, key=lambda trial: trial.threshold)
+            return (
+                f"none that skips: kept-law at {least.threshold:g}, the safest recorded, has a bias of at most "
+                f"{least.resampled_limit95:.2g}"
+            )
+        kept, speed = self.promise.trial, self.promise.speed
+        how = "95 % confidence" if self.promise.whatever_the_law else "95 % of resampled prompts"
+        return (
+            f"kept-law at {kept.threshold:g}: bias at most {self.question.budget.bias:g} ({how}), "
+            f"{speed!r}; prompts like the {kept.num_prompts} recorded, {kept.max_tokens} tokens"
+        )
 
     def __repr__(self) -> str:
         return "\n".join(self.lines())
@@ -461,12 +534,12 @@ class Recommendation:
         where `at_bias` spends a budget.
         """
         system, asked = self.question.system, self.question.budget
-        thresholds = [float(threshold) for threshold in self.tokens.thresholds()]
+        thresholds = [float(threshold) for threshold in self.contexts.thresholds()]
 
         def ahead(place: int, mix: float) -> tuple[bool, float]:
             low, high = thresholds[place - 1 : place + 1]
             row = SCHEMES["kept-law"].using(threshold=low, upper_threshold=high, mix=mix)
-            ledger = row.ledger(self.tokens, system)
+            ledger = row.ledger(self.contexts, system)
             bias = ledger.per_token(ledger.bias)
             return bias > asked.bias and ledger.per_token(ledger.seconds) * self.throughput.value < 1.0, bias
 
@@ -529,7 +602,7 @@ class Recommendation:
             priced = SCHEMES["cu-hlm-exact"].using(
                 threshold=self._numbers["threshold"], truncation_price_s=bias_price_s
             )
-            ledger = priced.ledger(asked.tokens, system)
+            ledger = priced.ledger(self.recorded, system)
             calls = ledger.mean(ledger.llm_calls)
             uplink_s = ledger.mean(ledger.uplink_s) / calls if calls > 0.0 else 0.0
         saved_s = float(skip_saves_s(latency, uplink_s, downlink_bit=index))
@@ -548,7 +621,7 @@ class Recommendation:
         return {
             "risk_averse": line.risk_averse,
             "risk_prone": line.risk_prone,
-            "risk_budget": asked.tokens.law.within(limit).threshold,
+            "risk_budget": self.recorded.law.within(limit).threshold,
             "cost_optimal": optimal,
             "bias_price_s": price_s,
         }
@@ -570,7 +643,7 @@ class Recommendation:
             "multiplier_s": point.multiplier_s,
         }
         if solver:
-            given = curves(asked.tokens, asked.system, quantisation_tv=asked.quantisation_tv)
+            given = curves(self.recorded, asked.system, quantisation_tv=asked.quantisation_tv)
             table, solved = solve_curves(given, asked.budget.bias)
             proof: Certificate = solve_lp(table.latency_s, table.bias, given.weight, asked.budget.bias)
             result |= {
@@ -621,11 +694,12 @@ class Recommendation:
             "throughput_ci95": self.throughput.ci95,
             "bias": self.bias.value,
             "bias_limit95": self.bias.high,
-            "text": self.question.inputs.get("writer"),
+            "text": self.schemes[self.scheme]["text"],
             "equal_within_error": self.equal_within_error,
             "next_best": self.next_best,
             "over_llm": None if llm is None else {"ratio": llm.value, "ci95": llm.ci95},
             "llm_break_even": self.llm_break_even,
+            "promise": None if self.promise is None else self.promise.to_dict(),
             "would_change": [asdict(change) for change in self.would_change],
         }
 
@@ -637,13 +711,13 @@ class Recommendation:
         plain, bonus = (
             SCHEMES["verify-on-sync"]
             .given(self._numbers | {"bonus": bonus})
-            .ledger(self.tokens, system)
+            .ledger(self.contexts, system)
             .outcome()
             for bonus in (False, True)
         )
         chance, codec = 1.0 - row.skip_rate, system.codec
         ledger = self.operating_scheme.ledger(self.tokens, system)
-        rejected = float(self.question.tokens.weight @ self.question.tokens.rejection) - row.risk
+        rejected = float(self.tokens.weight @ self.tokens.rejection) - row.risk
         break_even = sync_break_even_risk(
             system.latency,
             chance,
@@ -670,7 +744,7 @@ class Recommendation:
         self, budgets: Sequence[float] = (0.01, 0.02, 0.05, 0.1, 0.2)
     ) -> dict[str, Any] | None:
         """Compare the rules for k at equal budget, and truncating before and after drafting at equal bits."""
-        tokens, system = self.question.tokens, self.question.system
+        tokens, system = self.recorded, self.question.system
         if tokens.tv_profile is None or tokens.draft_prob is None:
             return None
         ratios = []
@@ -702,11 +776,6 @@ class Recommendation:
         return result
 
 
-def _rate(ledger: Ledger) -> float:
-    seconds = ledger.mean(ledger.seconds)
-    return ledger.mean(ledger.tokens) / seconds if np.isfinite(seconds) else 0.0
-
-
 def _skips_single_drafts(scheme: Scheme) -> bool:
     return scheme.writes == "hybrid" and not scheme.drafts_several
 
@@ -728,9 +797,8 @@ def _times(ratio: Estimate) -> str:
     return f"{ratio.value:.3g}{ends} times as fast"
 
 
-def _offline_k(asked: Question, theta: float) -> int:
+def _offline_k(asked: Question, tokens: Tokens, theta: float) -> int:
     """K of CU-HLM offline: as given, else by its printed rule, else the printed number."""
-    tokens = asked.tokens
     if asked.offline_k is not None:
         return asked.offline_k
     if tokens.tv_profile is None or tokens.draft_prob is None or tokens.k_grid is None:

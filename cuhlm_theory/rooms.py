@@ -54,13 +54,16 @@ def first_line(entry: EntryPoint) -> str:
     return ""
 
 
-def load(name_or_path: str | Path) -> Any:
+def load(name_or_path: str | Path, *, text: str = "auto") -> Any:
     """Find a calibration by name or path.
 
     Parameters
     ----------
     name_or_path : str or Path
         A name such as ``smollm2``, a folder written by ``cuhlm calibrate``, or a file in it.
+    text : str, default "auto"
+        Whose texts are kept, ``slm``, ``llm`` or ``hybrid``; ``auto`` keeps all, and each scheme is evaluated
+        on the one that it writes.
 
     Returns
     -------
@@ -83,7 +86,7 @@ def load(name_or_path: str | Path) -> Any:
             f"nothing that is installed reads the calibration {str(name_or_path)!r}; install it with: "
             "pip install 'cuhlm[calibration]'"
         )
-    return read(name_or_path)
+    return read(name_or_path, text=text)
 
 
 def hook(name: str) -> Callable[..., Any]:

@@ -48,7 +48,8 @@ def page() -> str:
     str
         Markdown.
     """
-    return "\n".join([_INTRODUCTION, *map(section, built_in())])
+    names = [f"{name}{text}" for name in built_in() for text in ("", "-llm-text")]
+    return "\n".join([_INTRODUCTION, *map(section, names)])
 
 
 if __name__ == "__main__":

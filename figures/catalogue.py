@@ -3,8 +3,9 @@
 import difflib
 import importlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from cuhlm_theory.errors import CuhlmError, MissingInputError
 from cuhlm_theory.parameters import Budget, System
@@ -74,6 +75,7 @@ def make(
     *,
     out: Path,
     calibration: str = "smollm2",
+    text: str = "auto",
     system: System | None = None,
     bias_budget: float = 0.05,
     num_jobs: int | None = None,
@@ -88,6 +90,8 @@ def make(
         Folder to write into.
     calibration : str, default "smollm2"
         What to draw from, as `calibration.load` takes it.
+    text : str, default "auto"
+        Whose texts are kept, ``slm``, ``llm`` or ``hybrid``; ``auto`` keeps all.
     system : System, optional
         Link, codec and latencies; the assumed link and the calibration's own when not given.
     bias_budget : float, default 0.05
@@ -112,11 +116,10 @@ def make(
     chosen = list(dict.fromkeys(figure(name).name for name in (names or NAMES)))
     jobs = min(num_jobs or min(os.cpu_count() or 1, 4), len(chosen))
     bias_budget = Budget(bias=bias_budget).bias
-    _ = load(
-        calibration, system=system, bias_budget=bias_budget
-    ).tokens  # what is bad for all fails here, once
+    options: dict[str, Any] = {"text": text, "system": system, "bias_budget": bias_budget}
+    _ = load(calibration, **options).tokens  # what is bad for all fails here, once
     order = sorted(chosen, key=lambda name: (name not in _SLOW, chosen.index(name)))
-    shares = [(order[job::jobs], out, calibration, system, bias_budget) for job in range(jobs)]
+    shares = [(order[job::jobs], out, calibration, options) for job in range(jobs)]
     if jobs == 1:
         made = [_make_some(*shares[0])]
     else:
@@ -127,19 +130,19 @@ def make(
             made = [future.result() for future in [pool.submit(_make_some, *share) for share in shares]]
     found = {name: result for part in made for name, result in part.items()}
     results = [found[name] for name in chosen]
-    refused = {name: text for name, (_, text) in zip(chosen, results, strict=True) if text}
+    refused = {name: reason for name, (_, reason) in zip(chosen, results, strict=True) if reason}
     files = [file for written, _ in results for file in written]
     if refused and (names or not files):
-        name, text = next(iter(refused.items()))
-        raise MissingInputError(f"figure {name}: {text}")
+        name, reason = next(iter(refused.items()))
+        raise MissingInputError(f"figure {name}: {reason}")
     return files, refused
 
 
 def _make_some(
-    names: Sequence[str], out: Path, calibration: str, system: System | None, bias_budget: float
+    names: Sequence[str], out: Path, calibration: str, options: Mapping[str, Any]
 ) -> dict[str, tuple[list[Path], str]]:
     """Make the figures of one process; for each its files, or why there are none."""
-    source = load(calibration, system=system, bias_budget=bias_budget)
+    source = load(calibration, **options)
     results: dict[str, tuple[list[Path], str]] = {}
     for name in names:
         drawn = figure(name)

@@ -46,16 +46,17 @@ def _list(context: click.Context, parameter: click.Parameter, wanted: bool) -> N
 )
 @output.reports(_render_files)
 def figures(
-    *, names: tuple[str, ...], out: Path, calibration: str, jobs: int | None, **values: Any
+    *, names: tuple[str, ...], out: Path, calibration: str, text: str, jobs: int | None, **values: Any
 ) -> output.Result:
     """Draw the figures as .pdf and .png, and write the .csv that each one draws."""
     from figures import catalogue
 
-    ladder = options.ladder(values, {"calibration": load(calibration)})
+    ladder = options.ladder(values, {"calibration": load(calibration, text=text)})
     files, refused = catalogue.make(
         names,
         out=out,
         calibration=calibration,
+        text=text,
         system=ladder.system(),
         bias_budget=ladder.build(Budget).bias,
         num_jobs=jobs,
@@ -81,7 +82,12 @@ def report(*, out: Path, **values: Any) -> output.Result:
     question, _ = build_setting(values)
     from figures import frame, report
 
-    source = frame.load(values["calibration"], system=question.system, bias_budget=question.budget.bias)
+    source = frame.load(
+        values["calibration"],
+        text=values["text"],
+        system=question.system,
+        bias_budget=question.budget.bias,
+    )
     if values["uncertainty"] is not None:
         source = replace(source, calibration=source.calibration.without_tokens())
     report.write(question.answer(), out, source)

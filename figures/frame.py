@@ -81,6 +81,8 @@ class Source:
         return Question(
             line=self.calibration.line,
             tokens=self.need(*names),
+            texts=self.calibration.contexts,
+            trials=self.calibration.promises,
             system=system or self.system,
             budget=Budget(bias=self.bias_budget),
         )
@@ -115,6 +117,7 @@ class Source:
 def load(
     calibration: str | Path = "smollm2",
     *,
+    text: str = "auto",
     system: System | None = None,
     bias_budget: float = 0.05,
 ) -> Source:
@@ -124,6 +127,8 @@ def load(
     ----------
     calibration : str or Path, default "smollm2"
         Name or path as `calibration.load` takes it.
+    text : str, default "auto"
+        Whose texts are kept, ``slm``, ``llm`` or ``hybrid``; ``auto`` keeps all.
     system : System, optional
         Link, codec and latencies; the assumed link and the calibration's own when not given.
     bias_budget : float, default 0.05
@@ -144,7 +149,7 @@ def load(
     >>> load("cu-hlm").system.codec.vocab_size
     32000
     """
-    found = calibrations.load(calibration)
+    found = calibrations.load(calibration, text=text)
     decoded = None if found.folder is None else found.folder / "decoded"
     return Source(
         calibration=found,

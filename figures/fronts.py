@@ -53,7 +53,7 @@ def front(best: Recommendation, name: str) -> tuple[np.ndarray, np.ndarray]:
     threshold's whichever is drawn, as in `cuhlm_theory.schemes.at_bias`; its bias is exact at some mixtures
     and no less than the truth between them.
     """
-    thresholds = [float(threshold) for threshold in best.tokens.thresholds()]
+    thresholds = [float(threshold) for threshold in best.contexts.thresholds()]
     bias, seconds = (np.array([value]) for value in _spent(best, name, threshold=thresholds[0]))
     for low, high in pairwise(thresholds):
         if high >= 1.0 and isinstance(SCHEMES[name].payload, KeptSet):
@@ -97,7 +97,7 @@ def compute(source: Source, *, num_points: int = 10) -> Tables:
         "floor": {
             "bias [-]": edge,
             "throughput [token/s]": np.array(
-                [1.0 / single_draft_floor_s(system, float(p)) for p in least_transmissions(tokens, edge)]
+                [1.0 / single_draft_floor_s(system, float(p)) for p in least_transmissions(best.contexts, edge)]
             ),
         },
         "marks": _marks(best),

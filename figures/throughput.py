@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cuhlm_theory.capacity import db_from_snr, snr_from_db
-from cuhlm_theory.contexts import Tokens
 from cuhlm_theory.errors import CuhlmError
 from cuhlm_theory.parameters import System
 from cuhlm_theory.schemes import SCHEMES, Scheme, line_up, single_draft_floor_s
+from cuhlm_theory.texts import Written
 from figures import style
 from figures.frame import Figure, Source, Table, Tables
 
@@ -31,30 +31,30 @@ UNBOUNDED = ("llm", "kept-law")
 _NEEDED = ("tv_profile", "skip_mass", "skip_risk", "k_grid", "draft_prob")
 
 
-def least_transmissions(tokens: Tokens, bias: float | NDArray[np.float64]) -> NDArray[np.float64]:
+def least_transmissions(contexts: Written, bias: float | NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the least share that a threshold on u must transmit when skipping may cost that bias, [...].
 
     Truncation is free here, so no single-draft scheme with a threshold transmits less at that bias. The
     larger of two estimates of the skip rate is taken: over all drafts of each context, and over the
     recorded drafts. A threshold that is randomised mixes risk and share in proportion.
     """
-    skips = [tokens.below(float(threshold)) for threshold in tokens.thresholds()]
-    risk, sent = (
-        np.array([tokens.weight @ part for part in parts])
-        for parts in zip(*((skip.risk, skip.transmit) for skip in skips), strict=True)
-    )
-    over_contexts = np.interp(bias, np.maximum.accumulate(risk), sent)
-    recorded = np.vectorize(lambda limit: 1.0 - tokens.law.within(float(limit)).skip_rate, otypes=[float])(
-        bias
-    )
-    return np.clip(np.minimum(over_contexts, recorded), 0.0, 1.0)
+    shares = []
+    for drafts in (False, True):
+        risk, sent = [], []
+        for threshold in map(float, contexts.thresholds()):
+            tokens = contexts.at(max(threshold, 0.0))
+            skip = tokens.below(threshold, drafts=drafts)
+            risk.append(tokens.weight @ skip.risk)
+            sent.append(tokens.weight @ skip.transmit)
+        shares.append(np.interp(bias, np.maximum.accumulate(risk), sent))
+    return np.clip(np.minimum(*shares), 0.0, 1.0)
 
 
 def rates(source: Source, systems: Sequence[System], names: Sequence[str]) -> Table:
     """Return the throughput of each scheme at the bias budget on each system, and the floor's [token/s]."""
     columns = {name: np.full(len(systems), np.nan) for name in (*names, "floor")}
     lined: list[Scheme] = []  # the bias does not depend on the link: tuned once
-    tokens = source.need(*_NEEDED)
+    contexts: Written = source.calibration.contexts or source.need(*_NEEDED)
     for place, system in enumerate(systems):
         asked = source.question(*_NEEDED, system=system)
         try:
@@ -65,9 +65,9 @@ def rates(source: Source, systems: Sequence[System], names: Sequence[str]) -> Ta
             tuned = best.beside(filter(_is_lined, names), equal_bias=source.bias_budget)[0]
             lined = [scheme for scheme, _ in tuned]
         rows = best.beside(name for name in names if not _is_lined(name))[0]
-        for scheme, ledger in [*rows, *line_up(lined, tokens, system)[0]]:
+        for scheme, ledger in [*rows, *line_up(lined, contexts, system)[0]]:
             columns[scheme.name][place] = ledger.outcome().throughput_token_per_s
-    sent = float(least_transmissions(tokens, source.bias_budget))
+    sent = float(least_transmissions(contexts, source.bias_budget))
     columns["floor"] = np.array([1.0 / single_draft_floor_s(system, sent) for system in systems])
     return {f"{name} [token/s]": column for name, column in columns.items()}
 

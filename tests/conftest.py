@@ -7,8 +7,8 @@ import pytest
 from hypothesis import Phase, settings
 
 from calibration import load, trace
-from calibration.finding import CALIBRATION_FILE, TRACE_FILE, VERIFIED_FOLDER
-from calibration.fit import fit_trace
+from calibration.finding import TRACE_FILE
+from calibration.fit import fit_folder
 from cuhlm_theory.cli import main
 
 # Models of a few neurons: threads would only wait for each other, on a busy machine for minutes.
@@ -72,12 +72,11 @@ def few_texts(tmp_path_factory):
     """A calibration folder of the first texts of the shipped real pair, both models' text."""
     folder = tmp_path_factory.mktemp("few-texts")
     pair = load("qwen2.5-coder")
-    for name, place in (("slm", folder), ("llm", folder / VERIFIED_FOLDER)):
-        recorded = pair.text(name)
+    for name in ("slm", "llm"):
+        recorded, place = pair.text(name), folder / name
         some = recorded.columns["prompt"] < 8
         columns = {key: column[some] for key, column in recorded.columns.items()}
         place.mkdir(exist_ok=True)
         trace.write(place / TRACE_FILE, recorded.header, columns)
-        fitted = fit_trace(trace.read(place / TRACE_FILE), name=f"few texts of {name}", num_resamples=50)
-        fitted.save(place / CALIBRATION_FILE)
+    fit_folder(folder, name="few texts")
     return folder

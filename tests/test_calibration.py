@@ -290,7 +290,7 @@ def test_a_calibration_on_its_own_has_no_trace(tmp_path):
 
 
 def test_the_texts_of_a_pair_are_found_beside_it_and_read_once(tmp_path):
-    for number, place in enumerate((".", "llm-text", "hybrid-0.3", "hybrid-0.5")):
+    for number, place in enumerate(("slm", "llm", "hybrid-0.5", "hybrid-0.05")):
         (tmp_path / place).mkdir(exist_ok=True)
         recorded = record(number, num_prompts=4, length=5)
         trace.write(tmp_path / place / "trace.parquet", recorded.header, recorded.columns)
@@ -299,13 +299,51 @@ def test_the_texts_of_a_pair_are_found_beside_it_and_read_once(tmp_path):
     )
     (tmp_path / "hybrid-0.7").mkdir()  # without a trace
     found = load(tmp_path)
-    assert list(found.texts) == ["slm", "llm", "hybrid-0.3", "hybrid-0.5"]
+    assert list(found.texts) == ["slm", "llm", "hybrid-0.05", "hybrid-0.5"]
     assert found.folder == tmp_path
     assert found.text("llm") is found.text("llm")
     assert found.trace is found.text("slm")
-    assert found.text("hybrid-0.3").columns["draft"].tolist() != found.trace.columns["draft"].tolist()
+    assert found.text("hybrid-0.05").columns["draft"].tolist() != found.trace.columns["draft"].tolist()
     assert found.text("hybrid-0.9") is None
-    assert repr(found).endswith("20 tokens of 4 prompts, texts slm, llm, hybrid-0.3, hybrid-0.5)")
+    assert repr(found).endswith("20 tokens of 4 prompts, texts slm, llm, hybrid-0.05, hybrid-0.5)")
+    assert found.contexts.text("hybrid-0.5").rejection.tolist() == [
+        pytest.approx(value) for value in found.text("hybrid-0.5").columns["rejection"]
+    ]
+
+
+def test_a_folder_of_the_first_edition_has_its_one_text(tmp_path):
+    recorded = record(0, num_prompts=4, length=5)
+    trace.write(tmp_path / "trace.parquet", recorded.header, recorded.columns)
+    fit_trace(recorded, name="x", num_resamples=20).save(tmp_path / "calibration.json")
+    assert load(tmp_path).texts == {"slm": tmp_path / "trace.parquet"}
+    assert len(load(tmp_path).tokens) == 20
+
+
+def test_one_writer_can_be_asked_for_and_what_belongs_to_the_pair_stays():
+    both, large = load("smollm2"), load("smollm2", text="llm")
+    assert (list(both.texts), list(large.texts)) == (["slm", "llm"], ["llm"])
+    assert (large.writer, large.own_text, large.num_tokens) == ("llm", "llm", 11082)
+    assert large.line.slope == pytest.approx(1.135, abs=5e-4)
+    assert (large.llm_latency_s, large.vocab_size) == (both.llm_latency_s, both.vocab_size)
+    assert load("smollm2-llm-text") == large
+    assert load("smollm2", text="slm").line == both.line
+    with pytest.raises(MissingInputError, match="smollm2 has no text of hybrid, it has slm, llm; record it"):
+        load("smollm2-hybrid-text")
+
+
+def test_prompts_have_one_number_on_all_texts_and_others_another(tmp_path):
+    for number, place in enumerate(("slm", "llm")):
+        (tmp_path / place).mkdir()
+        recorded = record(number, num_prompts=4, length=5)
+        names = ("0", "1", "another", "3") if place == "llm" else recorded.header.prompt_names
+        header = dataclasses.replace(recorded.header, writer=place, prompt_names=names)
+        trace.write(tmp_path / place / "trace.parquet", header, recorded.columns)
+    fit_trace(record(0, num_prompts=4, length=5), name="x", num_resamples=20).save(
+        tmp_path / "calibration.json"
+    )
+    texts = load(tmp_path).contexts
+    assert np.unique(texts.text("slm").prompt).tolist() == [0, 1, 2, 3]
+    assert np.unique(texts.text("llm").prompt).tolist() == [-3, 0, 1, 3]
 
 
 def test_a_file_is_written_whole_or_not_at_all(tmp_path):

@@ -81,7 +81,14 @@ def _refused(capsys, arguments):
 def test_it_writes_a_trace_and_its_calibration_and_prints_the_fit(capsys, base, tmp_path):
     out = tmp_path / "new" / "pair"
     found = _run(capsys, [*base, "--out", str(out), "--seed", "4", "--temperature", "1.1"])
-    assert sorted(path.name for path in out.iterdir()) == ["calibration.json", "trace.parquet"]
+    names = sorted(path.name for path in out.iterdir())
+    assert names[:1] + names[2:] == ["calibration.json", "llm", "slm"]
+    (hybrid,) = (trace.read(out / name / "trace.parquet").header for name in names if "hybrid" in name)
+    assert names[1] == hybrid.text == f"hybrid-{found['rounds'][0]['threshold']:g}"
+    assert set(found["texts"]) == set(names) - {"calibration.json"}
+    (promise,) = found["promises"]
+    assert (promise["threshold"], promise["num_prompts"]) == (hybrid.threshold, 5)
+    assert promise["bias"] < promise["bias_limit95"] <= 1.0
     for name in ESTIMATES:
         assert {name, f"{name}_ci95"} <= set(found)
     fitted = load(out)
@@ -93,15 +100,35 @@ def test_it_writes_a_trace_and_its_calibration_and_prints_the_fit(capsys, base, 
     assert found["slope_ci95"] == list(fitted.ci95["slope"])
     assert found["slm_latency_s"] > 0.0
     assert found["llm_latency_s"] > 0.0
-    assert found["trace"] == str(out / "trace.parquet")
+    assert found["trace"] == str(out / "slm" / "trace.parquet")
     assert found["calibration"] == str(out / "calibration.json")
-    header = trace.read(out / "trace.parquet").header
+    header = trace.read(out / "slm" / "trace.parquet").header
     assert (header.seed, header.temperature, header.max_new_tokens) == (4, 1.1, 6)
     assert header.command.split()[0] == "cuhlm"
     assert (fitted.vocab_size, fitted.temperature) == (header.vocab_size, 1.1)
     assert "slm and llm" in fitted.name
-    u = trace.read(out / "trace.parquet").columns["uncertainty"]
+    u = trace.read(out / "slm" / "trace.parquet").columns["uncertainty"]
     assert fitted.uncertainty_quantile[0] == pytest.approx(u.min())
+
+
+def test_texts_are_added_to_those_that_are_there(capsys, base, tmp_path):
+    few = [*base, "--out", str(tmp_path), "--num-prompts", "4"]
+    assert "must hold a text; record slm or llm" in _refused(capsys, [*few, "--writer", "hybrid"])[1]
+    assert set(_run(capsys, [*few, "--texts", "llm,slm"])["texts"]) == {"slm", "llm"}
+    found = _run(capsys, [*few, "--writer", "hybrid", "--threshold", "0.4"])
+    assert list(found["texts"]) == ["slm", "llm", "hybrid-0.4"]
+    assert found["rounds"] == []
+    rounds = _run(capsys, [*few, "--texts", "hybrid", "--iterate", "--bias-budget", "0.2"])["rounds"]
+    fitted = load(tmp_path)
+    assert len(rounds) >= 2
+    assert {f"hybrid-{one['threshold']:g}" for one in rounds[:-1]} | {"hybrid-0.4"} == {
+        name for name in fitted.texts if "hybrid" in name
+    }
+    low, high = rounds[-1]["threshold_ci95"]
+    assert low <= rounds[-2]["threshold"] <= high
+    assert [one.threshold for one in fitted.promises] == sorted(
+        float(name.removeprefix("hybrid-")) for name in fitted.texts if "hybrid" in name
+    )
 
 
 def test_the_same_seed_gives_the_same_fit_and_another_does_not(capsys, base, tmp_path):
@@ -115,12 +142,13 @@ def test_the_same_seed_gives_the_same_fit_and_another_does_not(capsys, base, tmp
 
 
 def test_the_first_prompts_are_used_and_a_table_is_printed(capsys, base, tmp_path):
-    main([*base, "--out", str(tmp_path), "--num-prompts", "3"])
+    main([*base, "--out", str(tmp_path), "--num-prompts", "3", "--writer", "slm"])
     shown = capsys.readouterr().out
     assert "tokens of 3 prompts" in shown
     assert "slope" in shown
     assert "Wrote" in shown
-    recorded = trace.read(tmp_path / "trace.parquet")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["calibration.json", "slm"]
+    recorded = trace.read(tmp_path / "slm" / "trace.parquet")
     assert recorded.header.prompt_names == ("prompts.txt/1", "prompts.txt/2", "prompts.txt/3")
     np.testing.assert_array_equal(np.unique(recorded.columns["prompt"]), [0, 1, 2])
 
@@ -132,6 +160,10 @@ def test_the_first_prompts_are_used_and_a_table_is_printed(capsys, base, tmp_pat
         (["--num-prompts", "6"], "--num-prompts must lie in [1, 5], the prompts there are; got 6", 2),
         (["--max-new-tokens", "0"], "--max-new-tokens must be at least 1; got 0", 2),
         (["--temperature", "0"], "temperature must be positive; got 0", 2),
+        (["--texts", "slm,gpt"], "texts must be among slm, llm, hybrid; got 'gpt'", 2),
+        (["--threshold", "0.4", "--iterate"], "threshold must be given for hybrid text that is not iter", 2),
+        (["--threshold", "0.4", "--writer", "llm"], "threshold must be given for hybrid text", 2),
+        (["--threshold", "1.4"], "threshold must lie in [0, 1]; got 1.4", 2),
         (["--seed", "-1"], "seed must be at least 0; got -1", 2),
         (["--max-new-tokens", "60"], "must have at most 4 tokens", 2),
         (["--prompts", "nowhere.txt"], "prompts must be a file that exists; got 'nowhere.txt'", 2),

@@ -393,7 +393,7 @@ def test_the_first_screen_is_the_recommendation_and_the_schemes_fastest_first(op
     assert (code, err) == (0, "")
     said, _, rest = out.partition("Schemes: 5 dB, 1000 Hz, awgn; world, V = 6")
     assert " ".join(said.split()) == " ".join(" ".join(result["recommendation"]["lines"]).split())
-    for words in ("token/s", "95 %", "bias", "skipped", "bit/token", "Assumed: fading", "--writer llm"):
+    for words in ("token/s", "95 %", "bias", "skipped", "bit/token", "Assumed: fading", "No llm and no hybrid text"):
         assert words in rest
     for words in ("Operating point", "Thresholds", "Certificate", "At the same trigger", "token/round"):
         assert words not in out

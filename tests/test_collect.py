@@ -279,11 +279,11 @@ def test_an_interrupted_run_goes_on_and_gives_the_same_trace(pair, recorded, tmp
     monkeypatch.setattr(collect, "_record", interrupted)
     with pytest.raises(KeyboardInterrupt):
         collect.collect(pair, PROMPTS, SETTINGS, tmp_path)
-    assert not (tmp_path / "trace.parquet").exists()
+    assert not list(tmp_path.rglob("trace.parquet"))
     resumed = trace.read(collect.collect(pair, PROMPTS, SETTINGS, tmp_path))
     assert calls == [0, "stopped", 2, 4]  # the first batch is not run again
     assert _same(recorded, resumed)
-    assert [path.name for path in tmp_path.iterdir()] == ["trace.parquet"]
+    assert [path.name for path in (tmp_path / "slm").iterdir()] == ["trace.parquet"]
 
 
 def test_batches_of_another_run_are_not_taken_over(pair, recorded, tmp_path, monkeypatch):

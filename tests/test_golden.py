@@ -24,10 +24,16 @@ MOVED = {
     r"schemes\[k-sqs\]": "16 candidates, as many as a recording holds",
     r"(operating_point|schemes\[cu-hlm-exact\]|certificate|verify_on_sync)\.": _SIZE,
     r"schemes\[cu-hlm-o(ff|n)line\]": "their budget is what the operating point spends on truncation",
+    r"inputs\.calibration": "the name is what --calibration takes",
+    r"inputs\.(slm|llm)_latency_from": "the latencies of the kept answers are given",
     r"thresholds\.(cost_optimal|bias_price_s)": "a truncation that is due either way is no cost of sending",
     r"schemes\[(floor|u-hlm|rand-hlm|verify-on-sync)\]": "the operating point has another threshold here",
 }
 """What differs, and why; the last only where the threshold moved."""
+
+
+LLM_TEXT = ("--slm-latency-s", 0.024474702769091382, "--llm-latency-s", 0.05952196968815168)
+"""What came with the recording of the large model's text; they are the pair's now."""
 
 
 def asked(arguments):
@@ -36,6 +42,10 @@ def asked(arguments):
     for key, value in THEN.items():
         if f"--{key}" not in said:
             said += [f"--no-{key}"] if value is False else [f"--{key}", value]
+    if "smollm2-llm-text" in said:
+        said += LLM_TEXT
+    elif "cu-hlm" not in said:
+        said += ["--text", "slm", *([] if "--calibration" in said else ["--calibration", "smollm2"])]
     for fading, (option, lost) in LOST.items():
         if fading in said:
             lost = float(said[said.index(option) + 1]) if option in said else lost

@@ -147,14 +147,14 @@ def _timed(**parts):
 
 
 def test_a_calibration_takes_over_what_was_timed(tmp_path, run_cuhlm):
-    for name in ("smollm2", "smollm2/llm-text"):
-        (tmp_path / name).mkdir(parents=True)
-        shutil.copy(DATA / name / "calibration.json", tmp_path / name)
+    (tmp_path / "smollm2" / "llm").mkdir(parents=True)
+    for name in ("calibration.json", "llm/trace.parquet"):
+        shutil.copy(DATA / "smollm2" / name, tmp_path / "smollm2" / name)
     (tmp_path / "timed.json").write_text(json.dumps(_timed(fixed_s=0.02, each_s=0.001)))
     told = ["--timed", str(tmp_path / "timed.json"), "--into", str(tmp_path / "smollm2"), "--context", "100"]
     passes.main(told)
-    for text in (".", "llm-text"):
-        found = load(tmp_path / "smollm2" / text)
+    for text in ("auto", "llm"):
+        found = load(tmp_path / "smollm2", text=text)
         assert found.slm_latency_s == pytest.approx(0.022)
         assert found.llm_latency_s == pytest.approx(0.22)
         assert found.llm_per_token_s == pytest.approx(0.01)

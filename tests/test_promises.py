@@ -1,14 +1,18 @@
 """Thresholds and promises: intervals hold their truths, promises are kept as often as they say."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import stats
 
 from calibration import promises
 from calibration.fit import fit_line
+from calibration.trace import Trace
 from cuhlm_theory.contexts import Tokens
 from cuhlm_theory.law import NEVER_SKIP, Recorded
 from tests.prompts_law import simulate
+from tests.recording import record
 
 
 def test_thresholds_agree_with_their_formulas_and_their_intervals_hold_them():
@@ -38,6 +42,45 @@ def test_a_falling_line_has_no_threshold_but_recorded_rejections_have():
     tokens = simulate(np.random.default_rng(26), curve=lambda u: 0.7 - 0.5 * u)
     rows = promises.threshold_intervals(tokens, budgets=[0.1], cost_ratios=[0.2], num_resamples=50)
     assert [row.name for row in rows] == ["risk_budget 0.1"]
+
+
+def test_the_limit_of_a_mean_covers_it_as_often_as_it_says():
+    rng, num, mean, misses = np.random.default_rng(5), 72, 0.04, 0
+    found = []
+    for _ in range(400):
+        share = rng.choice([0.3, 1.0], size=num)
+        cost = share * rng.choice([0.0, 0.4], p=[0.9, 0.1], size=num)  # skewed: most prompts spend nothing
+        limit = promises.upper_limit(cost, share, 0.05)
+        assert promises.within_budget(cost + 1.001 * limit * (1.0 - share), 1.001 * limit, 0.05)
+        assert not promises.within_budget(cost + 0.99 * limit * (1.0 - share), 0.99 * limit, 0.05)
+        found.append(limit)
+        misses += limit < mean
+    assert misses / 400 < 0.05 + 3 * np.sqrt(0.05 * 0.95 / 400)
+    assert np.median(found) < 0.13
+
+
+def test_nothing_less_than_three_in_the_number_of_prompts_can_be_promised():
+    for num in (30, 72, 300):
+        limit = promises.upper_limit(np.zeros(num), np.ones(num), 0.05)
+        assert 1.0 - 0.05 ** (1.0 / num) <= limit < 1.15 * np.log(20) / num
+
+
+def test_a_trial_is_made_of_the_exact_bias_of_hybrid_text():
+    recorded = record(2, num_prompts=40, length=10)
+    with pytest.raises(ValueError, match="recorded must be hybrid text; got text of slm"):
+        promises.trial(recorded)
+    header = replace(recorded.header, writer="hybrid", threshold=0.55)
+    found = promises.trial(Trace(header, recorded.columns))
+    kept = np.where(
+        recorded.columns["candidate_uncertainty"] <= 0.55, recorded.columns["candidate_prob"], 0.0
+    )
+    excess = np.maximum(kept - recorded.columns["candidate_llm_prob"], 0.0).sum(axis=1)
+    assert found.bias == pytest.approx(excess.mean(), rel=1e-6)
+    assert (found.threshold, found.num_prompts, found.max_tokens) == (0.55, 40, 10)
+    assert found.bias < found.resampled_limit95 < found.bias_limit95
+    per_prompt = excess.reshape(40, 10).mean(axis=1)
+    normal = per_prompt.mean() + 1.645 * per_prompt.std() / np.sqrt(40)
+    assert found.resampled_limit95 == pytest.approx(normal, rel=0.05)
 
 
 def test_a_promise_is_kept_on_the_calibration_prompts_and_is_careful():

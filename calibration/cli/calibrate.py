@@ -2,16 +2,28 @@
 
 import shlex
 import sys
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from calibration.cli import models, prompts_of
+from calibration.finding import CALIBRATION_FILE
+from cuhlm_theory._checks import as_probability
 from cuhlm_theory.cli import options, output
+from cuhlm_theory.parameters import Budget
 
+if TYPE_CHECKING:
+    from cuhlm_theory.estimate import Estimate
+    from cuhlm_theory.texts import Written
+
+Writer = Literal["slm", "llm", "hybrid"]
+
+_TEXTS: tuple[Writer, ...] = ("slm", "llm", "hybrid")
 _CONTEXT = ("num_tokens", "num_prompts", "slm_latency_s", "llm_latency_s", "vocab_size", "temperature")
 _NUM_PROMPTS = 128
+_MOST_ROUNDS = 6
 
 
 def _render(result: output.Result) -> None:
@@ -29,7 +41,12 @@ def _render(result: output.Result) -> None:
         ["latency, alone on this machine", "s/token"],
         [("small model", result["slm_latency_s"]), ("large model", result["llm_latency_s"])],
     )
-    output.say(f"Wrote {result['trace']} and {result['calibration']}.")
+    for one, before in zip(result["rounds"][1:], result["rounds"], strict=False):
+        output.say(
+            f"Text written at {before['threshold']:g}: the best threshold is {one['threshold']:g} "
+            f"[{one['threshold_ci95'][0]:g}, {one['threshold_ci95'][1]:g}]."
+        )
+    output.say(f"Wrote {', '.join(result['texts'].values())} and {result['calibration']}.")
 
 
 @click.command(
@@ -54,53 +71,89 @@ def _render(result: output.Result) -> None:
     "--temperature", type=options.Number(), default=0.7, show_default=True, help="T of both models."
 )
 @click.option(
-    "--writer",
-    type=click.Choice(["slm", "llm"]),
-    default="slm",
+    "--texts",
+    default=",".join(_TEXTS),
     show_default=True,
-    help="Which model writes the recorded text; what a server verifies reads like the llm's.",
+    help="Whose texts are recorded: slm (its drafts), llm (what exact schemes write), hybrid (skipping ones).",
 )
+@click.option("--writer", type=click.Choice(_TEXTS), default=None, help="Record the text of one writer alone.")
+@click.option(
+    "--threshold",
+    type=options.Number(),
+    default=None,
+    help="u_th of the hybrid text [-] [default: the best for --bias-budget on the texts recorded so far].",
+)
+@click.option(
+    "--bias-budget",
+    type=options.Number(),
+    default=Budget().bias,
+    show_default=True,
+    help="Mean per-token bias that the best threshold may spend [-].",
+)
+@click.option(
+    "--iterate", is_flag=True, help="Record hybrid text until the best threshold moves within its interval."
+)
+@click.option("--batch-size", type=options.WHOLE, default=8, show_default=True, help="Prompts at once.")
 @click.option("--seed", type=options.WHOLE, default=0, show_default=True, help="Seed of every draw.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write into.")
 @output.reports(_render)
-def command(
-    *,
-    prompts: Path | None,
-    num_prompts: int | None,
-    writer: Literal["slm", "llm"],
-    seed: int,
-    out: Path,
-    **values: Any,
-) -> output.Result:
-    """Run a real model pair over prompts, record a trace, fit the rejection line."""
+def command(*, prompts: Path | None, num_prompts: int | None, seed: int, out: Path, **values: Any) -> output.Result:
+    """Run a real model pair over prompts, record its texts, fit the rejection line."""
     if out.exists() and not out.is_dir():
         raise ValueError(f"out must be a folder; got the file {str(out)!r}")
-    from calibration import collect, trace
-    from calibration.finding import CALIBRATION_FILE
-    from calibration.fit import fit_trace
+    texts = _wanted(values)
+    from calibration import collect
+    from calibration.fit import fit_folder
+    from calibration.iteration import iterate
     from calibration.pairs import load_pair
 
     settings = collect.Settings(
-        max_new_tokens=values["max_new_tokens"], temperature=values["temperature"], writer=writer, seed=seed
+        seed=seed, **{key: values[key] for key in ("max_new_tokens", "temperature", "batch_size")}
     )
     chosen = prompts_of(prompts, num_prompts, built_in=_NUM_PROMPTS)
     pair, slm, llm = (values[name] for name in ("pair", "slm", "llm"))
     running = load_pair(pair, slm=slm, llm=llm, device=values["device"], dtype=values["dtype"])
-    written = collect.collect(running, chosen, settings, out, command=shlex.join(["cuhlm", *sys.argv[1:]]))
     name = (pair or "smollm2") if slm is None else f"{running.slm_id} and {running.llm_id}"
-    if writer == "llm":
-        name += ", text of the llm"
-    fitted = fit_trace(trace.read(written), name=name, seed=seed)
-    target = out / CALIBRATION_FILE
-    fitted.save(target)
+
+    def record(writer: Writer, threshold: float | None = None) -> None:
+        how = replace(settings, writer=writer, threshold=threshold)
+        collect.collect(running, chosen, how, out, command=shlex.join(["cuhlm", *sys.argv[1:]]))
+
+    def contexts(threshold: float) -> "Written":
+        record("hybrid", threshold)
+        return fit_folder(out, name=name, seed=seed).written
+
+    rounds: list[Estimate] = []
+    for writer in texts:
+        if writer != "hybrid" or values["threshold"] is not None:
+            record(writer, values["threshold"] if writer == "hybrid" else None)
+            continue
+        start, bias = fit_folder(out, name=name, seed=seed).written, values["bias_budget"]
+        rounds = iterate(contexts, start, bias, most_rounds=_MOST_ROUNDS if values["iterate"] else 1)
+    fitted = fit_folder(out, name=name, seed=seed)
     return {
         "name": fitted.name,
         **fitted.estimates,
         **{f"{key}_ci95": fitted.ci95.get(key) for key in fitted.estimates},
         **{key: getattr(fitted, key) for key in _CONTEXT},
-        "writer": writer,
+        "texts": {text: str(file) for text, file in fitted.texts.items()},
+        "writer": fitted.writer,
+        "rounds": [{"threshold": one.value, "threshold_ci95": one.ci95} for one in rounds],
+        "promises": [asdict(one) for one in fitted.promises],
         "seed": seed,
         "intervals": fitted.source["intervals"],
-        "trace": str(written),
-        "calibration": str(target),
+        "trace": str(fitted.texts[fitted.own_text]),
+        "calibration": str(out / CALIBRATION_FILE),
     }
+
+
+def _wanted(values: dict[str, Any]) -> list[Writer]:
+    """Writers whose texts are recorded, the hybrid one last."""
+    names = [values["writer"]] if values["writer"] else str(values["texts"]).split(",")
+    if unknown := [name for name in names if name not in _TEXTS]:
+        raise ValueError(f"texts must be among {', '.join(_TEXTS)}; got {unknown[0]!r}")
+    if values["threshold"] is not None and (values["iterate"] or "hybrid" not in names):
+        raise ValueError("threshold must be given for hybrid text that is not iterated")
+    as_probability("threshold", values["threshold"] or 0.0)
+    as_probability("bias_budget", values["bias_budget"])
+    return [name for name in _TEXTS if name in names]

@@ -182,7 +182,7 @@ def _with_interval(row: dict[str, Any], name: str) -> Any:
     "--calibration",
     default="smollm2",
     show_default=True,
-    help="DIR of `cuhlm calibrate`, smollm2 or smollm2-llm-text.",
+    help="DIR of `cuhlm calibrate`, smollm2 or qwen2.5-coder.",
 )
 @click.option(
     "--decoded",
@@ -253,7 +253,7 @@ def command(
     how = _How(budgets, values["failure_probability"], values["resamples"], values["seed"])
     size = {} if values["offline_k"] is None else {"offline_k": values["offline_k"]}
     numbers = {"truncation_budget": values["truncation_budget"], **({"offline_k": 30} | size)}
-    files = _find_decoded(decoded, fitted.texts[fitted.writer].parent)
+    files = _find_decoded(decoded, fitted.folder or Path())
     result = _compared(fitted, system, numbers, files, how)
     result["forecasts"] = _forecasts(predictions, files)
     if estimators:
@@ -294,7 +294,7 @@ def _compared(
         "agreement": compare.agreement(rows),
         "inputs": {
             "calibration": fitted.name,
-            "trace": str(fitted.texts[fitted.writer]),
+            "trace": str(fitted.texts[fitted.own_text]),
             "decoded": [str(file) for file in files],
             "system": asdict(system),
             **numbers,

@@ -49,7 +49,7 @@ def lineup_of(values: dict[str, Any]) -> "LineUp":
     """Return the line-up of a command's options."""
     from calibration import runs
 
-    fitted = load(values["calibration"])
+    fitted = load(values["calibration"], text=values["text"])
     tokens = fitted.tokens
     if tokens is None:
         raise MissingInputError(f"calibration {fitted.name} has no recorded tokens; give one that has")

@@ -39,7 +39,10 @@ def command(*, out: Path, resamples: int, **values: Any) -> output.Result:
     if resamples < 100:
         raise ValueError(f"resamples must be at least 100; got {resamples}")
     found = compare.predict(
-        load(values["calibration"]), lineup.lineup_of(values), seed=values["seed"], num_resamples=resamples
+        load(values["calibration"], text=values["text"]),
+        lineup.lineup_of(values),
+        seed=values["seed"],
+        num_resamples=resamples,
     )
     found.save(out)
     return {

@@ -262,7 +262,7 @@ def _recorded(calibration: Calibration, scheme: Scheme) -> tuple[str, Trace]:
     like = [name for name in calibration.texts if name.partition("-")[0] == scheme.writes]
     at = 0.0 if scheme.threshold is None else scheme.threshold
     like.sort(key=lambda name: abs(float(name.partition("-")[2] or at) - at))
-    name = (like or [calibration.writer])[0]
+    name = (like or [calibration.own_text])[0]
     found = calibration.text(name)
     return name, calibration.needed_trace() if found is None else found
 

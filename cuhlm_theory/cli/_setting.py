@@ -49,7 +49,7 @@ setting_options = options.group(
 
 def build_setting(values: dict[str, Any]) -> tuple[Question, dict[str, Any]]:
     """Return the setting and the inputs as they were understood, for the record."""
-    found, uncertainty = load(values["calibration"]), values["uncertainty"]
+    found, uncertainty = load(values["calibration"], text=values["text"]), values["uncertainty"]
     law = found.law if uncertainty is None else parse_law(uncertainty, options.recorded_law)
     if law is None:
         raise MissingInputError(
@@ -62,6 +62,8 @@ def build_setting(values: dict[str, Any]) -> tuple[Question, dict[str, Any]]:
     setting = Question(
         line=found.line,
         tokens=tokens,
+        texts=found.contexts if uncertainty is None else None,
+        trials=found.promises if uncertainty is None else (),
         system=ladder.system(),
         budget=ladder.build(Budget),
         bias_price_s=values["bias_price_s"],
@@ -83,7 +85,8 @@ def build_setting(values: dict[str, Any]) -> tuple[Question, dict[str, Any]]:
         "num_tokens": found.num_tokens,
         "num_prompts": found.num_prompts,
         "uncertainty": uncertainty or ("recorded" if found.num_tokens else None),
-        "writer": found.source.get("writer", "slm") if found.num_tokens and not uncertainty else None,
+        "writer": found.writer if found.num_tokens and not uncertainty else None,
+        "texts": list(found.texts) if uncertainty is None else [],
         "temperature": found.temperature,
         **dict.fromkeys(key for kind in _SYSTEM for key in quantities(kind)),
         **ladder.told,

@@ -60,9 +60,11 @@ def _render(result: output.Result) -> None:
 @click.option("--held-out", is_flag=True, help="Tune on half of the texts and judge on the other half.")
 @options.system
 @output.reports(_render)
-def command(*, calibration: str, budgets: tuple[float, ...], held_out: bool, **values: Any) -> output.Result:
+def command(
+    *, calibration: str, text: str, budgets: tuple[float, ...], held_out: bool, **values: Any
+) -> output.Result:
     """Compare the schemes at several biases: who is the fastest, by how much, with how many bits."""
-    found = load(calibration)
+    found = load(calibration, text=text)
     if found.tokens is None:
         raise MissingInputError(f"calibration {calibration} has no recorded tokens; give --calibration DIR")
     ladder = options.ladder(values, {"calibration": found})

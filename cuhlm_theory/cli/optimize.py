@@ -40,6 +40,7 @@ _COLUMNS = {
     "bias": "bias",
     "skip_rate": "skipped",
     "uplink_bit_per_token": "bit/token",
+    "text": "text",
 }
 _ROUNDS = {
     "name": "scheme",
@@ -90,12 +91,6 @@ _REGION = {
 }
 
 
-_OWN_TEXT = (
-    "Recorded on the small model's own text; text that a server verifies has other contexts: "
-    "`cuhlm calibrate --writer llm`, built in as --calibration smollm2-llm-text."
-)
-
-
 def _render(result: output.Result) -> None:
     everything, proof = click.get_current_context().params["everything"], result["certificate"]
     if result["recommendation"] is not None:
@@ -143,8 +138,8 @@ def _render_schemes(result: output.Result) -> None:
     notes = [f"{', '.join(names)}: {why}." for why, names in reasons.items()]
     if inputs["assumed"]:
         notes.append(f"Assumed: {', '.join(inputs['assumed'])}.")
-    if inputs["writer"] == "slm":
-        notes.append(_OWN_TEXT)
+    if result["lacks_text"]:
+        notes.append(result["lacks_text"])
     equal = "".join(
         f" at equal {what} ({inputs[key]:g})"
         for what, key in (("bias", "equal_bias"), ("bits", "equal_bits"))
@@ -322,6 +317,7 @@ def command(
         "operating_point": found.operating_row(),
         "schemes": [lined_up.row(*row) for row in rows],
         "missing": missing,
+        "lacks_text": "" if question.texts is None else question.texts.lacks,
         "verify_on_sync": found.verify_on_sync() if scheme_name is None else None,
         "certificate": found.certificate(solver=certify),
     }

@@ -149,12 +149,20 @@ def _option(one: Quantity, sweep: bool, calibrated: bool) -> Decorator:
     return click.option(one.option, type=kind, default=None, help=text)
 
 
-calibration = click.option(
-    "--calibration",
-    default="smollm2",
-    show_default=True,
-    help="FILE, DIR, smollm2 or qwen2.5-coder (with -llm-text: the LLM's text), or the published line cu-hlm "
-    "or u-hlm.",
+calibration = group(
+    click.option(
+        "--calibration",
+        default="smollm2",
+        show_default=True,
+        help="FILE, DIR, smollm2 or qwen2.5-coder, or the published line cu-hlm or u-hlm.",
+    ),
+    click.option(
+        "--text",
+        type=click.Choice(["auto", "slm", "llm", "hybrid"]),
+        default="auto",
+        show_default=True,
+        help="Evaluate all schemes on texts of this writer; auto: each on the text that it writes itself.",
+    ),
 )
 link = of(Link, FixedRate)
 """Options of the uplink."""

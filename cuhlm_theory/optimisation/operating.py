@@ -84,6 +84,7 @@ def operating_point(
     *,
     bias_price_s: float = 0.0,
     quantisation_tv: Floats | None = None,
+    highest: float = 1.0,
     bound: bool = True,
 ) -> OperatingPoint:
     r"""Return the fastest threshold and truncation rule within the budgets.
@@ -111,6 +112,8 @@ def operating_point(
         Seconds that a unit of bias costs, on top of the budget [s].
     quantisation_tv : ndarray, shape [K], optional
         TV that writing the probabilities with few bits adds at each size [-].
+    highest : float, default 1.0
+        Largest threshold that is tried [-].
     bound : bool, default True
         Whether to compute the best randomised policy too.
 
@@ -160,7 +163,7 @@ def operating_point(
     alive = bool(np.all(np.isfinite(given.send_s)))
     risk = _risks(given, tokens)  # [J + 1]
     risk_limit = budget.bias if budget.risk is None else min(budget.bias, budget.risk)
-    affordable = np.flatnonzero(risk <= risk_limit + _SLACK)
+    affordable = np.flatnonzero((risk <= risk_limit + _SLACK) & (given.thresholds <= highest))
     choices = []
     if alive:
         edges = _edges(given)

@@ -98,6 +98,7 @@ def one_draft(scheme: "Scheme", tokens: Tokens, system: System) -> Ledger:
         threshold=scheme.threshold,
         has_floor=scheme.draft.present and payload.names_draft,
         place=np.tile(np.arange(len(tokens)), 2)[happens],
+        side=None if tokens.side is None else np.tile(tokens.side, 2)[happens],
         **both,
     )
 

@@ -4,11 +4,12 @@ A recorded trace, an assumed law and a live decoder fill the same columns, so th
 be measured. What a round costs is written here once, and the means are those of the proven functions.
 """
 
+import itertools
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from cuhlm_theory import bootstrap
 from cuhlm_theory._checks import Floats
@@ -138,6 +139,10 @@ class Ledger:
     """Whether the floor of single-draft rounds bounds this scheme."""
     place: Ints | None = None
     """Token that each round begins with, shape [R]; None where rounds have no one place."""
+    text: str = ""
+    """Text whose contexts the rounds met; empty for an assumed law and for rounds that ran."""
+    side: Ints | None = None
+    """Which of two mixed texts each round belongs to, 0 or 1, shape [R]; None where there is one."""
 
     def __len__(self) -> int:
         return len(self.weight)
@@ -213,19 +218,41 @@ class Ledger:
             return None
         return float(np.sum(self.weight * self.entries) / sent.sum())
 
-    def sums(self, *columns: str) -> dict[str, Floats]:
-        """Sum columns over the rounds of each text, shape [P]; the clusters of an interval."""
+    def sides(self) -> tuple["Ledger", ...]:
+        """Return the ledger and, where two texts were mixed, what each of them says alone."""
+        if self.side is None:
+            return (self,)
+        kept = [self.side == side for side in (0, 1) if np.any(self.side == side)]
+        return (self, *(self._only(rows) for rows in kept))
+
+    def _only(self, rows: NDArray[np.bool_]) -> "Ledger":
+        columns = {entry.name: getattr(self, entry.name) for entry in fields(self)}
+        kept = {name: value[rows] for name, value in columns.items() if isinstance(value, np.ndarray)}
+        return replace(self, **kept | {"side": None})
+
+    def sums(self, *columns: str, prompts: Ints | None = None) -> dict[str, Floats]:
+        """Sum columns over the rounds of each of the ``prompts``, its own by default, shape [P]."""
         if self.prompt is None:
             raise ValueError("a ledger of i.i.d. tokens has no texts to sum over")
-        _, place = np.unique(self.prompt, return_inverse=True)
+        known = np.unique(self.prompt) if prompts is None else prompts
+        place = np.searchsorted(known, self.prompt)
         weighted = {name: self.weight * getattr(self, name) for name in columns}
-        return {name: np.bincount(place, sums).astype(np.float64) for name, sums in weighted.items()}
+        return {
+            name: np.bincount(place, sums, minlength=len(known)).astype(np.float64)
+            for name, sums in weighted.items()
+        }
 
     def estimates(self, *, num_resamples: int = 1000, seed: int = 0) -> tuple[Estimate, Estimate]:
         """Throughput [token/s] and bias [-] with 95 % intervals from resampling whole texts.
 
-        The same seed draws the same texts for every scheme, so differences between ledgers are paired.
+        The same seed draws the same texts for every scheme, so differences between ledgers are paired. Where
+        two texts were mixed, an interval covers those of both.
         """
+        sides = [side._resampled(num_resamples, seed) for side in self.sides()]
+        speed, bias = (one[0].covering(one[1:]) for one in zip(*sides, strict=True))
+        return speed, bias
+
+    def _resampled(self, num_resamples: int, seed: int) -> tuple[Estimate, Estimate]:
         how = "95 % percentile interval, whole texts resampled"
         if self.prompt is None or len(np.unique(self.prompt)) < 2 or not np.all(np.isfinite(self.seconds)):
             tokens = self.mean(self.tokens)
@@ -245,6 +272,39 @@ class Ledger:
                 sums["bias"].sum() / sums["tokens"].sum(), resampled["bias"] / resampled["tokens"], how=how
             ),
         )
+
+    def over(self, other: "Ledger", *, num_resamples: int = 1000, seed: int = 0) -> Estimate:
+        """How many times as fast this is as another scheme, paired over prompts.
+
+        Texts of the same prompts are drawn together, whoever wrote them. Where two texts were mixed, the
+        interval covers those of both.
+        """
+        ratios = [
+            first._paired(second, num_resamples, seed)
+            for first, second in itertools.product(self.sides(), other.sides())
+        ]
+        return ratios[0].covering(ratios[1:])
+
+    def _paired(self, other: "Ledger", num_resamples: int, seed: int) -> Estimate:
+        rate, rival = self.rate_token_per_s, other.rate_token_per_s
+        ratio = rate / rival if rival > 0.0 else np.inf
+        if self.prompt is None or other.prompt is None or rate == 0.0 or rival == 0.0:
+            return Estimate(ratio)
+        prompts = np.union1d(self.prompt, other.prompt)
+        if len(prompts) < 2:
+            return Estimate(ratio)
+        counts = resampled_texts(len(prompts), num_resamples, seed)
+        rates = []
+        for ledger in (self, other):
+            sums = ledger.sums("tokens", "seconds", prompts=prompts)
+            rates.append((counts @ sums["tokens"]) / (counts @ sums["seconds"]))
+        return Estimate.of(ratio, rates[0] / rates[1], how="95 % interval, paired over resampled prompts")
+
+    @property
+    def rate_token_per_s(self) -> float:
+        """Tokens over seconds; 0 over a dead link [token/s]."""
+        seconds = self.mean(self.seconds)
+        return self.mean(self.tokens) / seconds if np.isfinite(seconds) else 0.0
 
 
 @lru_cache(maxsize=4)

@@ -13,6 +13,7 @@ from cuhlm_theory.schemes.ledger import Ledger
 from cuhlm_theory.schemes.shares import best_shares
 from cuhlm_theory.schemes.skip import AtRandom, Below, KeepShare
 from cuhlm_theory.schemes.table import Scheme
+from cuhlm_theory.texts import Written
 
 _CLOSE = 1e-12
 _TRIALS = 8  # thresholds that are tried at once
@@ -20,7 +21,7 @@ _HALVINGS = 40
 _MOST_KEPT = (1, 2, 3, 4, 5, 7, 11, 15)
 
 
-def at_bias(scheme: Scheme, tokens: Tokens, system: System, bias: float) -> Scheme:
+def at_bias(scheme: Scheme, contexts: Written, system: System, bias: float) -> Scheme:
     """Return the scheme at a wanted bias, as nearly as its knob allows.
 
     A threshold is randomised between two recorded neighbours, so the bias is met with equality. Shares are
@@ -33,28 +34,27 @@ def at_bias(scheme: Scheme, tokens: Tokens, system: System, bias: float) -> Sche
     """
     wanted = float(as_probability("equal_bias", bias))
     if isinstance(scheme.skip, AtRandom):
-        most = float(tokens.weight @ tokens.mean_rejection())
-        return scheme.using(skip_rate=min(wanted / most, 1.0) if most > 0.0 else 1.0)
+        return _by_rate(scheme, contexts, wanted)
     if isinstance(scheme.skip, KeepShare) and not scheme.drafts_several:
-        return _by_shares(scheme, tokens, system, wanted)
+        return _by_shares(scheme, contexts.at(scheme.text_at), system, wanted)
     if not isinstance(scheme.skip, Below) or scheme.drafts_several:
         return scheme
 
     def spent(tuned: Scheme) -> float:
-        ledger = tuned.ledger(tokens, system)
+        ledger = tuned.ledger(contexts, system)
         return ledger.per_token(ledger.bias)
 
     names = (f"{scheme.name} has a bias of", "equal_bias")
-    mixed = _by_threshold(scheme, tokens, spent, wanted, names)
+    mixed = _by_threshold(scheme, contexts, spent, wanted, names)
     return _spent_whole(mixed, spent, wanted)
 
 
-def at_bits(scheme: Scheme, tokens: Tokens, system: System, bits: float) -> Scheme:
+def at_bits(scheme: Scheme, contexts: Written, system: System, bits: float) -> Scheme:
     """Return the scheme that sends a wanted number of uplink bits per token, or fewer."""
     wanted = float(as_positive("equal_bits", bits))
 
     def sent(tuned: Scheme) -> float:
-        ledger = tuned.ledger(tokens, system)
+        ledger = tuned.ledger(contexts, system)
         return ledger.per_token(ledger.uplink_bit)
 
     if isinstance(scheme.skip, AtRandom):
@@ -70,10 +70,10 @@ def at_bits(scheme: Scheme, tokens: Tokens, system: System, bits: float) -> Sche
     def unsent(tuned: Scheme) -> float:  # falls below -wanted while too much is sent
         return -sent(tuned)
 
-    return _by_threshold(scheme, tokens, unsent, -wanted, (f"{scheme.name} sends", "equal_bits"))
+    return _by_threshold(scheme, contexts, unsent, -wanted, (f"{scheme.name} sends", "equal_bits"))
 
 
-def fastest_threshold(scheme: Scheme, tokens: Tokens, system: System) -> Scheme:
+def fastest_threshold(scheme: Scheme, contexts: Written, system: System) -> Scheme:
     """Return a scheme that drafts until a trigger at the recorded threshold of the highest throughput.
 
     Eight thresholds are tried, then eight between the neighbours of the best, and so on.
@@ -82,12 +82,12 @@ def fastest_threshold(scheme: Scheme, tokens: Tokens, system: System) -> Scheme:
     @cache
     def latency_s(place: int) -> float:
         try:
-            ledger = _at(scheme, float(thresholds[place])).ledger(tokens, system)
+            ledger = _at(scheme, float(thresholds[place])).ledger(contexts, system)
         except CuhlmError:  # i.i.d. tokens that are all skipped never synchronise
             return np.inf
         return ledger.per_token(ledger.seconds)
 
-    thresholds = tokens.thresholds()
+    thresholds = contexts.thresholds()
     near = range(len(thresholds))
     while True:
         stride = -(-len(near) // _TRIALS)
@@ -95,6 +95,18 @@ def fastest_threshold(scheme: Scheme, tokens: Tokens, system: System) -> Scheme:
         if stride == 1:
             return _at(scheme, float(thresholds[best]))
         near = range(max(best - stride + 1, 0), min(best + stride, len(thresholds)))
+
+
+def _by_rate(scheme: Scheme, contexts: Written, wanted: float) -> Scheme:
+    """Find the rate of random skipping whose bias is the wanted one on the text that this rate writes."""
+    rate = 0.0
+    for _ in range(_HALVINGS):
+        tokens = contexts.at(scheme.using(skip_rate=rate).text_at)
+        most = float(tokens.weight @ tokens.mean_rejection())
+        before, rate = rate, min(wanted / most, 1.0) if most > 0.0 else 1.0
+        if abs(rate - before) < _CLOSE:
+            break
+    return scheme.using(skip_rate=rate)
 
 
 def _at(scheme: Scheme, threshold: float) -> Scheme:
@@ -127,11 +139,11 @@ def _by_shares(scheme: Scheme, tokens: Tokens, system: System, wanted: float) ->
 
 
 def _by_threshold(
-    scheme: Scheme, tokens: Tokens, level: Callable[[Scheme], float], wanted: float, names: tuple[str, str]
+    scheme: Scheme, contexts: Written, level: Callable[[Scheme], float], wanted: float, names: tuple[str, str]
 ) -> Scheme:
     """Find the randomised threshold at which a level that grows with the threshold is met with equality."""
     what, knob = names
-    thresholds = [float(threshold) for threshold in tokens.thresholds()]
+    thresholds = [float(threshold) for threshold in contexts.thresholds()]
     low, high = 0, len(thresholds) - 1
     if scheme.payload.weighs_airtime and knob == "equal_bias":  # less is truncated at a higher threshold
         low = int(np.searchsorted(thresholds, scheme.threshold or NEVER_SKIP))
@@ -161,11 +173,13 @@ def _by_threshold(
 
 
 def _spent_whole(scheme: Scheme, spent: Callable[[Scheme], float], wanted: float) -> Scheme:
-    """Raise the mix of two thresholds while bias is left: a server that is told it has less than the mean."""
+    """Move the mix of two thresholds to the bias: it is no straight line where a server is told the mean,
+    and where the text moves with the threshold."""
     assert isinstance(scheme.skip, Below)
-    low, high = scheme.skip.mix, 1.0
-    if not scheme.skip.randomised or spent(scheme) > wanted - _CLOSE:
+    now = spent(scheme)
+    if not scheme.skip.randomised or abs(now - wanted) <= _CLOSE:
         return scheme
+    low, high = (scheme.skip.mix, 1.0) if now < wanted else (0.0, scheme.skip.mix)
     for _ in range(_HALVINGS):
         mix = 0.5 * (low + high)
         low, high = (mix, high) if spent(scheme.using(mix=mix)) <= wanted else (low, mix)
@@ -192,7 +206,7 @@ def _by_candidates(scheme: Scheme, system: System, sent: Callable[[Scheme], floa
 
 def line_up(
     schemes: Iterable[Scheme],
-    tokens: Tokens,
+    contexts: Written,
     system: System,
     *,
     equal_bias: float | None = None,
@@ -221,10 +235,10 @@ def line_up(
         try:
             tuned = scheme
             if equal_bias is not None:
-                tuned = at_bias(scheme, tokens, system, equal_bias)
+                tuned = at_bias(scheme, contexts, system, equal_bias)
             elif equal_bits is not None:
-                tuned = at_bits(scheme, tokens, system, equal_bits)
-            rows.append((tuned, tuned.ledger(tokens, system)))
+                tuned = at_bits(scheme, contexts, system, equal_bits)
+            rows.append((tuned, tuned.ledger(contexts, system)))
         except CuhlmError as error:
             missing[scheme.name] = str(error)
     return rows, missing

@@ -269,7 +269,7 @@ class KeepShare(Steps):
     def mixture(self, at: Callable[[float], Value], mixed: Callable[[Value, Value, float], Value]) -> Value:
         """Return what a quantity is when the threshold is drawn, and the server told which."""
         value, weight = at(NEVER_SKIP), 1.0 - max(self.shares, default=0.0)
-        for edge, share, below in zip(self.edges, self.shares, (*self.shares[1:], 0.0), strict=True):
+        for edge, share, below in zip(self.edges, self.shares, (*self.shares, 0.0)[1:], strict=True):
             weight += share - below
             if share > below:
                 value = mixed(value, at(edge), min((share - below) / weight, 1.0))

@@ -3,7 +3,6 @@
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
-from cuhlm_theory.contexts import Tokens
 from cuhlm_theory.parameters import System
 from cuhlm_theory.schemes.draft import Fixed, NoDraft, One, UntilAsked, UntilRisky, UntilTrigger, UntilUnsure
 from cuhlm_theory.schemes.evaluation import one_draft, several_drafts
@@ -35,6 +34,7 @@ from cuhlm_theory.schemes.verification import (
     ServerDraws,
     Verification,
 )
+from cuhlm_theory.texts import Written
 
 Draft = NoDraft | One | Fixed | UntilUnsure | UntilAsked | UntilTrigger | UntilRisky
 Skip = Always | Never | AtRandom | Below | KeepShare
@@ -109,9 +109,11 @@ class Scheme:
         """Return the scheme with another rule of how many tokens the device drafts."""
         return replace(self, draft=rule)
 
-    def ledger(self, tokens: Tokens, system: System) -> Ledger:
-        """Return what the scheme would do on recorded or i.i.d. tokens, a row a kind of round."""
-        return (several_drafts if self.draft.several else one_draft)(self, tokens, system)
+    def ledger(self, contexts: Written, system: System) -> Ledger:
+        """Return what the scheme would do on the text that it writes, a row a kind of round."""
+        tokens = contexts.at(self.text_at)
+        found = (several_drafts if self.draft.several else one_draft)(self, tokens, system)
+        return replace(found, text=tokens.text)
 
     @property
     def drafts_several(self) -> bool:
@@ -134,6 +136,17 @@ class Scheme:
         if not self.verification.asks:
             return "slm"
         return "llm" if self.draft.several or isinstance(self.skip, Never) else "hybrid"
+
+    @property
+    def text_at(self) -> float:
+        """Threshold that its text is written at: 0 the LLM's, 1 the SLM's, the mean of what is drawn [-].
+
+        >>> SCHEMES["dssd"].text_at, SCHEMES["u-hlm"].using(threshold=0.4).text_at, SCHEMES["slm"].text_at
+        (0.0, 0.4, 1.0)
+        """
+        if self.writes == "llm":
+            return 0.0
+        return self.skip.mixture(lambda t: max(t, 0.0), lambda low, high, mix: low + mix * (high - low))
 
 
 _CU = "CU-HLM, arXiv:2505.11788v1"
