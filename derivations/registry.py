@@ -17,6 +17,7 @@ MODULES: tuple[str, ...] = (
     "threshold",
     "truncation",
     "kept_law",
+    "texts",
     "drafting",
     "throughput",
     "passes",
