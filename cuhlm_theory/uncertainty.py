@@ -272,8 +272,8 @@ class ContextUncertainty:
     def candidates(self, threshold: float) -> NDArray[np.intp]:
         """Return the tokens that a threshold in [0, 1] may keep: the likeliest ones, one more than it can.
 
-        The uncertainty rises with the gap to the largest logit, and at most `kept_law.most_kept_tokens` are
-        at or below a threshold; the one more is for what quadrature and rounding miss.
+        At most `kept_law.most_kept_tokens` are at or below a threshold; the one more is for what quadrature
+        and rounding miss. Derivation: ``derivations.uncertainty.likeliest``.
         """
         num = min(int(most_kept_tokens(threshold, self._gap.size)) + 1, self._gap.size)
         return np.argpartition(self._gap, num - 1)[:num]

@@ -146,9 +146,14 @@ def likeliest() -> Statement:
         title="The least uncertain tokens are the likeliest",
         source="here",
         status="new",
-        functions=("contexts.Tokens.likeliest", "contexts.Tokens.rounded_acceptance"),
+        functions=(
+            "contexts.Tokens.likeliest",
+            "contexts.Tokens.rounded_acceptance",
+            "uncertainty.ContextUncertainty.candidates",
+        ),
         tests=(
             "test_the_least_uncertain_tokens_are_the_likeliest",
+            "test_candidates_hold_every_token_at_or_below_a_threshold",
             "test_the_lattice_is_kept_as_often_as_the_law_that_is_sent_allows",
         ),
         assumptions=(
