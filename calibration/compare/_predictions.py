@@ -284,9 +284,12 @@ def _rows(run: Run, text: str, recorded: Trace, system: System, rng: np.random.G
     ]
     if scheme.draft.present and not scheme.draft.several:
         place = tokens.need("prompt")
-        count = per_text(place, np.ones(len(tokens)))
-        expected = per_text(place, tokens.mean_rejection()), count
-        pairs.append((_REJECTION, "forecast", expected, (per_text(place, tokens.rejection), count)))
+        count = per_text(place, tokens.weight)
+        expected, drafted = (
+            (per_text(place, tokens.weight * rejection), count)
+            for rejection in (tokens.mean_rejection(), tokens.rejection)
+        )
+        pairs.append((_REJECTION, "forecast", expected, drafted))
     return [
         Prediction(
             run=run.name,
@@ -312,10 +315,9 @@ def _drawn(scheme: Scheme, tokens: Tokens, system: System, rng: np.random.Genera
         return several_drafts(scheme, tokens, system, rng)
     rounds = scheme.ledger(tokens, system)
     assert rounds.place is not None
-    asks = rounds.llm_calls > 0.0
-    chance = np.bincount(rounds.place, rounds.weight * asks) / np.bincount(rounds.place, rounds.weight)
-    asked = (rng.random(len(chance)) < chance)[rounds.place]
-    return replace(rounds, weight=(asked == asks).astype(np.float64))
+    asks, whole = rounds.llm_calls > 0.0, np.bincount(rounds.place, rounds.weight)
+    asked = rng.random(len(whole)) * whole < np.bincount(rounds.place, rounds.weight * asks)
+    return replace(rounds, weight=whole[rounds.place] * (asked[rounds.place] == asks))
 
 
 def _with_intervals(found: Predictions) -> Predictions:
