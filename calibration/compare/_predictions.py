@@ -362,10 +362,10 @@ class Judged:
     """What the run did."""
     inside: bool
     """Whether that lies in the interval."""
-    p_value: float
-    """Chance of an error as rare as this on either side; of a bound, of one as large [-]."""
+    p_value: float | None = None
+    """Chance of an error as rare on either side; of a bound, of one as large [-]; None of no forecast."""
     holm_p_value: float | None = None
-    """The same for the rarest of all forecasts, by Holm's rule [-]; None of what is no forecast."""
+    """The same for the rarest of all forecasts, by Holm's rule [-]."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -427,13 +427,14 @@ def judge_predictions(found: Predictions, decoded: DecodedTable) -> Verdict:
             continue
         value = measured[row.run, row.quantity]
         rank = _rank(errors[:, place], value - row.predicted)
+        p_value = 1.0 - rank if row.bound else 2.0 * min(rank, 1.0 - rank)
         (low, high), slack = row.prediction_interval95, _SLACK * abs(row.predicted)
         rows.append(
             Judged(
                 **{name: getattr(row, name) for name in _KEPT},
                 measured=value,
                 inside=(low is None or value >= low - slack) and value <= high + slack,
-                p_value=1.0 - rank if row.bound else 2.0 * min(rank, 1.0 - rank),
+                p_value=p_value if row.category == "forecast" else None,
             )
         )
         places.append(place)
@@ -466,7 +467,7 @@ def _rank(draws: Floats, value: float) -> float:
 
 def _verdict(rows: list[Judged], errors: Floats, found: Predictions) -> Verdict:
     forecasts = [i for i, row in enumerate(rows) if row.category == "forecast"]
-    for place, value in zip(forecasts, _holm([rows[i].p_value for i in forecasts]), strict=True):
+    for place, value in zip(forecasts, _holm([rows[i].p_value or 0.0 for i in forecasts]), strict=True):
         rows[place] = replace(rows[place], holm_p_value=value)
     bounds = [rows[i] for i in forecasts if rows[i].bound]
     tested = [i for i in forecasts if not rows[i].bound]
