@@ -43,6 +43,7 @@ from cuhlm_theory.errors import MissingInputError
 from cuhlm_theory.parameters import System
 from cuhlm_theory.schemes import Ledger, Scheme
 from cuhlm_theory.schemes.evaluation import several_drafts
+from cuhlm_theory.texts import threshold_of
 
 _FORMAT = "cuhlm-predictions/1"
 _FEWEST = 8  # recorded prompts of a kind that is resampled by itself
@@ -258,13 +259,12 @@ def predict(
 
 
 def _recorded(calibration: Calibration, scheme: Scheme) -> tuple[str, Trace]:
-    """Return the trace on the text that a scheme writes, at the nearest threshold; else the calibration's."""
-    like = [name for name in calibration.texts if name.partition("-")[0] == scheme.writes]
-    at = 0.0 if scheme.threshold is None else scheme.threshold
-    like.sort(key=lambda name: abs(float(name.partition("-")[2] or at) - at))
-    name = (like or [calibration.own_text])[0]
+    """Return the trace on the text that is nearest to what a scheme writes."""
+    calibration.needed_trace()
+    name = min(calibration.texts, key=lambda name: abs(threshold_of(name) - scheme.text_at))
     found = calibration.text(name)
-    return name, calibration.needed_trace() if found is None else found
+    assert found is not None
+    return name, found
 
 
 def _rows(run: Run, text: str, recorded: Trace, system: System, rng: np.random.Generator) -> list[Prediction]:
