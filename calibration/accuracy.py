@@ -134,7 +134,7 @@ def log_likelihood(
         raise ValueError(f"prompt and answers must not be empty; got {len(prompt)} and {shortest} tokens")
     if not temperature > 0.0:
         raise ValueError(f"temperature must be positive; got {temperature:g}")
-    session, scores = CachedModel(model), []
+    session, scores = CachedModel(model, side="llm"), []
     for answer in answers:
         session.rollback(len(prompt) - 1)
         logits = session.catch_up([*prompt, *answer[:-1]], keep=len(answer))

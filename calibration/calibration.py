@@ -1,5 +1,6 @@
 """A calibration: a pair of models on prompts, with its line, its law of u, its texts and its pass times."""
 
+import itertools
 import json
 import math
 from collections.abc import Callable, Mapping
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from calibration._files import whole
+from cuhlm_theory._files import read_json, whole
 from cuhlm_theory.contexts import Tokens
 from cuhlm_theory.errors import MissingInputError
 from cuhlm_theory.law import Recorded
@@ -172,6 +173,11 @@ class Calibration:
                     f"calibration {self.name} was fitted on {self.num_tokens} tokens; "
                     f"{self.texts[name]} holds {len(found)}"
                 )
+            expected = self.source.get("trace_sha256") if name == self.own_text else None
+            if expected not in (None, found.sha256):
+                raise ValueError(
+                    f"calibration {self.name} was fitted on another trace than {self.texts[name]}; fit again"
+                )
             self._traces[name] = found
         return self._traces.get(name)
 
@@ -243,7 +249,9 @@ class Calibration:
         recorded = self.text(name)
         assert recorded is not None
         names, first = (one.header.prompt_names for one in (recorded, next(iter(self._traces.values()))))
-        number = np.array([i if i < len(first) and first[i] == names[i] else -1 - i for i in range(len(names))])
+        number = np.array(
+            [i if i < len(first) and first[i] == names[i] else -1 - i for i in range(len(names))]
+        )
         tokens = recorded.tokens()
         return tokens if np.all(number >= 0) else replace(tokens, prompt=number[tokens.prompt])
 
@@ -293,10 +301,7 @@ class Calibration:
         ...
         ValueError: calibration must have format 'cuhlm-calibration/1'; got None
         """
-        try:
-            entries = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{origin} is not JSON: {error}") from None
+        entries = read_json(text, origin)
         if not isinstance(entries, dict) or entries.get("format") != _FORMAT:
             got = entries.get("format") if isinstance(entries, dict) else type(entries).__name__
             raise ValueError(f"{origin} must have format {_FORMAT!r}; got {got!r}")
@@ -352,6 +357,14 @@ def _numbers(value: Any) -> bool:
     return isinstance(value, list) and all(map(_number, value))
 
 
+def _rising(value: Any, low: float = -math.inf, high: float = math.inf) -> bool:
+    return _numbers(value) and all(one <= more for one, more in itertools.pairwise([low, *value, high]))
+
+
+def _within(low: float, high: float) -> Check:
+    return lambda value: _number(value) and low <= value <= high, f"a number in [{low:g}, {high:g}]"
+
+
 def _pass_time(value: Any) -> bool:
     names = {entry.name for entry in fields(PassTime)}
     return isinstance(value, dict) and set(value) == names and all(map(_number_or_two, value.values()))
@@ -375,17 +388,19 @@ def _or_null(check: Check) -> Check:
 _NUMBER: Check = (_number, "a finite number")
 _COUNT: Check = (_count, "a count")
 _INTERVAL: Check = (
-    lambda value: value is None or (_numbers(value) and len(value) == 2),
+    lambda value: value is None or (_rising(value) and len(value) == 2),
     "null or [low, high]",
 )
 _KNOWN: dict[str, Check] = {
     "num_tokens": _COUNT,
     "num_prompts": _COUNT,
-    "vocab_size": _or_null(_COUNT),
-    "temperature": _or_null(_NUMBER),
-    "slm_latency_s": _or_null(_NUMBER),
-    "llm_latency_s": _or_null(_NUMBER),
-    "uncertainty_quantile": (_numbers, "a list of numbers"),
+    "vocab_size": _or_null((lambda value: _count(value) and value >= 2, "a count of at least 2")),
+    "temperature": _or_null(_within(0.0, math.inf)),
+    **dict.fromkeys(
+        ("slm_latency_s", "llm_latency_s"),
+        _or_null((lambda value: _number(value) and value > 0.0, "positive")),
+    ),
+    "uncertainty_quantile": (lambda value: _rising(value, 0.0, 1.0), "a rising list of numbers in [0, 1]"),
     "source": (lambda value: isinstance(value, dict), "an object"),
 }
 _PASSES: dict[str, Check] = dict.fromkeys(
@@ -395,6 +410,8 @@ _KEYS: dict[str, Check] = {
     "name": (lambda value: isinstance(value, str), "a text"),
     **dict.fromkeys(ESTIMATES, _or_null(_NUMBER)),
     **dict.fromkeys(("slope", "intercept"), _NUMBER),
+    **dict.fromkeys(("delta", "acceptance"), _or_null(_within(0.0, 1.0))),
+    "correlation": _or_null(_within(-1.0, 1.0)),
     **{f"{key}_ci95": _INTERVAL for key in ESTIMATES},
     **_KNOWN,
     **_PASSES,

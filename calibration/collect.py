@@ -22,6 +22,8 @@ import os
 import shutil
 import sys
 import time
+import zipfile
+import zlib
 from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -32,11 +34,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration import trace
-from calibration._files import whole
+from calibration.answers import admit, needs_attention
 from calibration.finding import TRACE_FILE
 from calibration.prompts import Prompt
 from cuhlm_theory import presets, truncation
 from cuhlm_theory._checks import as_count, as_positive, as_probability
+from cuhlm_theory._files import whole
 from cuhlm_theory.kept_law import most_kept_tokens
 from cuhlm_theory.rejection import Line
 from cuhlm_theory.uncertainty import ContextUncertainty
@@ -44,6 +47,7 @@ from cuhlm_theory.verification import kept_given_token
 
 if TYPE_CHECKING:
     import torch
+    from rich.progress import Progress
 
     from calibration.pairs import Pair
 
@@ -74,6 +78,7 @@ _THRESHOLDS = (
 _THRESHOLDS += (0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 1.0)
 _BUDGETS = (0.01, 0.02, 0.05, 0.1, 0.2)
 _NUM_DRAWS = 100
+_ROUNDING = 2e-5  # of the ratio of two probabilities; one model on both sides is rejected by no more
 _NUM_LARGEST = 1024  # logits that bound a normaliser
 _ROWS, _CACHE_FLOATS = 8, 400_000  # most tokens described at once: their laws stay in the processor's cache
 _GROUP = 4  # contexts of like length that are read at once
@@ -173,6 +178,8 @@ def collect(
     ------
     ValueError
         If there is no prompt, a prompt does not fit the models, or ``out`` cannot be a folder.
+    CuhlmError
+        If a logit is not finite, or a model keeps a recurrent state.
     OSError
         If the disk is full or not writable.
     """
@@ -181,6 +188,8 @@ def collect(
 
     if not prompts:
         raise ValueError("prompts must hold at least 1 prompt; got 0")
+    for model in (pair.slm, pair.llm):
+        needs_attention(model, "recorded and timed")
     contexts = [pair.context(prompt, settings.max_new_tokens) for prompt in prompts]
     header = _header(pair, prompts, settings, command)
     out = Path(out) / header.text
@@ -206,10 +215,12 @@ def collect(
         task = bar.add_task("recording", total=len(prompts))
         for number, batch in enumerate(batches):
             path = store / f"{number:05d}.npz"
-            if not path.exists():
+            part = _stored(path, bar)
+            if part is None:
                 _save(path, _record(pair, batch, contexts, settings))
-            with np.load(path) as stored:
-                parts.append({name: stored[name] for name in stored.files})
+                part = _stored(path, bar)
+            assert part is not None, "what was just written can be read"
+            parts.append(part)
             bar.advance(task, len(batch))
     columns = {name: np.concatenate([part[name] for part in parts]) for name in trace.COLUMNS}
     trace.write(out / TRACE_FILE, header, columns)
@@ -272,6 +283,18 @@ def _open_store(store: Path, fingerprint: str) -> None:
         shutil.rmtree(store)
     store.mkdir(parents=True, exist_ok=True)
     mark.write_text(fingerprint)
+
+
+def _stored(path: Path, bar: Progress) -> dict[str, NDArray[Any]] | None:
+    """Columns of a stored batch; None where there is none, or a damaged one, which is said."""
+    if not path.is_file():
+        return None
+    try:
+        with np.load(path) as stored:
+            return {name: stored[name] for name in trace.COLUMNS}
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error):
+        bar.console.print(f"{path.name} is damaged and is recorded again", markup=False)
+        return None
 
 
 def _save(path: Path, columns: dict[str, Any]) -> None:
@@ -338,7 +361,7 @@ def _write_both(
 
     Every context is described as soon as both laws are there, so no logits are held beyond a step.
     """
-    slm, llm = (_steps(model, contexts, pair.vocab_size) for model in (pair.slm, pair.llm))
+    slm, llm = (_steps(pair, model, contexts) for model in (pair.slm, pair.llm))
     rngs = [[np.random.default_rng([settings.seed, prompt, use]) for use in (0, 1)] for prompt in batch]
     parts: list[list[dict[str, NDArray[Any]]]] = [[] for _ in contexts]
     open_rows = list(range(len(contexts)))
@@ -434,7 +457,7 @@ def _by_length(contexts: list[list[int]]) -> list[list[int]]:
     return [rows[i : i + _GROUP] for i in range(0, len(rows), _GROUP)]
 
 
-def _prefill(model: Any, contexts: list[list[int]], vocab_size: int) -> tuple[torch.Tensor, Any]:
+def _prefill(pair: Pair, model: Any, contexts: list[list[int]]) -> tuple[torch.Tensor, Any]:
     """Logits after each context, shape [B, V], and the cache of all of them, aligned at their ends."""
     import torch
     from transformers import DynamicCache
@@ -443,15 +466,17 @@ def _prefill(model: Any, contexts: list[list[int]], vocab_size: int) -> tuple[to
     longest = max(map(len, contexts))
     logits, layers = [], []
     for group in groups:
-        ids, mask = _padded([contexts[row] for row in group], model.device)
+        given = [contexts[row] for row in group]
+        ids, mask = _padded(given, model.device)
         step = model(
             input_ids=ids,
             attention_mask=mask,
             position_ids=mask.cumsum(-1).sub(1).clamp_min(0),
+            past_key_values=DynamicCache(),  # keeps what lies outside a sliding window, so that lengths agree
             use_cache=True,
             logits_to_keep=1,
         )
-        logits.append(step.logits[:, -1, :vocab_size].float())
+        logits.append(admit(step.logits[:, -1:], pair.vocab_size, pair.side(model), given)[:, 0])
         before = (0, 0, longest - ids.shape[1], 0)  # [g, heads, length, head size]: entries that stay masked
         pad = torch.nn.functional.pad
         layers.append(
@@ -466,12 +491,12 @@ def _prefill(model: Any, contexts: list[list[int]], vocab_size: int) -> tuple[to
 
 
 def _steps(
-    model: Any, contexts: list[list[int]], vocab_size: int
+    pair: Pair, model: Any, contexts: list[list[int]]
 ) -> Generator[torch.Tensor, NDArray[np.int64] | None, None]:
     """Logits of the next token of each row, shape [B, V]; send the tokens that follow, shape [B]."""
     import torch
 
-    logits, cache = _prefill(model, contexts, vocab_size)
+    logits, cache = _prefill(pair, model, contexts)
     _, mask = _padded(contexts, model.device)
     position = mask.sum(-1, keepdim=True)
     while True:
@@ -488,7 +513,9 @@ def _steps(
             logits_to_keep=1,
         )
         cache = step.past_key_values
-        logits = step.logits[:, -1, :vocab_size].float()
+        fed = tokens[:, None].tolist()
+        before = position[:, 0].tolist()
+        logits = admit(step.logits[:, -1:], pair.vocab_size, pair.side(model), fed, before)[:, 0]
         position = position + 1
 
 
@@ -502,7 +529,7 @@ def _write(
     stop = pair.stop_tokens
     text: list[list[int]] = [[] for _ in contexts]
     open_rows = set(range(len(contexts)))
-    steps, drawn, logits = _steps(model, contexts, pair.vocab_size), None, []
+    steps, drawn, logits = _steps(pair, model, contexts), None, []
     while open_rows:
         scores = steps.send(drawn)  # [B, V]
         logits.append(scores)
@@ -547,7 +574,8 @@ def _score(pair: Pair, model: Any, contexts: list[list[int]], text: list[list[in
             use_cache=False,
             logits_to_keep=num_steps,
         )
-        logits[group] = scored.logits[..., : pair.vocab_size].float().cpu()
+        read = [contexts[row] + told for row, told in zip(group, answer.tolist(), strict=True)]
+        logits[group] = admit(scored.logits, pair.vocab_size, pair.side(model), read).cpu()
     return logits
 
 
@@ -645,6 +673,7 @@ def describe(
     u_d, u = u[:, 0], u[:, 1:]
     x_d, y_d = x[index, draft], y[index, draft]
     rejection = np.maximum(0.0, 1.0 - y_d / x_d)
+    rejection[rejection < _ROUNDING] = 0.0
     x_sorted = np.take_along_axis(x, order, axis=1)
     y_sorted = np.take_along_axis(y, order, axis=1)
     kept = draft == text if settings.writer == "llm" else 1.0 - rejection

@@ -29,9 +29,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from calibration import pairs
-from calibration._files import whole
 from calibration.progress import track
 from calibration.prompts import code_instruction
+from cuhlm_theory._files import whole
 
 if TYPE_CHECKING:
     import torch

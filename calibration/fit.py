@@ -224,6 +224,8 @@ def fit_trace(recorded: "Trace", *, name: str, seed: int = 0, num_resamples: int
     }
     fitted = fit(recorded.tokens(), name=name, seed=seed, num_resamples=num_resamples)
     told = {key: value for key, value in header.items() if isinstance(value, str | int | float | dict | None)}
+    if recorded.sha256:
+        told["trace_sha256"] = recorded.sha256
     return replace(
         fitted,
         vocab_size=header.get("vocab_size"),

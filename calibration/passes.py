@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from calibration.answers import admit, needs_attention
 from calibration.calibration import PassTime
 from cuhlm_theory._checks import as_count
 
@@ -130,11 +131,15 @@ def time_passes(
     ------
     ValueError
         If a width, a context or the number of repeats is not a positive count, or no context fits.
+    CuhlmError
+        If a logit is not finite, or the model keeps a recurrent state.
     """
     import torch
+    from transformers import DynamicCache
 
     from calibration.pairs import context_length
 
+    needs_attention(model, "timed")
     for name, given in (("widths", widths), ("contexts", contexts), ("num_repeats", [num_repeats])):
         as_count(name, list(given), at_least=1)
     room = context_length(model) - max(widths)
@@ -148,7 +153,9 @@ def time_passes(
     medians = {}
     with torch.inference_mode():
         for context in fitting:
-            cache = model(input_ids=ids[:, :context], use_cache=True, logits_to_keep=1).past_key_values
+            cache = DynamicCache()
+            given = model(input_ids=ids[:, :context], past_key_values=cache, use_cache=True, logits_to_keep=1)
+            admit(given.logits, None, type(model).__name__, ids[:, :context].tolist())
             times: dict[int, list[float]] = {width: [] for width in widths}
             for repeat, width in itertools.product(range(-1, num_repeats), widths):  # the first is a warm-up
                 spent = _pass_s(model, ids[:, context : context + width], cache)

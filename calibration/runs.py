@@ -25,13 +25,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration._files import whole
 from calibration.decoding import Clock, Decoded, Settings, decode, decode_together, settings_of, system_of
 from calibration.decoding.plan import offline_size, recommended, sizes, skip_rate
 from calibration.decoding.records import ACCEPTED, RESAMPLED, SKIPPED, charged, columns, new_row
 from calibration.progress import track
 from calibration.prompts import Prompt
 from cuhlm_theory._checks import as_count
+from cuhlm_theory._files import alone, whole
 from cuhlm_theory.cli.output import plain
 from cuhlm_theory.contexts import Tokens
 from cuhlm_theory.parameters import Budget, System
@@ -136,7 +136,9 @@ class LineUp:
             "seed": self.seed,
             "note": self.note,
             "prompts": [prompt.name for prompt in self.prompts],
-            "prompts_sha256": hashlib.sha256("\0".join(p.text for p in self.prompts).encode()).hexdigest(),
+            "prompts_sha256": hashlib.sha256(
+                "\0".join(p.system + p.text for p in self.prompts).encode()
+            ).hexdigest(),
             "system": asdict(self.system),
             "runs": [{"name": run.name, **run.settings.described()} for run in self.runs],
             "measured_compute": self.one_by_one,
@@ -196,14 +198,23 @@ def execute(
     header = _header(pair, lineup)
     parts = _parts(header, out / "parts")
     if finished_only:
-        done = [run for run, part in enumerate(parts) if part.is_file()]
+        done = [run for run, part in enumerate(parts) if _finished(part)]
         if not done:
             raise ValueError(f"there must be a finished run in {out}; got 0 of {len(lineup.runs)}")
         lineup, parts = replace(lineup, runs=[lineup.runs[run] for run in done]), [parts[run] for run in done]
         header["runs"] = [header["runs"][run] for run in done]
     work = _Work(lineup=lineup, parts=parts)
-    _work_off([run for run, part in enumerate(parts) if not part.is_file()], load, pair, work, jobs)
-    return _join(pair, work, header, out)
+    with alone(out):
+        _work_off([run for run, part in enumerate(parts) if not _finished(part)], load, pair, work, jobs)
+        return _join(pair, work, header, out)
+
+
+def _finished(part: Path) -> bool:
+    """Whether the rows of a run are there; what is damaged is absent."""
+    try:
+        return isinstance(json.loads(part.read_bytes()), list)
+    except (OSError, ValueError):
+        return False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -279,6 +290,7 @@ def _header(pair: "Pair", lineup: LineUp) -> dict[str, Any]:
         "dtype": pair.dtype,
         "device": pair.device,
         **lineup.described(),
+        "template_options": dict(pair.template_options),
         "versions": {
             "python": platform.python_version(),
             **{name: version(name) for name in ("torch", "transformers", "numpy", "scipy")},

@@ -6,16 +6,18 @@ Whoever has the file can redo everything after the recording without a model.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration._files import whole
+from cuhlm_theory._checks import as_count, as_floats, as_nonnegative, as_positive, as_probability
+from cuhlm_theory._files import read_json, whole
 
 if TYPE_CHECKING:
     from cuhlm_theory.contexts import Tokens
@@ -24,6 +26,7 @@ __all__ = ["COLUMNS", "NUM_CANDIDATES", "OPTIONAL", "Trace", "TraceHeader", "rea
 
 _KEY = b"cuhlm"
 _FORMAT = 1
+_ROUNDING = 1e-4  # of a chance, summed in float32
 
 NUM_CANDIDATES = 16
 """Tokens a context of the candidate columns.
@@ -142,6 +145,27 @@ class TraceHeader:
     command: str
     """Command line that made the trace."""
 
+    def __post_init__(self) -> None:
+        as_count("vocab_size", self.vocab_size, at_least=2)
+        as_count("seed", self.seed, at_least=0)
+        as_count("max_new_tokens", self.max_new_tokens)
+        as_nonnegative("temperature", self.temperature)
+        as_positive("max_temperature", self.max_temperature)
+        as_probability("budgets", self.budgets)
+        as_floats("printed_line", self.printed_line)
+        if self.writer not in ("slm", "llm", "hybrid"):
+            raise ValueError(f"writer must be slm, llm or hybrid; got {self.writer!r}")
+        if not (self.prompt_names and all(isinstance(name, str) for name in self.prompt_names)):
+            raise ValueError(f"prompt_names must be texts; got {self.prompt_names!r}")
+        for name, last in (
+            ("k_grid", self.vocab_size),
+            ("coarse_k_grid", self.vocab_size),
+            ("threshold_grid", 1),
+        ):
+            grid = as_nonnegative(name, getattr(self, name))
+            if grid.ndim != 1 or not grid.size or np.any(np.diff(grid) <= 0.0) or grid[-1] != last:
+                raise ValueError(f"{name} must rise and end at {last}; got {getattr(self, name)!r}")
+
     @property
     def text(self) -> str:
         """Name of the text and of its folder: ``slm``, ``llm`` or ``hybrid-<threshold>``."""
@@ -154,6 +178,8 @@ class Trace:
 
     header: TraceHeader
     columns: dict[str, NDArray[Any]]
+    sha256: str = field(default="", compare=False)
+    """Of the file; nothing where it was not read from one."""
 
     def __len__(self) -> int:
         return len(self.columns["prompt"])
@@ -275,23 +301,52 @@ def read(path: str | Path) -> Trace:
             if name == "kept":  # absent where only the small model could write
                 columns[name] = 1 - columns["rejection"]
             continue
-        column = table.column(name).combine_chunks()
-        width = _width(name, header)
-        if width is None:
-            columns[name] = np.from_dlpack(column)
-            continue
-        flat = np.from_dlpack(column.values)  # flatten() would import pyarrow.compute, a quarter of a second
-        if flat.size != len(column) * width:
-            raise ValueError(f"trace {str(path)!r}: column {name!r} must have {width} entries a row")
-        columns[name] = flat.reshape(len(column), width)
-    return Trace(header, columns)
+        try:
+            columns[name] = _column(name, table.column(name).combine_chunks(), header)
+        except ValueError as error:
+            raise ValueError(f"trace {str(path)!r}: column {name!r} {error}") from None
+    return Trace(header, columns, hashlib.sha256(path.read_bytes()).hexdigest())
+
+
+def _column(name: str, column: Any, header: TraceHeader) -> NDArray[Any]:
+    """Numbers of a column; ValueError where they cannot be what the header says."""
+    import pyarrow as pa
+
+    width = _width(name, header)
+    flat = column
+    if width is not None:
+        if getattr(column.type, "list_size", None) != width:
+            raise ValueError(f"must have {width} entries a row; got {column.type}")
+        flat = column.values  # flatten() would import pyarrow.compute, a quarter of a second
+    if column.null_count or flat.null_count:
+        raise ValueError("must have no nulls")
+    if not (pa.types.is_integer(flat.type) if name in _INTEGERS else pa.types.is_floating(flat.type)):
+        raise ValueError(f"must hold {np.dtype(number_type(name))}; got {flat.type}")
+    values = np.from_dlpack(flat)
+    low, high = _bounds(name, header)
+    if not np.all((values >= low) & (values <= high)):
+        raise ValueError(f"must lie in [{low:g}, {high:g}]")
+    return values if width is None else values.reshape(len(column), width)
+
+
+def _bounds(name: str, header: TraceHeader) -> tuple[float, float]:
+    """Least and largest number that a column may hold; chances get room for rounding."""
+    if name in ("draft", "token"):
+        return 0, header.vocab_size - 1
+    if name == "prompt":
+        return 0, len(header.prompt_names) - 1
+    if name in ("k_exact", "k_printed"):
+        return 1, header.vocab_size
+    if name in ("position", "entropy") or name.endswith("_s"):
+        return 0, float(np.finfo(np.float32).max)
+    return -_ROUNDING, 1.0 + _ROUNDING
 
 
 def _header(path: Path, text: bytes | None) -> TraceHeader:
     if text is None:
         raise ValueError(f"trace {str(path)!r} must have a cuhlm header; it is another parquet file")
     try:
-        entries = json.loads(text)
+        entries = read_json(text, "it")
         if entries.pop("format") != _FORMAT:
             raise KeyError("format")
         fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in entries.items()}

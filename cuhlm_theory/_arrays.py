@@ -4,20 +4,36 @@ from pathlib import Path
 
 import numpy as np
 
+_UNREADABLE = (
+    OSError,
+    ValueError,
+    EOFError,
+    OverflowError,
+    SyntaxError,
+    TypeError,
+)  # a header may say anything
 
-def load(path: Path, *, max_axes: int = 2, name: str = "file") -> np.ndarray:
-    """Read the numbers of a ``.npy`` file, of one axis up to ``max_axes``; what is wrong is one line."""
+
+def load(path: Path, *, max_axes: int = 2, name: str = "file", logits: bool = False) -> np.ndarray:
+    """Read the numbers of a ``.npy`` file, of one axis up to ``max_axes``; what is wrong is one line.
+
+    Logits are not unsigned: bits of bfloat16, which numpy does not have, are often kept so. The type is the
+    file's, since a tolerance may depend on it.
+    """
     if not path.is_file():
-        raise ValueError(f"{name} must exist; got {path}")
+        raise ValueError(f"{name} must exist and be a regular file; got {path}")
     try:
-        with path.open("rb") as stream:
-            array = np.lib.format.read_array(stream, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        if path.stat().st_size == 0:
+            raise ValueError("which is empty")
+        with np.errstate(over="ignore"):  # of the product of a shape
+            mapped = np.lib.format.open_memmap(path, mode="r")  # one larger than the file takes no memory
+    except _UNREADABLE as error:
         raise ValueError(f"{name} must be a whole .npy file; got {path}, {error}") from None
-    if array.dtype.kind not in "fiu":
-        raise ValueError(f"{name} must hold real numbers; got {path} with type {array.dtype}")
-    if not 1 <= array.ndim <= max_axes or array.size == 0:
+    if mapped.dtype.kind not in ("fi" if logits else "fiu"):
+        what = "signed numbers" if logits and mapped.dtype.kind == "u" else "real numbers"
+        raise ValueError(f"{name} must hold {what}; got {path} with type {mapped.dtype}")
+    if not 1 <= mapped.ndim <= max_axes or mapped.size == 0:
         raise ValueError(
-            f"{name} must have 1 to {max_axes} axes, none empty; got {path}, shape {array.shape}"
+            f"{name} must have 1 to {max_axes} axes, none empty; got {path}, shape {mapped.shape}"
         )
-    return array
+    return np.array(mapped)

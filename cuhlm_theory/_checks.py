@@ -11,12 +11,33 @@ _MAX_COUNT = 2**53  # where float64 stops counting
 _SUM_TOLERANCE = 1e-4  # a float32 softmax over 150 000 tokens is off by less than this
 
 
-def as_floats(name: str, value: ArrayLike) -> Floats:
-    """Return ``value`` as finite float64, shape [...]."""
+def _sum_tolerance(value: ArrayLike) -> float:
+    """How far probabilities of this type may be from a sum of 1: each is rounded, the least ones to zero."""
+    kind = np.asarray(value).dtype
+    if kind.kind != "f":
+        return _SUM_TOLERANCE
+    limits, size = np.finfo(kind), np.shape(value)[-1]
+    return max(_SUM_TOLERANCE, 0.5 * float(limits.eps) + 0.5 * size * float(limits.smallest_subnormal))
+
+
+def _as_numbers(name: str, value: ArrayLike) -> Floats:
     try:
-        array = np.asarray(value, dtype=np.float64)
+        if np.iscomplexobj(value):  # numpy would drop the imaginary part
+            raise TypeError
+        return np.asarray(value, dtype=np.float64)
     except (TypeError, ValueError):
         raise ValueError(f"{name} must be numbers; got {value!r}") from None
+
+
+def _check_tokens(name: str, array: Floats) -> None:
+    if array.ndim < 1 or array.shape[-1] < 2:
+        size = array.shape[-1] if array.ndim else 1
+        raise ValueError(f"{name} must have a last axis of at least 2 tokens; got {size}")
+
+
+def as_floats(name: str, value: ArrayLike) -> Floats:
+    """Return ``value`` as finite float64, shape [...]."""
+    array = _as_numbers(name, value)
     if not np.all(np.isfinite(array)):
         bad = array[~np.isfinite(array)].flat[0]
         raise ValueError(f"{name} must be finite; got {bad}")
@@ -65,20 +86,18 @@ def as_count(
 def as_distribution(name: str, value: ArrayLike) -> Floats:
     """Return ``value`` as probability vectors along the last axis, shape [..., V], V >= 2.
 
-    The sums may be off by float32 rounding (1e-4); the result is renormalised in float64.
+    The sums may be off by float32 rounding (1e-4), or by float16's; the result is renormalised in float64.
     """
     array = as_floats(name, value)
-    if array.ndim < 1 or array.shape[-1] < 2:
-        size = array.shape[-1] if array.ndim else 1
-        raise ValueError(f"{name} must have a last axis of at least 2 tokens; got {size}")
-    total = array.sum(axis=-1, keepdims=True)
-    if np.any(array < 0.0) or np.any(np.abs(total - 1.0) > _SUM_TOLERANCE):
+    _check_tokens(name, array)
+    total, tolerance = array.sum(axis=-1, keepdims=True), _sum_tolerance(value)
+    if np.any(array < 0.0) or np.any(np.abs(total - 1.0) > tolerance):
         if np.any(array < 0.0):
             got = f"an entry of {array.min():g}"
         else:
             got = f"a sum of {total.flat[np.argmax(np.abs(total - 1.0))]:g}"
         raise ValueError(
-            f"{name} must be probabilities that sum to 1 within {_SUM_TOLERANCE:g} (not logits); got {got}"
+            f"{name} must be probabilities that sum to 1 within {tolerance:g} (not logits); got {got}"
         )
     return array / total
 
@@ -92,9 +111,11 @@ def check_vocabulary(first: str, p: Floats, second: str, q: Floats) -> None:
 
 
 def as_logits(name: str, value: ArrayLike) -> Floats:
-    """Return ``value`` as finite logits along the last axis, shape [..., V], V >= 2."""
-    array = as_floats(name, value)
-    if array.ndim < 1 or array.shape[-1] < 2:
-        size = array.shape[-1] if array.ndim else 1
-        raise ValueError(f"{name} must have a last axis of at least 2 tokens; got {size}")
+    """Return ``value`` as logits along the last axis, shape [..., V], V >= 2; -inf is probability 0."""
+    array = _as_numbers(name, value)
+    _check_tokens(name, array)
+    if np.any(bad := np.isnan(array) | np.isposinf(array)):
+        raise ValueError(f"{name} must be finite; got {array[bad].flat[0]}")
+    if np.any(np.isneginf(array.max(axis=-1))):
+        raise ValueError(f"{name} must leave a token in every row; got one whose logits are all -inf")
     return array

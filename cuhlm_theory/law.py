@@ -568,7 +568,7 @@ def parse_law(
             raise ValueError(f"{option} must be beta:P,Q with two numbers; got {text!r}") from None
         return Beta(alpha, beta)
     path = Path(text)
-    if path.suffix == ".npy":
+    if path.suffix.lower() == ".npy":
         from cuhlm_theory import _arrays
 
         values = _arrays.load(path, name=option).astype(np.float64)

@@ -7,11 +7,13 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
-from cuhlm_theory.errors import MissingInputError
+from cuhlm_theory.errors import CuhlmError, MissingInputError
 
 COMMANDS, CALIBRATIONS, HOOKS = "cuhlm.commands", "cuhlm.calibrations", "cuhlm.hooks"
 """Groups of entry points: subcommands of ``cuhlm``; ``load``, which finds a calibration by name or path; what
 else a room above does for this one, such as ``report``, which writes the page of a recommendation."""
+
+_ROOMS = ("calibration", "derivations", "figures")
 
 
 def commands() -> dict[str, EntryPoint]:
@@ -23,6 +25,39 @@ def commands() -> dict[str, EntryPoint]:
         Not imported yet.
     """
     return {entry.name: entry for entry in entry_points(group=COMMANDS)}
+
+
+def loaded(entry: EntryPoint) -> Any:
+    """Import what an entry point names, unless a module of another's stands where a room of ours should.
+
+    Parameters
+    ----------
+    entry : EntryPoint
+        A command, or what else a room brings.
+
+    Returns
+    -------
+    object
+        What it names.
+
+    Raises
+    ------
+    CuhlmError
+        If a file such as ``calibration.py`` in the working folder hides the room.
+
+    Examples
+    --------
+    >>> loaded(EntryPoint(name="", value="cuhlm_theory.rooms:loaded", group="")).__name__
+    'loaded'
+    """
+    for ours in Path(__file__).parents[1].glob("*/__init__.py"):
+        room = ours.parent.name
+        found = importlib.util.find_spec(room) if room in _ROOMS else None
+        if found and found.origin and Path(found.origin).resolve() != ours.resolve():
+            raise CuhlmError(
+                f"{found.origin} is found instead of cuhlm's own {room}; rename it, or work elsewhere"
+            )
+    return entry.load()
 
 
 def first_line(entry: EntryPoint) -> str:
@@ -122,4 +157,4 @@ def hook(name: str) -> Callable[..., Any]:
 
 def _brought(group: str, name: str) -> Callable[..., Any] | None:
     found = entry_points(group=group, name=name)
-    return next(iter(found)).load() if found else None
+    return loaded(next(iter(found))) if found else None

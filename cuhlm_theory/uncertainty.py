@@ -63,6 +63,7 @@ __all__ = [
 
 Floats = NDArray[np.float64]
 
+_MOST_SAMPLES = 10**7  # draws of a token that are made at once
 _CACHE_ELEMENTS = 1 << 14  # exponentials held at once, 128 KiB: more are taken in parts that stay in cache
 _BUNDLE_BITS = 8  # of a gap's mantissa that its bundle shares: 256 bundles from a gap to its double
 _NUM_MOMENTS = 6
@@ -299,7 +300,7 @@ def mean_uncertainty(
     Parameters
     ----------
     logits : array_like, shape [..., V]
-        :math:`z`, logits of the small model, finite [nat].
+        :math:`z`, logits of the small model; -inf is a token of probability 0 [nat].
     draft : array_like of int, shape [...], optional
         :math:`d`, the token whose uncertainty is asked for; None gives it for every token [token].
     max_temperature : float, default 2.0
@@ -315,7 +316,8 @@ def mean_uncertainty(
     Raises
     ------
     ValueError
-        If a logit is not finite, V < 2, a draft is outside [0, V), or the temperature is not positive.
+        If a logit is NaN or +inf, a row is all -inf, V < 2, a draft is outside [0, V), or the temperature is
+        not positive.
 
     Notes
     -----
@@ -442,6 +444,7 @@ def sampled_uncertainty(
     values = as_logits("logits", logits)
     largest = float(as_positive("max_temperature", max_temperature))
     count = int(as_count("num_samples", num_samples))
+    as_count("num_samples", count, at_most=_MOST_SAMPLES)
     tokens = _as_tokens(draft, values)
     rows = np.broadcast_to(values, (*tokens.shape, values.shape[-1])).reshape(-1, values.shape[-1])
     out = np.empty(len(rows))

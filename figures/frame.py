@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 import calibration as calibrations
 from calibration import Calibration
+from cuhlm_theory._files import whole
 from cuhlm_theory.contexts import Tokens
 from cuhlm_theory.errors import MissingInputError
 from cuhlm_theory.ladder import Ladder
@@ -218,8 +219,7 @@ class Figure:
         files = [out / f"{self.name}{suffix}" for suffix in SUFFIXES]
         with style.applied(self.name):
             canvas = self.canvas(tables)
-            canvas.savefig(files[0], metadata={"CreationDate": None, "Title": self.title})
-            canvas.savefig(files[1], metadata={"Software": None})
+            style.save(canvas, files[:2], self.title)
         write_csv(tables, files[2])
         return files
 
@@ -246,7 +246,7 @@ def write_csv(tables: Tables, path: Path) -> None:
     a column that a table does not have is empty there.
     """
     names = list(dict.fromkeys(name for table in tables.values() for name in table))
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with whole(path) as part, part.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["table", *names])
         for title, table in tables.items():

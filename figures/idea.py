@@ -177,8 +177,7 @@ def write(out: Path) -> list[Path]:
     with style.applied(NAME):
         canvas = Figure(figsize=SIZE_IN)
         draw(canvas.add_axes((0.0, 0.0, 1.0, 1.0)))
-        canvas.savefig(files[0], metadata={"CreationDate": None, "Title": "The idea"})
-        canvas.savefig(files[1], metadata={"Software": None})
+        style.save(canvas, files, "The idea")
     return files
 
 

@@ -15,8 +15,8 @@ from string import Template
 from typing import Any
 
 from calibration import Calibration
-from calibration._files import whole
 from cuhlm_theory._fields import quantities
+from cuhlm_theory._files import whole
 from cuhlm_theory.capacity import db_from_snr
 from cuhlm_theory.errors import CuhlmError
 from cuhlm_theory.parameters import Budget, Codec, FixedRate, Latency, Link, System

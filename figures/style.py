@@ -5,13 +5,17 @@ marker, so that nothing is told by colour alone. Measured values are open circle
 is a line, the floor is the edge of a shaded region that no device reaches which sends its one draft.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from cuhlm_theory._files import whole
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 WIDTH_IN = 3.5
 """Column width of the papers [in]."""
@@ -266,3 +270,20 @@ def plain_log(ax: "Axes", *, axis: str = "y") -> None:
     of.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     of.set_major_formatter(StrMethodFormatter("{x:g}"))
     of.set_minor_formatter(NullFormatter())
+
+
+def save(canvas: "Figure", files: Sequence[Path], title: str) -> None:
+    """Write a canvas as .pdf and .png, each whole or not at all, without the date.
+
+    Parameters
+    ----------
+    canvas : Figure
+        What is drawn.
+    files : sequence of Path
+        A ``.pdf`` and a ``.png``.
+    title : str
+        Title of the document.
+    """
+    for file, told in zip(files, ({"CreationDate": None, "Title": title}, {"Software": None}), strict=True):
+        with whole(file) as part:
+            canvas.savefig(part, format=file.suffix[1:], metadata=told)

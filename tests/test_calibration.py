@@ -10,8 +10,8 @@ import pytest
 from scipy import stats
 
 from calibration import Calibration, finding, load, trace
-from calibration._files import whole
 from calibration.fit import fit, fit_trace
+from cuhlm_theory._files import whole
 from cuhlm_theory.contexts import Tokens
 from cuhlm_theory.errors import CuhlmError, MissingInputError
 from cuhlm_theory.rejection import Line
@@ -214,13 +214,13 @@ def _entries(**changes):
         ({"slope": "0.8"}, "slope must be a finite number; got '0.8'"),
         ({"slope": True}, "slope must be a finite number; got True"),
         ({"slope": float("nan")}, "slope must be a finite number; got nan"),
-        ({"delta": float("inf")}, "delta must be a finite number; got inf"),
+        ({"delta": float("inf")}, "delta must be a number in \\[0, 1\\]; got inf"),
         ({"slope_ci95": [0.1]}, r"slope_ci95 must be null or \[low, high\]; got \[0.1\]"),
         ({"slope_ci95": 0.1}, r"slope_ci95 must be null or \[low, high\]; got 0.1"),
         ({"num_tokens": 1.5}, "num_tokens must be a count; got 1.5"),
         ({"num_tokens": -1}, "num_tokens must be a count; got -1"),
         ({"num_prompts": None}, "num_prompts must be a count; got None"),
-        ({"uncertainty_quantile": [0.0, "x"]}, "uncertainty_quantile must be a list of numbers"),
+        ({"uncertainty_quantile": [0.0, "x"]}, "uncertainty_quantile must be a rising list of numbers"),
         ({"source": []}, r"source must be an object; got \[\]"),
         ({"name": 3}, "name must be a text; got 3"),
         ({"format": "cuhlm-calibration/0"}, "must have format 'cuhlm-calibration/1'"),
@@ -349,7 +349,7 @@ def test_prompts_have_one_number_on_all_texts_and_others_another(tmp_path):
 def test_a_file_is_written_whole_or_not_at_all(tmp_path):
     (tmp_path / "calibration").mkdir()
     (tmp_path / "new").mkdir()
-    with pytest.raises(OSError, match=r"^cannot write .*calibration: Is a directory$"):
+    with pytest.raises(OSError, match=r"^cannot write .*calibration: it is no regular file$"):
         finding.published("u-hlm").save(tmp_path / "calibration")
 
     def interrupted():

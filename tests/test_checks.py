@@ -21,7 +21,7 @@ def test_good_numbers_come_back_as_float64_of_their_shape(check):
         np.testing.assert_array_equal(got, good)
 
 
-@pytest.mark.parametrize("check", [*SCALARS, _checks.as_count, _checks.as_distribution, _checks.as_logits])
+@pytest.mark.parametrize("check", [*SCALARS, _checks.as_count, _checks.as_distribution])
 @pytest.mark.parametrize(
     ("bad", "text"),
     [
@@ -31,6 +31,7 @@ def test_good_numbers_come_back_as_float64_of_their_shape(check):
         ([1, "x"], r"name must be numbers; got \[1, 'x'\]"),
         ({}, "name must be numbers; got {}"),
         (1j, "name must be numbers; got 1j"),
+        (np.array([1j]), r"name must be numbers; got array\(\[0.\+1.j\]\)"),
         ([[1], [1, 2]], r"name must be numbers; got \[\[1\], \[1, 2\]\]"),
     ],
 )
@@ -131,8 +132,26 @@ def test_refuses_a_vocabulary_of_one(check, bad, size):
         check("name", bad)
 
 
-def test_logits_may_be_any_finite_numbers():
-    logits = [[-1e300, 0.0], [1e300, 5.0]]
+@pytest.mark.parametrize(
+    ("bad", "text"),
+    [
+        ([[0.0, math.nan]], "be finite; got nan"),
+        ([0.0, math.inf], "be finite; got inf"),
+        (
+            [[0.0, 1.0], [-math.inf, -math.inf]],
+            "leave a token in every row; got one whose logits are all -inf",
+        ),
+        ("x", "be numbers; got 'x'"),
+        (np.array([1j, 2]), r"be numbers; got array\(\[0.\+1.j, 2.\+0.j\]\)"),
+    ],
+)
+def test_refuses_what_is_no_logit(bad, text):
+    with pytest.raises(ValueError, match=f"^name must {text}$"):
+        _checks.as_logits("name", bad)
+
+
+def test_logits_may_be_any_finite_numbers_and_minus_infinity():
+    logits = [[-1e300, 0.0], [1e300, -math.inf]]
     np.testing.assert_array_equal(_checks.as_logits("name", logits), logits)
 
 

@@ -112,8 +112,8 @@ def test_bad_input_is_one_line_and_exit_2(assert_refused, file, array, arguments
 
 
 def test_broken_files_are_one_line_and_exit_2(assert_refused, file, tmp_path):
-    assert_refused("uncertainty", tmp_path / "none.npy", "--draft", "0", words=["file must exist; got"])
-    assert_refused("uncertainty", tmp_path, "--draft", "0", words=["file must exist; got"])
+    assert_refused("uncertainty", tmp_path / "none.npy", "--draft", "0", words=["file must exist and be"])
+    assert_refused("uncertainty", tmp_path, "--draft", "0", words=["file must exist and be"])
     path = file(LOGITS)
     whole = path.read_bytes()
     for size in (0, 4, 60, 130, len(whole) - 1):

@@ -1,6 +1,5 @@
 """The decoder: caches that are exact, a law that is exact, costs that add up, refusals that are one line."""
 
-import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -775,12 +774,3 @@ def test_refuses_more_entries_than_tokens(pair, scheme, message):
     chosen, clock = Settings(scheme=scheme, max_new_tokens=4), Clock(system=system(12))
     with pytest.raises(ValueError, match=message):
         decode(pair, PROMPT, chosen, clock, rng=np.random.default_rng(0))
-
-
-def test_refuses_a_cache_that_cannot_roll_back(pair):
-    sliding = copy.copy(pair[0])
-    sliding.config = transformers.MistralConfig(
-        vocab_size=12, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, sliding_window=4
-    )
-    with pytest.raises(Exception, match="cannot be rolled back"):
-        CachedModel(sliding)

@@ -41,7 +41,7 @@ def _columns(num_tokens=6, seed=0):
         width = trace._width(name, HEADER)
         shape = (num_tokens,) if width is None else (num_tokens, width)
         if trace.number_type(name) is np.int32:
-            columns[name] = rng.integers(0, 2, shape, dtype=np.int32)
+            columns[name] = rng.integers(name.startswith("k_"), 2, shape, dtype=np.int32)
         else:
             columns[name] = rng.random(shape, dtype=np.float32)
     return columns

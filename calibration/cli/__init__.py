@@ -1,13 +1,18 @@
 """Commands of this room: running models, recording them, and setting theory beside them."""
 
+import contextlib
+import json
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from cuhlm_theory.cli import options
 
 if TYPE_CHECKING:
+    from calibration.pairs import Pair
     from calibration.prompts import Prompt
 
 models = options.group(
@@ -16,8 +21,39 @@ models = options.group(
     click.option("--llm", default=None, help="Large model, likewise."),
     click.option("--device", default="cpu", show_default=True, help="cpu or cuda."),
     click.option("--dtype", default="float32", show_default=True, help="float32, bfloat16 or float16."),
+    click.option(
+        "--vocabulary",
+        type=click.Choice(["same", "common"]),
+        default="same",
+        show_default=True,
+        help="Ask for one tokenizer, or take the first tokens, where the two agree.",
+    ),
+    click.option(
+        "--template-option",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="Variable of the chat template, such as enable_thinking=false; may be repeated.",
+    ),
 )
-"""Options that choose the two models."""
+"""Options that choose the two models and how they are asked; `pair_of` loads them."""
+CHOICE = ("pair", "slm", "llm", "device", "dtype", "vocabulary", "template_option")
+"""Their names."""
+
+
+def pair_of(values: Mapping[str, Any]) -> "Pair":
+    """Load the pair that the options of `models` choose."""
+    from calibration.pairs import load_pair
+
+    options = {}
+    for given in values["template_option"]:
+        key, equals, value = given.partition("=")
+        if not (key and equals):
+            raise ValueError(f"template_option must be KEY=VALUE; got {given!r}")
+        with contextlib.suppress(ValueError):  # a word that is no JSON is a text
+            value = json.loads(value)
+        options[key] = value
+    named = {name: values[name] for name in CHOICE[1:-1]}
+    return load_pair(values["pair"], template_options=options, **named)
 
 
 def prompts_of(
@@ -26,7 +62,8 @@ def prompts_of(
     """Return prompts of a file or the built-in ones, from ``first`` on; by default all, or ``built_in``."""
     from calibration.prompts import built_in_prompts, read_prompts
 
-    found = (built_in_prompts() if file is None else read_prompts(file))[first:]
+    told = partial(click.echo, err=True)
+    found = (built_in_prompts() if file is None else read_prompts(file, tell=told))[first:]
     wanted = num_prompts
     if wanted is None:
         wanted = len(found) if file is not None or built_in is None else built_in
@@ -35,4 +72,4 @@ def prompts_of(
     return found[:wanted]
 
 
-__all__ = ["models", "prompts_of"]
+__all__ = ["CHOICE", "models", "pair_of", "prompts_of"]

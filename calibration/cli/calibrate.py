@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from calibration.cli import models, prompts_of
+from calibration.cli import models, pair_of, prompts_of
 from calibration.finding import CALIBRATION_FILE
 from cuhlm_theory._checks import as_probability
+from cuhlm_theory._files import alone
 from cuhlm_theory.cli import options, output
 from cuhlm_theory.parameters import Budget
 
@@ -76,7 +77,9 @@ def _render(result: output.Result) -> None:
     show_default=True,
     help="Whose texts are recorded: slm (its drafts), llm (what exact schemes write), hybrid (skipping ones).",
 )
-@click.option("--writer", type=click.Choice(_TEXTS), default=None, help="Record the text of one writer alone.")
+@click.option(
+    "--writer", type=click.Choice(_TEXTS), default=None, help="Record the text of one writer alone."
+)
 @click.option(
     "--threshold",
     type=options.Number(),
@@ -94,10 +97,13 @@ def _render(result: output.Result) -> None:
     "--iterate", is_flag=True, help="Record hybrid text until the best threshold moves within its interval."
 )
 @click.option("--batch-size", type=options.WHOLE, default=8, show_default=True, help="Prompts at once.")
+@click.option("--skip-long", is_flag=True, help="Leave out prompts that do not fit the models' context.")
 @click.option("--seed", type=options.WHOLE, default=0, show_default=True, help="Seed of every draw.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write into.")
 @output.reports(_render)
-def command(*, prompts: Path | None, num_prompts: int | None, seed: int, out: Path, **values: Any) -> output.Result:
+def command(
+    *, prompts: Path | None, num_prompts: int | None, seed: int, out: Path, **values: Any
+) -> output.Result:
     """Run a real model pair over prompts, record its texts, fit the rejection line."""
     if out.exists() and not out.is_dir():
         raise ValueError(f"out must be a folder; got the file {str(out)!r}")
@@ -105,15 +111,21 @@ def command(*, prompts: Path | None, num_prompts: int | None, seed: int, out: Pa
     from calibration import collect
     from calibration.fit import fit_folder
     from calibration.iteration import iterate
-    from calibration.pairs import load_pair
 
     settings = collect.Settings(
         seed=seed, **{key: values[key] for key in ("max_new_tokens", "temperature", "batch_size")}
     )
     chosen = prompts_of(prompts, num_prompts, built_in=_NUM_PROMPTS)
-    pair, slm, llm = (values[name] for name in ("pair", "slm", "llm"))
-    running = load_pair(pair, slm=slm, llm=llm, device=values["device"], dtype=values["dtype"])
-    name = (pair or "smollm2") if slm is None else f"{running.slm_id} and {running.llm_id}"
+    running = pair_of(values)
+    if values["skip_long"]:
+        given, chosen = chosen, running.fitting(chosen, settings.max_new_tokens)
+        click.echo(
+            f"left out {len(given) - len(chosen)} of {len(given)} prompts, which are too long", err=True
+        )
+    name = values["pair"] or "smollm2"
+    if values["slm"] is not None:
+        name = f"{running.slm_id} and {running.llm_id}"
+    click.get_current_context().with_resource(alone(out))
 
     def record(writer: Writer, threshold: float | None = None) -> None:
         how = replace(settings, writer=writer, threshold=threshold)

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from calibration.cli import models
+from calibration.cli import models, pair_of
 from cuhlm_theory import load
-from cuhlm_theory.cli import options, output
+from cuhlm_theory.cli import options, output, terminal
 from cuhlm_theory.errors import MissingInputError
 from cuhlm_theory.parameters import Budget, System
 from cuhlm_theory.rejection import Line
@@ -78,6 +78,7 @@ class _Painter:
         if not text:
             return
         left, right = ("", "") if self.console.is_terminal else _MARKS[action]
+        text = terminal.printable(text)
         self.console.print(left + text + right, style=_STYLES[action], markup=False, end="")
         self.console.file.flush()
 
@@ -187,17 +188,14 @@ def command(
         raise ValueError(f"prompt must not be empty; got {prompt!r}")
     if seed < 0:
         raise ValueError(f"seed must be at least 0; got {seed}")
-    from calibration.pairs import load_pair
-
     calibration = _calibration(given)
     tokens = None if calibration is None else calibration.tokens
-    names = {key: given[key] for key in ("slm", "llm", "device", "dtype")}
-    pair = load_pair(given["pair"], **names) if given["vocab_size"] is None and tokens is None else None
+    pair = pair_of(given) if given["vocab_size"] is None and tokens is None else None
     system = _system(given, {"pair": pair, "calibration": calibration}, measured_compute)
     options.within_vocabulary(given, system.codec.vocab_size, "offline_k", "num_candidates")
     settings = _settings(scheme, given, calibration, tokens, system)  # refused before models are loaded
     if pair is None:
-        pair = load_pair(given["pair"], **names)
+        pair = pair_of(given)
     decoded = _run(pair, prompt, settings, system, seed, measured_compute, measure)
     return {
         "text": pair.tokenizer.decode(decoded.tokens, skip_special_tokens=True),
@@ -236,6 +234,8 @@ def _run(
         raise ValueError(
             f"max_new_tokens must be at most {pair.context_length - 1}; got {settings.max_new_tokens}"
         )
+    if (size := system.codec.vocab_size) > pair.vocab_size:
+        raise ValueError(f"vocab_size must be at most {pair.vocab_size}, what both models know; got {size}")
     painter = _Painter(pair.tokenizer) if output.live() else None
     context = pair.context(Prompt("given", prompt), settings.max_new_tokens)
     if painter is not None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from calibration.cli import lineup, models
+from calibration.cli import CHOICE, lineup, models, pair_of
 from cuhlm_theory.cli import options, output
 
 if TYPE_CHECKING:
@@ -35,9 +35,7 @@ def _render(result: output.Result) -> None:
 @functools.cache
 def _loaded(choice: tuple[tuple[str, Any], ...]) -> "Pair":
     """Load a pair, once in each process."""
-    from calibration.pairs import load_pair
-
-    return load_pair(**dict(choice))
+    return pair_of(dict(choice))
 
 
 @click.command("runs", epilog="\b\nExample: cuhlm runs --out runs --num-prompts 4 --only hlm,cu-hlm-exact")
@@ -62,10 +60,7 @@ def command(
     """Decode prompts with every scheme; an interrupted call goes on where it stopped."""
     from calibration import compare, runs
 
-    choice = tuple(
-        (name, values[name]) for name in ("name", "slm", "llm", "dtype", "device") if name in values
-    )
-    pair = functools.partial(_loaded, (("name", values["pair"]), *choice))
+    pair = functools.partial(_loaded, tuple((name, values[name]) for name in CHOICE))
     if predictions is None:
         made = lineup.lineup_of(values)
         if made.one_by_one:

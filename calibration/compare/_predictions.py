@@ -29,7 +29,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration._files import whole
 from calibration.calibration import Calibration
 from calibration.compare._decoded import DecodedTable, beginnings
 from calibration.compare._ledgers import QUANTITIES, Sums, per_text, sums
@@ -38,6 +37,7 @@ from calibration.decoding import records, scheme_of
 from calibration.runs import LineUp, Run, lineup_of
 from calibration.trace import Trace
 from cuhlm_theory import bootstrap
+from cuhlm_theory._files import whole
 from cuhlm_theory.contexts import Tokens
 from cuhlm_theory.errors import MissingInputError
 from cuhlm_theory.parameters import System

@@ -12,7 +12,7 @@ import numpy as np
 
 from calibration.decoding import multi as _multi
 from calibration.decoding import single as _single
-from calibration.decoding.batch import RowModel, RowSession, drive_in_step
+from calibration.decoding.batch import RowModel, RowSession, drive_in_step, takes_rows
 from calibration.decoding.laws import Draws
 from calibration.decoding.link import Clock as Clock
 from calibration.decoding.link import system_of as system_of
@@ -75,7 +75,7 @@ def decode(
     check(*models, len(prompt), settings, clock)
     stage = _stage(prompt, settings, clock, stop_tokens, measure=measure, on_rows=on_rows)
     size = clock.system.codec.vocab_size
-    sessions = CachedModel(models[0], size), CachedModel(models[1], size)
+    sessions = CachedModel(models[0], size, "slm"), CachedModel(models[1], size, "llm")
     drive(loop(sessions, settings, clock, Draws(rng), stage))
     return stage.decoded()
 
@@ -94,12 +94,17 @@ def decode_together(
 
     The arguments and results are those of `decode`, one prompt, generator and result each; a text may differ
     from the one that `decode` gives where the last bit of a logit decides. Measured seconds are those of the
-    common pass.
+    common pass. Models that cannot share a pass decode the prompts one after the other.
     """
     for prompt in prompts:
         check(*models, len(prompt), settings, clock)
+    if not all(map(takes_rows, models)):
+        told: dict[str, Any] = {"stop_tokens": stop_tokens, "measure": measure}
+        each = zip(prompts, rngs, strict=True)
+        return [decode(models, prompt, settings, clock, rng=rng, **told) for prompt, rng in each]
     room, size = max(map(len, prompts)) + settings.max_new_tokens, clock.system.codec.vocab_size
-    shared = [RowModel(model, len(prompts), room, size) for model in models]
+    sides = zip(models, ("slm", "llm"), strict=True)
+    shared = [RowModel(model, len(prompts), room, size, side) for model, side in sides]
     stages = [_stage(prompt, settings, clock, stop_tokens, measure=measure) for prompt in prompts]
     drive_in_step(
         [
@@ -132,7 +137,7 @@ def check(slm: Any, llm: Any, prompt_length: int, settings: Settings, clock: Clo
     """Refuse what cannot be decoded, before any model runs."""
     if prompt_length == 0:
         raise ValueError("prompt must have at least 1 token; got 0")
-    smallest = min(slm.config.vocab_size, llm.config.vocab_size)
+    smallest = min(model.get_output_embeddings().out_features for model in (slm, llm))
     if clock.system.codec.vocab_size > smallest:
         raise ValueError(
             f"vocab_size must be at most {smallest}, what both models score; "

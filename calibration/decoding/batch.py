@@ -14,16 +14,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from calibration.answers import admit, keeps_prefix
 from calibration.decoding.session import Asking
-from cuhlm_theory.errors import CuhlmError
 
 
 class RowModel:
     """A causal language model and one cache row for each of several texts."""
 
-    def __init__(self, model: Any, num_rows: int, room: int, vocab_size: int | None = None) -> None:
+    def __init__(
+        self, model: Any, num_rows: int, room: int, vocab_size: int | None = None, side: str = "the model"
+    ) -> None:
         self.model = model
         self.vocab_size = vocab_size
+        self.side = side
         self.room = room
         """Tokens that a row can hold; one further slot takes what padding writes."""
         self.length = np.zeros(num_rows, dtype=np.int64)
@@ -61,19 +64,20 @@ class RowModel:
                 use_cache=True,
                 logits_to_keep=keep,
             )
-            return answer.logits[:, -keep:, : self.vocab_size].float().cpu().numpy()
+            before = [int(self.length[row]) - len(text) for row, text in zip(rows, texts, strict=True)]
+            kept = admit(answer.logits[:, -keep:], self.vocab_size, self.side, texts, before)
+            return kept.cpu().numpy()
+
+
+def takes_rows(model: Any) -> bool:
+    """Whether texts of several lengths can share a pass: attention that is full in every layer."""
+    from transformers import DynamicCache
+
+    return keeps_prefix(model) and not any(DynamicCache(config=model.config).is_sliding)
 
 
 def _row_cache(model: Any, num_rows: int, num_slots: int) -> Any:
-    from transformers import DynamicCache
     from transformers.cache_utils import Cache, DynamicLayer
-
-    plain = DynamicCache(config=model.config)
-    if any(plain.is_sliding):
-        raise CuhlmError(
-            f"{type(model).__name__} attends through a sliding window, whose cache cannot be rolled back; "
-            "use a model with full attention"
-        )
 
     class RowLayer(DynamicLayer):
         """Keys and values by row and slot; each pass writes and reads the rows that it was aimed at."""

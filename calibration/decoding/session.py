@@ -7,8 +7,8 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from calibration.answers import admit, keeps_prefix
 from calibration.pairs import context_length
-from cuhlm_theory.errors import CuhlmError
 
 Result = TypeVar("Result")
 
@@ -46,21 +46,19 @@ class CachedModel:
     """One side of the decoder: a causal language model and the tokens that its cache holds.
 
     The cache always holds a prefix of the text, at most all but its last token between rounds, so that no
-    law is computed twice and nothing is recomputed from scratch.
+    law is computed twice and nothing is recomputed from scratch. A model whose state cannot be rolled back
+    has no cache and reads the whole text in every pass.
     """
 
-    def __init__(self, model: Any, vocab_size: int | None = None) -> None:
+    def __init__(self, model: Any, vocab_size: int | None = None, side: str = "the model") -> None:
         from transformers import DynamicCache
 
         self.model = model
         self.vocab_size = vocab_size
         """V, tokens that both heads score; padding of the head beyond them is cut off."""
-        self.cache = DynamicCache(config=model.config)
-        if any(self.cache.is_sliding):
-            raise CuhlmError(
-                f"{type(model).__name__} attends through a sliding window, whose cache cannot be rolled "
-                "back; use a model with full attention"
-            )
+        self.side = side
+        """Which model this is, as it is named in what is refused."""
+        self.cache = DynamicCache() if keeps_prefix(model) else None
         self.held: list[int] = []
         """Tokens in the cache."""
         self.seconds = 0.0
@@ -85,6 +83,8 @@ class CachedModel:
         ------
         ValueError
             If the text is longer than the context, or more positions are asked for than are fed.
+        CuhlmError
+            If a logit is not finite.
         """
         import torch
 
@@ -97,9 +97,13 @@ class CachedModel:
             raise ValueError(f"keep must lie in [1, {len(fed)}], the tokens to feed; got {keep}")
         start = time.perf_counter()
         with torch.inference_mode():
-            ids = torch.tensor([fed], device=self.model.device)
-            answer = self.model(ids, past_key_values=self.cache, use_cache=True, logits_to_keep=keep)
-            logits = answer.logits[0, -keep:, : self.vocab_size].float().cpu().numpy().astype(np.float64)
+            read = list(text) if self.cache is None else fed
+            ids = torch.tensor([read], device=self.model.device)
+            cached = {} if self.cache is None else {"past_key_values": self.cache}
+            answer = self.model(ids, use_cache=self.cache is not None, logits_to_keep=keep, **cached)
+            before = [len(text) - len(read)]
+            kept = admit(answer.logits[:, -keep:], self.vocab_size, self.side, [read], before)
+            logits = kept[0].cpu().numpy().astype(np.float64)
         self.seconds = time.perf_counter() - start
         self.held.extend(fed)
         return logits
@@ -108,5 +112,6 @@ class CachedModel:
         """Forget all but the first ``num_tokens`` tokens; a cache that holds fewer stays as it is."""
         surplus = len(self.held) - num_tokens
         if surplus > 0:
-            self.cache.crop(-surplus)
+            if self.cache is not None:
+                self.cache.crop(-surplus)
             del self.held[num_tokens:]

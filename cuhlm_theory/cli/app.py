@@ -9,6 +9,7 @@ import click
 
 from cuhlm_theory import rooms
 from cuhlm_theory._fields import renamed
+from cuhlm_theory.cli import terminal
 from cuhlm_theory.errors import CuhlmError
 
 _EXTRAS = {  # every other optional package runs models
@@ -19,6 +20,9 @@ _EXTRAS = {  # every other optional package runs models
 }
 
 
+_LONGEST = 300  # characters of a refusal
+
+
 class _Rooms(click.Group):
     """Commands of every room that is installed, imported when they are called."""
 
@@ -27,7 +31,7 @@ class _Rooms(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         entry = rooms.commands().get(cmd_name)
-        return entry and entry.load()
+        return entry and rooms.loaded(entry)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
@@ -42,6 +46,8 @@ class _Rooms(click.Group):
                 raise
             typed = {str(one.name): max(one.opts, key=len) for one in command.params if one.opts[0][0] == "-"}
             raise renamed(error, typed) from error
+        except EOFError as error:  # click would take it for an interrupt
+            raise ValueError(f"a file ends too early: {error}") from None
 
 
 @click.group(
@@ -56,6 +62,7 @@ def cuhlm() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run `cuhlm`; exit 0 on success, 2 on bad input, 1 when a computation cannot be done."""
+    terminal.prepare()
     given = list(sys.argv[1:] if arguments is None else arguments)
     # numpy is not imported yet; the threads of its BLAS would wait for each other longer than they work
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -77,8 +84,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _fail(f"this needs {error.name}; install it with: pip install 'cuhlm[{extra}]'", 1)
     except (CuhlmError, OSError) as error:
         _fail(str(error), 1)
+    except MemoryError as error:
+        _fail(f"there is not enough memory; {error}", 1)
+    except Exception as error:  # a fault of ours, or a file that no reader foresaw: a line all the same
+        if os.environ.get("CUHLM_TRACEBACK"):
+            raise
+        _fail(f"{type(error).__name__}: {error} (CUHLM_TRACEBACK=1 shows where)", 1)
 
 
 def _fail(message: str, code: int) -> None:
-    click.echo(f"cuhlm: {' '.join(message.split())}", err=True)
+    line = f"cuhlm: {' '.join(terminal.printable(message).split())}"
+    if len(line) > _LONGEST:
+        half = (_LONGEST - 5) // 2
+        line = f"{line[:half]} ... {line[-half:]}"
+    click.echo(line, err=True)
     sys.exit(code)

@@ -14,6 +14,7 @@ import numpy as np
 from cuhlm_theory import load
 from cuhlm_theory._checks import as_count
 from cuhlm_theory._fields import Quantity, quantities
+from cuhlm_theory._files import whole
 from cuhlm_theory.ladder import Ladder
 from cuhlm_theory.law import Recorded
 from cuhlm_theory.parameters import Codec, FixedRate, Latency, Link, System
@@ -209,24 +210,35 @@ def scenario(function: Callable[..., Any]) -> Callable[..., Any]:
 def _load_scenario(ctx: click.Context, param: click.Parameter, path: Path | None) -> Path | None:
     if path is None:
         return None
+    if not path.is_file():
+        raise ValueError(f"scenario must be a regular file; got {path}")
     try:
         entries = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"scenario {path} is not TOML: {error}") from None
+    except RecursionError:
+        raise ValueError(f"scenario {path} is not TOML that can be read (nested too deep)") from None
     known = _by_key(ctx.command)
-    defaults = {}
+    defaults: dict[str, Any] = {}
     for key, value in entries.items():
         name = key.replace("-", "_")
+        if sum(other.replace("-", "_") == name for other in entries) > 1:
+            raise ValueError(f"scenario key {key!r} must be there once; got it with dashes and underscores")
         if name not in known:
             near = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.0)[0]
             raise ValueError(
                 f"scenario key {key!r} is unknown; the nearest known key is {near.replace('_', '-')!r}"
             )
         option = known[name]
+        if option.multiple and isinstance(value, list) and all(isinstance(one, str) for one in value):
+            defaults[option.name] = value
+            continue
         if isinstance(value, dict | list):
             raise ValueError(f"scenario key {key!r} must be one value; got a {type(value).__name__}")
         # as text, so that a scenario is read exactly as the command line is: no 1.5 as an int, no true as 1.0
         defaults[option.name] = value if isinstance(value, bool) and option.is_flag else str(value)
+        if option.multiple:
+            defaults[option.name] = [defaults[option.name]]
     ctx.default_map = defaults
     return path
 
@@ -255,7 +267,8 @@ def saves_scenario(function: Callable[..., Any]) -> Callable[..., Any]:
     def command(*, save_scenario: Path | None, **values: Any) -> Any:
         result = function(**values)
         if save_scenario is not None:
-            save_scenario.write_text(_scenario_text(click.get_current_context()), encoding="utf-8")
+            with whole(save_scenario) as part:
+                part.write_text(_scenario_text(click.get_current_context()), encoding="utf-8")
         return result
 
     return command

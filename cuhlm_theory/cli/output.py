@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 
+from cuhlm_theory.cli.terminal import printable
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -55,7 +57,7 @@ def reports(
             click.get_current_context().meta[_STYLE] = "json" if as_json else style
             result = function(**options)
             if _style() == "json":
-                click.echo(json.dumps(plain(result), ensure_ascii=False, allow_nan=False))
+                click.echo(_json(plain(result)))
             else:
                 render(result)
 
@@ -74,6 +76,15 @@ def reports(
     return decorate
 
 
+def _json(result: Any) -> str:
+    text = json.dumps(result, ensure_ascii=False, allow_nan=False)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        return json.dumps(result, allow_nan=False)
+    return text
+
+
 def live() -> bool:
     """Whether the running command may show its work beside the result."""
     return _style() == "table"
@@ -86,6 +97,7 @@ def _style() -> str:
 
 def say(text: str) -> None:
     """Print a sentence beside the tables; a comment where only tables may stand."""
+    text = printable(text)
     if _style() == "table":
         _console().print(text)
     else:
@@ -95,7 +107,8 @@ def say(text: str) -> None:
 
 def table(title: str, columns: Iterable[str], rows: Iterable[Iterable[Any]], *, note: str = "") -> None:
     """Print a table; for reading, numbers get four significant digits and None a dash."""
-    heads, body = list(columns), [list(row) for row in rows]
+    note = printable(note)
+    title, heads, body = printable(title), list(columns), [list(row) for row in rows]
     if (style := _style()) not in ("csv", "markdown", "latex"):
         _draw(title, heads, body, note)
         return
@@ -163,12 +176,14 @@ def _cell(value: Any) -> str:
         return f"{value:.4g}"
     if isinstance(value, list | tuple | np.ndarray):
         return ", ".join(_cell(item) for item in value)
-    return str(value)
+    return printable(str(value))
 
 
 def _raw(value: Any) -> Any:
     """Return what a spreadsheet reads: every digit, nothing for None."""
     value = plain(value)
+    if isinstance(value, str):
+        return printable(value)
     return ", ".join(map(str, value)) if isinstance(value, list) else value
 
 

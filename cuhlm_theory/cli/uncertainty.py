@@ -63,7 +63,7 @@ def command(
     tolerance: float,
 ) -> output.Result:
     """Mean uncertainty of a draft token from logits in a .npy file, shape [V] or [N, V]."""
-    logits = arrays.load(file)
+    logits = arrays.load(file, logits=True)
     tokens = _tokens(draft, logits)
     mean = uncertainty.mean_uncertainty(logits, tokens, max_temperature=max_temperature, tolerance=tolerance)
     sampled = None
