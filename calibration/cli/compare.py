@@ -253,7 +253,7 @@ def command(
     how = _How(budgets, values["failure_probability"], values["resamples"], values["seed"])
     size = {} if values["offline_k"] is None else {"offline_k": values["offline_k"]}
     numbers = {"truncation_budget": values["truncation_budget"], **({"offline_k": 30} | size)}
-    files = _find_decoded(decoded, fitted.folder or Path())
+    files = _find_decoded(decoded, fitted.folder)
     result = _compared(fitted, system, numbers, files, how)
     result["forecasts"] = _forecasts(predictions, files)
     if estimators:
@@ -309,10 +309,10 @@ def _compared(
     return result
 
 
-def _find_decoded(given: Path | None, folder: Path) -> list[Path]:
+def _find_decoded(given: Path | None, folder: Path | None) -> list[Path]:
     """Return the decoding to compare: what was given, else all that lies in a folder and those in it."""
-    if given is not None:
-        return [given]
+    if given is not None or folder is None:
+        return [] if given is None else [given]
     return sorted({*folder.glob(_DECODED), *folder.glob(f"*/{_DECODED}"), *folder.glob(f"*/*/{_DECODED}")})
 
 
