@@ -46,7 +46,7 @@ def published(name: str) -> Calibration:
     References
     ----------
     .. [CU] CU-HLM, arXiv:2505.11788v1: a = 0.815, b = -0.066 (printed), Delta = 0.5955 (reconstructed).
-    .. [U] U-HLM, arXiv:2412.12687: a = 0.82, b = -0.06 (printed), Delta = 0.2926 (reconstructed).
+    .. [U] U-HLM, arXiv:2412.12687: a = 0.82, b = -0.06 (printed), Delta = 0.301 (printed).
 
     Examples
     --------

@@ -9,15 +9,17 @@ from cuhlm_theory.errors import MissingInputError
 from cuhlm_theory.parameters import Codec, FixedRate, Latency, Link, System, Uplink
 
 Kind = TypeVar("Kind")
+_RUNGS = ("option", "scenario", "preset")
 
 
 class Ladder:
     """Builds descriptions; each number is that of the highest rung that has it.
 
     The rungs are ``option`` (of the values, those said by the user), ``scenario`` (those that a file said),
-    the names of ``known`` things such as a ``calibration``, ``assumed``, and the ``default`` of the
-    description. Without ``assume``, what a calibration may know must be known. ``told`` keeps the numbers and
-    ``provenance`` their rungs, both by the keys of the fields.
+    ``preset`` (numbers of a published or typical setting), the names of ``known`` things such as a
+    ``calibration``, ``assumed``, and the ``default`` of the description. Without ``assume``, what a
+    calibration may know must be known. ``told`` keeps the numbers and ``provenance`` their rungs, both by the
+    keys of the fields.
 
     Examples
     --------
@@ -34,9 +36,13 @@ class Ladder:
         known: Mapping[str, Any] | None = None,
         *,
         scenario: Collection[str] = (),
+        preset: Mapping[str, Any] | None = None,
         assume: bool = True,
     ) -> None:
-        self.values, self.known, self.scenario, self.assume = values, known or {}, scenario, assume
+        said = {key: value for key, value in values.items() if value is not None}
+        self.known, self.scenario, self.assume = known or {}, scenario, assume
+        self.preset = {key: value for key, value in (preset or {}).items() if key not in said}
+        self.values = self.preset | said
         self.told: dict[str, Any] = {}
         self.provenance: dict[str, str] = {}
 
@@ -48,7 +54,7 @@ class Ladder:
         """Return the uplink: by its rate where that was said, else by bandwidth, SNR and fading."""
         (rate,) = quantities(FixedRate)
         others = {key: self._said_in(key) for key in quantities(Link) if self.values.get(key) is not None}
-        overruled = self._said_in(rate) == "scenario" and "option" in others.values()
+        overruled = any(_RUNGS.index(rung) < _RUNGS.index(self._said_in(rate)) for rung in others.values())
         if self.values.get(rate) is None or overruled:
             return self.build(Link)
         for key, rung in others.items():
@@ -84,6 +90,8 @@ class Ladder:
         return one.default, "default"
 
     def _said_in(self, key: str) -> str:
+        if key in self.preset:
+            return "preset"
         return "scenario" if key in self.scenario else "option"
 
     @property

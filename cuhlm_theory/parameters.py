@@ -32,13 +32,13 @@ class Link:
     100.0
     """
 
-    bandwidth_hz: float = quantity(help="Bandwidth", symbol="W", unit="Hz", assumed=180e3)
+    bandwidth_hz: float = quantity(help="Bandwidth", symbol="W", unit="Hz", assumed=1e6)
     snr: float = quantity(
         None,
         help="SNR, or its mean under fading; linear in Python, -inf dB is a dead link",
         unit="dB",
         option="snr-db",
-        assumed=3.0,
+        assumed=-8.92,
     )
     snr_db: InitVar[float | None] = None
     fading: Fading = quantity("awgn", help="Channel model", assumed="awgn")
@@ -90,7 +90,10 @@ class Codec:
     )
     prob_bits: int = quantity(8, help="Bits a probability", symbol="b_prob", unit="bit")
     index_bits: int | None = quantity(
-        None, help="Bits a token index; 0 sends none, as U-HLM prints", unit="bit", unset="ceil(log2 V)"
+        None,
+        help="Bits a token index; 0 sends whole distributions without, as U-HLM prints",
+        unit="bit",
+        unset="ceil(log2 V)",
     )
     kind: CodecKind = quantity("printed", help="Payload formula", option="codec")
 
@@ -108,8 +111,8 @@ class Codec:
 
     @property
     def bits_per_index(self) -> int:
-        """Bits a token index [bit]."""
-        return math.ceil(math.log2(self.vocab_size)) if self.index_bits is None else self.index_bits
+        """Bits that name a token [bit]: the least where only whole distributions go without."""
+        return self.index_bits or math.ceil(math.log2(self.vocab_size))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,7 +155,7 @@ class Latency:
         symbol="tau_SLM",
         unit="s",
         option="slm-latency-s",
-        assumed=0.02,
+        assumed=0.0246,
         calibrated=True,
     )
     llm_s: float = quantity(
@@ -160,7 +163,7 @@ class Latency:
         symbol="tau_LLM",
         unit="s",
         option="llm-latency-s",
-        assumed=0.04,
+        assumed=0.1046,
         calibrated=True,
     )
     round_trip_s: float = quantity(0.0, help="Protocol round trip, charged once a transmission", unit="s")
@@ -216,7 +219,7 @@ class System:
     """How a distribution becomes bits."""
     latency: Latency
     """What everything else takes."""
-    tx_power_w: float = quantity(0.2, help="Transmit power while sending (assumed; 23 dBm)", unit="W")
+    tx_power_w: float = quantity(0.2, help="Transmit power while sending (23 dBm, as U-HLM prints)", unit="W")
     slm_energy_j: float = quantity(0.0, help="Energy of a draft on the device (assumed)", unit="J")
 
     def __post_init__(self) -> None:

@@ -36,7 +36,8 @@ def printed_bit(k: ArrayLike, vocab_size: int, prob_bits: int = 8, index_bits: i
     prob_bits : int, default 8
         :math:`b_\mathrm{prob}`, bits a probability [bit].
     index_bits : int, optional
-        Bits a token index [bit]; by default :math:`\lceil \log_2 V \rceil`.
+        Bits a token index [bit]; by default :math:`\lceil \log_2 V \rceil`. With 0 the whole distribution is
+        sent in token order, as [U] prints, wherever that is shorter.
 
     Returns
     -------
@@ -51,6 +52,7 @@ def printed_bit(k: ArrayLike, vocab_size: int, prob_bits: int = 8, index_bits: i
     References
     ----------
     .. [CU] CU-HLM, arXiv:2505.11788v1.
+    .. [U] U-HLM, arXiv:2412.12687.
 
     Examples
     --------
@@ -58,7 +60,8 @@ def printed_bit(k: ArrayLike, vocab_size: int, prob_bits: int = 8, index_bits: i
     array([   690, 736000])
     """
     codec = _codec(vocab_size, prob_bits, index_bits)
-    return np.asarray(_kept(k, codec) * (codec.prob_bits + codec.bits_per_index))
+    listed = _kept(k, codec) * (codec.prob_bits + codec.bits_per_index)
+    return np.asarray(np.minimum(listed, dense_bit(vocab_size, prob_bits)) if index_bits == 0 else listed)
 
 
 def dense_bit(vocab_size: int, prob_bits: int = 8) -> Bits:

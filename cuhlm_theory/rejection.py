@@ -107,13 +107,14 @@ class Line:
 
         .. math:: u_\mathrm{th} = (\Delta - b) / a  \qquad \text{[CU], [U], printed}
 
-        Both papers print the threshold only; :math:`\Delta` = 0.5955 and 0.2926 are reconstructed from it.
+        [CU] prints the threshold only; its :math:`\Delta` = 0.5955 is reconstructed from it. [U] prints 0.301
+        and 0.431, which agree within the rounding of its line.
         Derivation: ``derivations.threshold.risk_prone``.
 
         Examples
         --------
-        >>> round(Line(0.82, -0.06, 0.2926).risk_prone, 4)
-        0.43
+        >>> round(Line(0.82, -0.06, 0.301).risk_prone, 4)
+        0.4402
         """
         return None if self.delta is None else self.crossing(self.delta)
 

@@ -67,14 +67,15 @@ def risk_prone() -> Statement:
     cu_line, u_line = ({slope: a, intercept: b} for a, b in (CU_LINE, U_LINE))
     edge = slope * uncertainty + intercept
     cu = rounds_to(at(edge, {**cu_line, uncertainty: sp.Rational("0.8117")}), "0.5955")
-    u = rounds_to(at(edge, {**u_line, uncertainty: sp.Rational("0.43")}), "0.2926")
+    u = rounds_to(at((delta - intercept) / slope, {**u_line, delta: sp.Rational("0.301")}), "0.440")
+    finer = {slope: sp.Rational("0.8249"), intercept: sp.Rational("-0.0551"), delta: sp.Rational("0.3006")}
+    u_within = rounds_to(at((delta - intercept) / slope, finer), "0.431")
     forward = rounds_to(at((delta - intercept) / slope, {**cu_line, delta: sp.Rational("0.5955")}), "0.8117")
     later = lt(-intercept / slope, (delta - intercept) / slope)
     return Statement(
         name="threshold.risk_prone",
         title="Risk-prone threshold",
-        source="CU, arXiv:2505.11788v1; U, arXiv:2412.12687; the two values of Delta are read off the "
-        "thresholds",
+        source="CU, arXiv:2505.11788v1; U, arXiv:2412.12687; CU's Delta is read off its threshold",
         status="reconstructed",
         functions=("rejection.Line.risk_prone",),
         tests=(
@@ -86,14 +87,17 @@ def risk_prone() -> Statement:
             "Delta.",
         ),
         assumed=(equation,),
-        claims=(claim, back, cu, u, forward),
+        claims=(claim, back, cu, forward, u, u_within),
         steps=(
             step("Solve for the edge.", claim, Solve(uncertainty), equation),
             step("It lies above the risk-averse one.", later, Combine((), label="compare")),
             step("Backwards, a printed threshold tells Delta.", back, Solve(delta), equation),
             step("CU prints 0.8117,", cu, Numeric()),
-            step("U prints 0.43,", u, Numeric()),
-            step("and CU's is recovered.", forward, Numeric()),
+            step("and it is recovered.", forward, Numeric()),
+            step("U prints Delta = 0.301 and 0.431, where its rounded line gives", u, Numeric()),
+            step(
+                "with a = 0.8249, b = -0.0551 and Delta = 0.3006, which round to its own:", u_within, Numeric()
+            ),
         ),
     )
 

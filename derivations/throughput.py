@@ -272,6 +272,12 @@ def mean_rate_speedup() -> Statement:
         at((gain - (1 - skip)) / skip, {gain: sp.Rational("2.54"), skip: sp.Rational("0.4593")}), "4.35"
     )
     unbounded = eq(sp.Limit(1 - skip + skip * ratio, ratio, sp.oo, "-"), sp.oo)
+    printed = sp.Rational("24.6"), sp.Rational("104.6")
+    least = (printed[0] + printed[1]) / printed[0]
+    shortest = rounds_to(least, "5.252")
+    at_least = rounds_to(at(1 - skip + skip * ratio, {skip: sp.Rational("0.4593"), ratio: least}), "2.953")
+    rises = lt(0, sp.Derivative(1 - skip + skip * ratio, ratio))
+    skipped = rounds_to((sp.Rational("2.54") - 1) / (least - 1), "0.362")
     return Statement(
         name="throughput.mean_rate_speedup",
         title="Speed-up of the mean rate",
@@ -284,13 +290,21 @@ def mean_rate_speedup() -> Statement:
         ),
         assumptions=("A share s of the tokens is skipped and takes D_skip, the others D_tx = r D_skip.",),
         assumed=(ratio_is, target),
-        claims=(short, back, number, unbounded),
+        claims=(short, back, number, unbounded, at_least, skipped),
         steps=(
             step("Mean rate over the rate of always transmitting.", claim, Evaluate()),
             step("With the ratio of the two latencies:", short, Evaluate(), ratio_is),
             step("Backwards:", back, Solve(ratio), target),
             step("2.54 at 45.93 % skipped needs a ratio of", number, Numeric()),
-            step("Unlike the renewal rate it has no ceiling.", unbounded, Evaluate()),
+            step("Unlike the renewal rate it has no ceiling,", unbounded, Evaluate()),
+            step("and it rises with the ratio.", rises, Evaluate()),
+            step(
+                "U-HLM prints 24.6 ms and 104.6 ms: over a link that takes no time the ratio is",
+                shortest,
+                Numeric(),
+            ),
+            step("so over any link the mean rate at 45.93 % skipped is at least", at_least, Numeric()),
+            step("and 2.54 needs a share of at most", skipped, Numeric()),
         ),
     )
 

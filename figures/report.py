@@ -328,7 +328,7 @@ def _assumptions(best: Recommendation, source: Source) -> Iterable[str]:
     latency, fading = asked.system.latency, getattr(asked.system.link, "fading", None)
     if assumed := asked.inputs.get("assumed"):
         names = ", ".join(name.replace("-", " ") for name in assumed)
-        yield f"Nobody gave {names}: assumed values are used; nothing was published where it could be read."
+        yield f"Nobody gave {names}: what is assumed is used, mostly what U-HLM prints."
     yield (
         "Latency of a token is the SLM's plus, when it is transmitted, the uplink's and the LLM's; "
         "throughput is mean tokens over mean time."

@@ -312,9 +312,9 @@ def test_every_number_is_that_of_the_highest_rung():
     ladder = Ladder({"vocab_size": 40, "snr_db": 20.0, "codec": "dense"}, {"calibration": known})
     system, budget = ladder.system(), ladder.build(Budget)
     assert system == System(
-        link=Link(bandwidth_hz=180e3, snr_db=20.0),
+        link=Link(bandwidth_hz=1e6, snr_db=20.0),
         codec=Codec(vocab_size=40, kind="dense"),
-        latency=Latency(slm_s=0.5, llm_s=0.04),
+        latency=Latency(slm_s=0.5, llm_s=0.1046),
     )
     assert budget == Budget()
     rungs = ladder.provenance

@@ -10,10 +10,10 @@ def result(cuhlm_json):
     return lambda *arguments: cuhlm_json("channel", *arguments)
 
 
-def test_the_default_channel_is_the_assumed_one(result):
+def test_the_default_channel_is_that_of_u_hlm(result):
     got = result()
-    assert (got["bits"], got["bandwidth_hz"], got["snr_db"], got["fading"]) == (736_000, 180_000, 3.0, "awgn")
-    assert got["rate_bit_per_s"] == pytest.approx(180e3 * math.log2(1 + 10**0.3))
+    assert (got["bits"], got["bandwidth_hz"], got["snr_db"], got["fading"]) == (736_000, 1e6, -8.92, "awgn")
+    assert got["rate_bit_per_s"] == pytest.approx(1e6 * math.log2(1 + 10**-0.892))
     assert got["latency_s"] == pytest.approx(736_000 / got["rate_bit_per_s"])
     assert "Shannon" in got["latency_is"]
     assert "mean_latency_s" not in got
@@ -104,7 +104,7 @@ def test_tables_show_units_and_meaning(run_cuhlm):
         "latency [s]",
         "rayleigh-arq",
         "736000 bit",
-        "180000 Hz",
+        "1e+06 Hz",
         "repeated",
     ):
         assert word in out

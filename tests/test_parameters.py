@@ -107,7 +107,7 @@ def test_bounds_that_are_allowed():
     assert dataclasses.replace(LINK, snr=0.0).snr == 0.0
     assert dataclasses.replace(CODEC, vocab_size=2).bits_per_index == 1
     assert dataclasses.replace(CODEC, index_bits=7).bits_per_index == 7
-    assert dataclasses.replace(CODEC, index_bits=0).bits_per_index == 0
+    assert dataclasses.replace(CODEC, index_bits=0).bits_per_index == 7  # what names a token by itself
     assert dataclasses.replace(CODEC, prob_bits=64, index_bits=64).bits_per_index == 64
     assert dataclasses.replace(SYSTEM, tx_power_w=0.0).tx_power_w == 0.0
     for value in (0.0, 1.0):

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from cuhlm_theory import load
+from cuhlm_theory import load, presets
 from cuhlm_theory._fields import quantities
 from cuhlm_theory.cli import options
 from cuhlm_theory.contexts import Tokens
@@ -24,6 +24,7 @@ setting_options = options.group(
         help="Law of u: uniform, beta:P,Q, a trace, or .npy of u [N] or of u and beta [N, 2] "
         "[default: the calibration's].",
     ),
+    options.preset,
     options.of(*_SYSTEM, Budget),
     click.option(
         "--bias-price-s",
@@ -90,11 +91,19 @@ def build_setting(values: dict[str, Any]) -> tuple[Question, dict[str, Any]]:
         "temperature": found.temperature,
         **dict.fromkeys(key for kind in _SYSTEM for key in quantities(kind)),
         **ladder.told,
-        "index_bits": setting.system.codec.bits_per_index,
+        "index_bits": options.index_bits(setting.system.codec),
         # a scenario is options in a file
         **{f"{key[:-2]}_from": "option" if rung == "scenario" else rung for key, rung in rungs.items()},
         "bias_price_s": values["bias_price_s"],
         "quantisation": values["quantisation"],
-        "assumed": [key.replace("_", "-") for key in ladder.assumed],
+        "preset": values["preset"],
+        "assumed": [key.replace("_", "-") for key in [*ladder.assumed, *_assumed_by_preset(values, ladder)]],
     }
     return replace(setting, inputs=inputs), inputs
+
+
+def _assumed_by_preset(values: dict[str, Any], ladder: options.Ladder) -> list[str]:
+    """Numbers in use that the preset itself assumes."""
+    numbers = presets.SCENARIOS.get(values["preset"], {})
+    used = {key for key, rung in ladder.provenance.items() if rung == "preset"}
+    return [key for key, one in numbers.items() if key in used and one.provenance == "assumed"]

@@ -81,6 +81,7 @@ _CONSISTENCY = {
     "max_transmit_probability": "p_tx needed",
     "max_payload_ratio": "B(k)/B(V) needed",
     "mean_rate_latency_ratio": "E[1/D] ratio",
+    "least_mean_rate": "E[1/D] least",
 }
 _REGION = {
     "transmit_probability": "p_tx",

@@ -11,7 +11,7 @@ from typing import Any, Literal, NoReturn, get_args, get_origin
 import click
 import numpy as np
 
-from cuhlm_theory import load
+from cuhlm_theory import load, presets
 from cuhlm_theory._checks import as_count
 from cuhlm_theory._fields import Quantity, quantities
 from cuhlm_theory._files import whole
@@ -165,6 +165,12 @@ calibration = group(
         help="Evaluate all schemes on texts of this writer; auto: each on the text that it writes itself.",
     ),
 )
+preset = click.option(
+    "--preset",
+    type=click.Choice(list(presets.SCENARIOS)),
+    default=None,
+    help="Link, latencies and codec of a paper, or rate and round trip of a typical network.",
+)
 link = of(Link, FixedRate)
 """Options of the uplink."""
 system = of(Link, FixedRate, Codec, Latency, System)
@@ -177,7 +183,13 @@ def ladder(
     """Return the ladder of the running command's options, which tells those of a scenario file apart."""
     source = click.get_current_context().get_parameter_source
     scenario = {key for key in values if source(key) is click.core.ParameterSource.DEFAULT_MAP}
-    return Ladder(values, known, scenario=scenario, assume=assume)
+    numbers = {key: one.value for key, one in presets.SCENARIOS.get(values.get("preset") or "", {}).items()}
+    return Ladder(values, known, scenario=scenario, preset=numbers, assume=assume)
+
+
+def index_bits(codec: Codec) -> int:
+    """Return the bits of an index as they were asked for, 0 included."""
+    return codec.bits_per_index if codec.index_bits is None else codec.index_bits
 
 
 def recorded_law(name: str) -> Recorded | None:

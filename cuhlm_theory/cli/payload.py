@@ -61,7 +61,7 @@ def command(*, k: int, num_tokens: int, **values: Any) -> output.Result:
         "k": k,
         "vocab_size": vocab_size,
         "prob_bits": prob_bits,
-        "index_bits": codec.bits_per_index,
+        "index_bits": options.index_bits(codec),
         **{f"{name}_bit": value for name, value in bits.items()},
         "index_only_bit": int(payload.index_only_bit(vocab_size, index_bits)),
         "resync_bit": int(payload.resync_bit(num_tokens, vocab_size, index_bits)),
