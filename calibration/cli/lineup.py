@@ -95,5 +95,4 @@ def _chosen(made: list[Any], only: str | None) -> list[Any]:
 
 def names() -> list[str]:
     """Names of the parameters that the options set."""
-    command = options(lambda **values: None)
-    return [option.name for option in command.__click_params__]
+    return [str(option.name) for option in click.command()(options(lambda **values: None)).params]

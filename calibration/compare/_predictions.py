@@ -277,7 +277,7 @@ def _rows(run: Run, text: str, recorded: Trace, system: System, rng: np.random.G
     tokens = beginnings(recorded, length)
     predicted, drawn = scheme.ledger(tokens, system), _drawn(scheme, tokens, system, rng)
     bounded = predicted.bias_is_bound or bool(np.any(predicted.truncation > 0.0))
-    pairs = [
+    pairs: list[tuple[str, Category, Sums, Sums]] = [
         (quantity.name, quantity.category, sums(quantity, predicted), sums(quantity, drawn))
         for quantity in QUANTITIES
         if quantity.applies(scheme, predicted) and np.isfinite(sums(quantity, predicted)).all()
