@@ -316,7 +316,7 @@ def effective_texts(ratio: Floats, prompt: ArrayLike, num_tokens: int) -> float:
     Returns
     -------
     float
-        Between 1 and the number of texts.
+        Between 1 and the number of texts [-].
 
     Examples
     --------
