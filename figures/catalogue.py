@@ -74,7 +74,7 @@ def make(
     names: Sequence[str] = (),
     *,
     out: Path,
-    calibration: str = "smollm2",
+    calibration: str = "qwen2.5-coder",
     text: str = "auto",
     system: System | None = None,
     bias_budget: float = 0.05,
@@ -88,7 +88,7 @@ def make(
         Which figures; all when empty.
     out : Path
         Folder to write into.
-    calibration : str, default "smollm2"
+    calibration : str, default "qwen2.5-coder"
         What to draw from, as `calibration.load` takes it.
     text : str, default "auto"
         Whose texts are kept, ``slm``, ``llm`` or ``hybrid``; ``auto`` keeps all.
@@ -159,9 +159,8 @@ _INTRODUCTION = """\
 # Figures
 
 `cuhlm figures --out DIR` draws them all, as .pdf and .png, and writes the .csv that each one draws;
-`cuhlm figures NAME --out DIR --calibration DIR` draws one of your own pair. Below they are drawn from
-`smollm2`, the pair that runs out of the box, where no other is named. The same data always gives the same
-files.
+`cuhlm figures NAME --out DIR --calibration DIR` draws one of your own pair. Beside each picture stands what
+it was drawn from, `qwen2.5-coder` where nothing is named. The same data always gives the same files.
 
 This page is written by `python -m figures.catalogue`; with `--draw` it draws the small pictures again, in a
 few minutes. The picture of the idea is drawn by `python -m figures.idea --out DIR`. Numbers instead of
@@ -187,7 +186,7 @@ def page() -> str:
         shown = one.title
         if (PAGE.parent / file).is_file():
             shown = f'<a href="{file}"><img src="{file}" width="220" alt="{one.title}"></a><br>{one.title}'
-        pair = "" if one.pair == Figure.pair else f" --calibration {one.pair}"
+        pair = "" if one.pair == "qwen2.5-coder" else f" --calibration {one.pair}"
         command = f"*{one.status}*<br>`cuhlm figures {name}{pair} --out DIR`"
         rows.append(f"| {shown} | {one.answers} | {command} |")
     return "\n".join([_INTRODUCTION, *rows]) + "\n"

@@ -116,7 +116,7 @@ class Source:
 
 
 def load(
-    calibration: str | Path = "smollm2",
+    calibration: str | Path = "qwen2.5-coder",
     *,
     text: str = "auto",
     system: System | None = None,
@@ -126,7 +126,7 @@ def load(
 
     Parameters
     ----------
-    calibration : str or Path, default "smollm2"
+    calibration : str or Path, default "qwen2.5-coder"
         Name or path as `calibration.load` takes it.
     text : str, default "auto"
         Whose texts are kept, ``slm``, ``llm`` or ``hybrid``; ``auto`` keeps all.
@@ -231,7 +231,7 @@ class Figure:
         @click.option(
             "--out", type=click.Path(file_okay=False, path_type=Path), default=Path("build/figures")
         )
-        @click.option("--calibration", default="smollm2", show_default=True)
+        @click.option("--calibration", default="qwen2.5-coder", show_default=True)
         def script(out: Path, calibration: str) -> None:
             for file in self.write(self.compute(load(calibration)), out):
                 click.echo(file)

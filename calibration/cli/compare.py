@@ -180,9 +180,9 @@ def _with_interval(row: dict[str, Any], name: str) -> Any:
 @options.scenario
 @click.option(
     "--calibration",
-    default="smollm2",
+    default="qwen2.5-coder",
     show_default=True,
-    help="DIR of `cuhlm calibrate`, smollm2 or qwen2.5-coder.",
+    help="DIR of `cuhlm calibrate`, qwen2.5-coder or smollm2.",
 )
 @click.option(
     "--decoded",

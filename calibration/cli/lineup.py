@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from calibration.runs import LineUp
 
 options = common.group(
-    common.calibration,
+    common.calibration_of("smollm2"),
     click.option(
         "--prompts", type=click.Path(path_type=Path), default=None, help="Prompts [default: built in]."
     ),
