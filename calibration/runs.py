@@ -11,6 +11,7 @@ goes, so an interrupted call goes on where it stopped and ends with the same res
     one row a run: throughput against accuracy; lines that start with ``#`` say how it was made
 """
 
+import contextlib
 import csv
 import hashlib
 import json
@@ -34,6 +35,7 @@ from cuhlm_theory._checks import as_count
 from cuhlm_theory._files import alone, whole
 from cuhlm_theory.cli.output import plain
 from cuhlm_theory.contexts import Tokens
+from cuhlm_theory.errors import MissingInputError
 from cuhlm_theory.parameters import Budget, System
 from cuhlm_theory.rejection import Line
 from cuhlm_theory.schemes import SCHEMES, resolved
@@ -81,7 +83,10 @@ def default_runs(
 
     point = recommended(tokens, system, Budget(bias=bias_budget))
     runs = [run("slm"), run("llm"), run("llm", "llm-again"), run("hlm")]
-    runs += [run(name) for name, row in SCHEMES.items() if row.draft.several and not row.draft.triggered]
+    for name, row in SCHEMES.items():
+        if row.draft.several and not row.draft.triggered:
+            with contextlib.suppress(MissingInputError):  # what was not recorded cannot choose its drafts
+                runs.append(run(name))
     for t in thresholds:
         kept = {
             "u-hlm": {"threshold": t},

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from cuhlm_theory import _special as special
 from cuhlm_theory._checks import as_floats, as_probability
 from cuhlm_theory.errors import MissingInputError
 from cuhlm_theory.kept_law import most_kept_tokens
@@ -542,6 +543,20 @@ class Tokens:
     def largest_prob(self) -> Array:
         """x_(1) as it was recorded, shape [N] [-]."""
         return self.need("max_prob")
+
+    def llm_largest_prob(self) -> tuple[Array, Array]:
+        """Bounds on y_(1) by the recorded candidates: it is one of them, or within what they leave."""
+        y = self.need("candidate_llm_prob")
+        largest = y.max(axis=1)
+        return largest, np.maximum(largest, 1.0 - y.sum(axis=1))
+
+    def llm_entropy(self) -> tuple[Array, Array]:
+        """Bounds on the entropy of y [nat]: what the candidates leave is one token, or spread evenly."""
+        y = np.clip(self.need("candidate_llm_prob"), 0.0, 1.0)
+        rest = np.maximum(1.0 - y.sum(axis=1), 0.0)
+        others = int(self.need("k_grid")[-1]) - y.shape[1]
+        least = -special.xlogy(y, y).sum(axis=1) - special.xlogy(rest, rest)
+        return least, least + rest * np.log(max(others, 1))
 
     def server_bias_at(self, threshold: float) -> Array:
         """Bias of a server that draws from its own law at a recorded threshold, else NaN, shape [N] [-]."""

@@ -302,19 +302,32 @@ class Recommendation:
             rows = [row.given({"skip_rate": min(max(rate, 0.0), 1.0)}) for row in rows]
         if equal_bias is None and equal_bits is None and "threshold" not in numbers:
             rows = [self._at_its_best(row) for row in rows]
-        return line_up(rows, self.contexts, self.question.system, equal_bias=equal_bias, equal_bits=equal_bits)
+        return line_up(
+            rows, self.contexts, self.question.system, equal_bias=equal_bias, equal_bits=equal_bits
+        )
 
     def _at_its_best(self, scheme: Scheme) -> Scheme:
-        """Give a scheme that sends a kept law the threshold that is its own, not CU-HLM's."""
+        """Give a scheme the numbers that are its own: a kept law its threshold, lossy acceptance its bias."""
+        if scheme.verification.knob is not None:
+            return self._within_budget(scheme)
         if not isinstance(scheme.payload, KeptSet):
             return scheme
         if scheme.drafts_several:
             return fastest_threshold(scheme, self.contexts, self.question.system)
+        mixed = self._within_budget(scheme)
+        plain = mixed.using(upper_threshold=None, mix=0.0)  # sends a smaller set, which may be worth more
+        return max(
+            (mixed, plain), key=lambda one: one.ledger(self.contexts, self.question.system).rate_token_per_s
+        )
+
+    def _within_budget(self, scheme: Scheme) -> Scheme:
+        """Bring a scheme to the bias that may be spent, or leave it where it cannot be."""
         budget = self.question.budget
         limit = budget.bias if budget.risk is None else min(budget.bias, budget.risk)
-        mixed = at_bias(scheme, self.contexts, self.question.system, limit)
-        plain = mixed.using(upper_threshold=None, mix=0.0)  # sends a smaller set, which may be worth more
-        return max((mixed, plain), key=lambda one: one.ledger(self.contexts, self.question.system).rate_token_per_s)
+        try:
+            return at_bias(scheme, self.contexts, self.question.system, limit)
+        except CuhlmError:
+            return scheme
 
     @cached_property
     def _beside(self) -> tuple[list[tuple[Scheme, Ledger]], dict[str, str]]:

@@ -22,6 +22,7 @@ MODULES: tuple[str, ...] = (
     "throughput",
     "passes",
     "schemes",
+    "rivals",
     "optimise",
 )
 

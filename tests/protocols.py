@@ -75,6 +75,64 @@ def verify(draft, law, y, dice):
     return dice.draw([max(b - a, 0.0) for a, b in zip(law, y, strict=True)]), False
 
 
+def match(draft, law, y, dice):
+    """A server that sees the draft alone draws a token of its own; returns (token, kept)."""
+    token = dice.draw(y)
+    return token, token == draft
+
+
+def propose(draft, law, y, dice):
+    """Keep the draft, or let the device take or refuse tokens of y; returns (token, kept, proposals)."""
+    if dice.roll() * law[draft] < y[draft]:
+        return draft, True, 0
+    proposals = 1
+    while True:
+        token = dice.draw(y)
+        if dice.roll() * y[token] < y[token] - law[token]:
+            return token, False, proposals
+        proposals += 1
+
+
+def lossy(chance):
+    """Keep a draft with a chance a(law, y) of one's own, and draw the rest from (y - law a)_+."""
+
+    def check(draft, law, y, dice):
+        a = chance(law, y)
+        if dice.roll() < a[draft]:
+            return draft, True
+        return dice.draw([max(q - p * keep, 0.0) for p, q, keep in zip(law, y, a, strict=True)]), False
+
+    return check
+
+
+def block_rounds(world, num_rounds, dice, *, num_drafts, then):
+    """Block verification; returns how often each token followed each context, and the tokens a round."""
+    x, y = world.x.tolist(), world.y.tolist()
+    outputs, tokens, context = np.zeros(world.shape), [], 0
+    for _ in range(num_rounds):
+        run, c = [], context
+        for _ in range(num_drafts):
+            d = dice.draw(x[c])
+            run.append((c, d))
+            c = then(d)
+        run.append((c, None))
+        p, taken, rest = 1.0, 0, None
+        for place, (c, d) in enumerate(run):
+            beyond = [max(p * q - k, 0.0) for k, q in zip(x[c], y[c], strict=True)]
+            last = place == num_drafts
+            h = p if last else sum(beyond) / (sum(beyond) + 1 - p) if sum(beyond) > 0 else 0.0
+            if place == 0 or dice.roll() < h:
+                taken, rest = place, y[c] if last else beyond
+            if d is not None:
+                p = min(1.0, p * y[c][d] / x[c][d])
+        committed = [*run[:taken], (run[taken][0], dice.draw(rest))]
+        for c, d in committed:
+            outputs[c, d] += 1
+        tokens.append(len(committed))
+        context = then(committed[-1][1])
+    return outputs, np.array(tokens, float)
+
+
 def single_round(
     world, num_rounds, dice, *, skips, law_of, bits_of, answer_bit, draws_from, seconds_of, told_bit=0
 ):
@@ -166,6 +224,7 @@ def chain(
     then,
     seconds_of,
     rest=None,
+    check=verify,
 ):
     """Several drafts a round, on a chain of contexts.
 
@@ -175,7 +234,7 @@ def chain(
     round, ``read`` being the tokens that the device and the server are fed, by what their caches lack.
     Where the context is the previous token, drafts depend on earlier drafts, so a wrong rollback would show
     in the transitions. With ``rest`` the draft that ends a run is not looked at, and the server replaces
-    from there.
+    from there. What ``check`` returns beside a token and whether the draft was kept goes to answer_bits.
     """
     y = world.y.tolist()
     ledger = Ledger(outputs=np.zeros(world.shape))
@@ -190,10 +249,10 @@ def chain(
             if ends(c, d) or len(run) == max_drafts:
                 break
             c = then(d)
-        committed, kept = [], True
+        committed, kept, seen = [], True, []
         for c, d, law in run:
             if rest is None:
-                token, kept = verify(d, law, y[c], dice)
+                token, kept, *seen = check(d, law, y[c], dice)
             else:
                 kept = not ends(c, d) and dice.roll() * law[d] < y[c][d]
                 token = d if kept else dice.draw(rest[c])
@@ -213,7 +272,7 @@ def chain(
         read = drafted - 1 - device, drafted - (not bonus) - server
         text += len(committed)
         device, server = min(drafted - 1, text - 1), min(drafted - (not bonus), text - 1)
-        down = answer_bits(all_kept)
+        down = answer_bits(all_kept, *seen)
         bits = sum(bits_of(c) for c, _, _ in run)
         ledger.note(len(committed), len(run), bits, down, 1, seconds_of(len(run), read, bits, down))
     return ledger

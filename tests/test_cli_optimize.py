@@ -81,11 +81,12 @@ def test_the_keys_of_the_contract(optimize):
         *("throughput_ci95", "bias_ci95", "text", "bias_account"),
     }
     assert all(row <= entry.keys() for entry in result["schemes"])
-    assert [entry["name"] for entry in result["schemes"]] == list(SCHEMES)
+    unknown = {"cascade", "typical"}  # whose candidates are not recorded here
+    assert [entry["name"] for entry in result["schemes"]] == [name for name in SCHEMES if name not in unknown]
     assert {"primal", "dual", "gap"} <= result["certificate"].keys()
     assert {"risk_averse", "risk_prone", "risk_budget", "cost_optimal"} <= result["thresholds"].keys()
     assert result["inputs"]["vocab_size"] == 6
-    assert result["missing"] == {}
+    assert set(result["missing"]) == unknown
     assert {row["bias_account"] for row in result["schemes"]} <= {"exact", "bound", "estimate", "unknown"}
     for entry in result["schemes"]:
         low, high = entry["throughput_ci95"]

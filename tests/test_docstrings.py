@@ -206,7 +206,7 @@ NAMED = {
     **dict.fromkeys(("bits", "bits_per_draft"), "bit"),
     **dict.fromkeys(("equal_bits", "at_bits.bits"), "bit/token"),
     "bias_price_for_budget": "s",
-    **dict.fromkeys(("independent_rounds.entries", "recorded_rounds.entries"), "token"),
+    **dict.fromkeys(("block_rounds.entries", "block_rounds.length"), "token"),
     **dict.fromkeys(("round_parts_s.drafts", "round_parts_s.slm_catch_up"), "token"),
     **dict.fromkeys(("round_parts_s.llm_fed", "transmission_latency_s.width"), "token"),
     "devices_served.token_per_s": "token/s",

@@ -203,6 +203,13 @@ def test_default_runs_cover_the_schemes_at_every_threshold():
     tokens = Tokens(
         uncertainty=rng.random(50),
         rejection=rng.random(50) * 0.3,
+        draft_prob=np.full(50, 0.5),
+        llm_prob=np.full(50, 0.4),
+        max_prob=np.full(50, 0.6),
+        tv=np.full(50, 0.15),
+        candidate_uncertainty=np.full((50, 1), 0.4),
+        candidate_prob=np.full((50, 1), 0.6),
+        candidate_llm_prob=np.full((50, 1), 0.7),
         k_grid=np.array([1, 3, 30]),
         tv_profile=np.tile([0.2, 0.02, 0.0], (50, 1)),
         threshold_grid=np.array([0.1, 0.5, 1.0]),

@@ -17,6 +17,9 @@ from tests.protocols import (
     FixedLaws,
     Ledger,
     chain,
+    lossy,
+    match,
+    propose,
     replay,
     rounded,
     single_round,
@@ -44,7 +47,7 @@ NUMBERS = {
     "skip_rate": 0.4,
 }
 NUM_ROUNDS = 20_000
-FIXED = ("dsd", "tk-slt", "tslt", "k-sqs", "dssd")
+FIXED = ("dsd", "tk-slt", "tslt", "k-sqs", "dssd", "specstop", "q-s", "asymspec", "ids-only")
 CHAINS = [
     *((name, True) for name in (*FIXED, "confidence-stop")),
     ("verify-on-sync", False),
@@ -52,7 +55,8 @@ CHAINS = [
     ("kept-law-exact", False),
 ]
 TRIGGERED = ("verify-on-sync", "kept-law-exact")
-ON_DEVICE = ("dssd", "confidence-stop", "verify-on-sync")
+ON_DEVICE = ("dssd", "confidence-stop", "verify-on-sync", "specstop", "asymspec", "lenience", "typical")
+CHECKS = {"ids-only": match, "asymspec": propose}
 LEVELS = 65_535  # so fine that the loss of rounding, for which K-SQS and C-SQS have a bound, does not show
 CONFORMAL = {"target": 0.2, "step": 0.05, "start": 0.1}
 SINGLE = [name for name, row in SCHEMES.items() if not row.drafts_several]
@@ -65,7 +69,7 @@ def outcome(name, tokens, system=SYSTEM, **numbers):
 
 def test_every_scheme_of_several_drafts_is_run():
     several = {name for name, row in SCHEMES.items() if row.drafts_several}
-    assert several == {name for name, _ in CHAINS} | {"c-sqs", "server-pair"}
+    assert several == {name for name, _ in CHAINS} | {"c-sqs", "block-verification", "server-pair", *LENIENT}
 
 
 def _assert_close(measured, expected):
@@ -280,8 +284,10 @@ def _laws(world, name, levels=LEVELS):
         return ConformalLaws(world, levels=levels, **CONFORMAL)
     if name in ("tk-slt", "tslt"):
         return FixedLaws(world.candidates(3))
-    if name == "k-sqs":
-        return FixedLaws([rounded(law, levels) for law in world.candidates(3)])
+    if name in ("k-sqs", "q-s"):
+        return FixedLaws(
+            [rounded(law, levels) for law in (world.x if name == "q-s" else world.candidates(3))]
+        )
     return FixedLaws(world.x)
 
 
@@ -310,7 +316,8 @@ def test_protocols_of_several_drafts_are_exact_on_a_chain(name, bonus, levels):
         max_drafts=10_000 if name in TRIGGERED else 3,
         bonus=bonus,
         bits_of=lambda c: 1,
-        answer_bits=lambda kept: 1,
+        answer_bits=lambda kept, *seen: 1,
+        check=CHECKS.get(name, verify),
         then=lambda token: token,
         seconds_of=lambda length, read, bits, down: 1.0,
         rest=_kept_law(world, 0.5)[0].tolist() if name == "kept-law-exact" else None,
@@ -339,6 +346,8 @@ def _independent(name, bonus, levels):
         "tk-slt": 48,
         "tslt": 57,
         "k-sqs": sum(math.ceil(math.log2(count)) for count in lattice),
+        "q-s": math.ceil(math.log2(math.comb(levels + 5, 5))) + 16,
+        "ids-only": 3,
     }.get(name, 11)
     rest, kept_bit = (part.tolist() for part in _kept_law(world, threshold))
     kept = (world.u <= threshold).sum(axis=1)
@@ -352,7 +361,12 @@ def _independent(name, bonus, levels):
         "verify-on-sync": lambda c, d: world.u[c, d] > threshold,
         "kept-law-exact": lambda c, d: world.u[c, d] > threshold,
     }.get(name, lambda c, d: False)
-    answer_bit = 3 if bonus or name not in ON_DEVICE else 1  # a token, or that all is well
+
+    def answer_bits(kept, proposals=None):
+        if kept or name not in ON_DEVICE:
+            return 3 if bonus or name not in ON_DEVICE else 1  # a token, or that all is well
+        return 48 if proposals is None else 11 * proposals
+
     ledger = chain(
         world,
         25_000,
@@ -362,7 +376,8 @@ def _independent(name, bonus, levels):
         max_drafts=10_000 if name in TRIGGERED else {"confidence-stop": 4}.get(name, 3),
         bonus=bonus,
         bits_of=bits,
-        answer_bits=lambda kept: answer_bit if kept or name not in ON_DEVICE else 48,
+        answer_bits=answer_bits,
+        check=CHECKS.get(name, verify),
         then=lambda token: int(dice.roll() * 5),
         seconds_of=lambda length, read, sent, down: (
             0.008 * length + 0.002 * read[0] + sent / 2000 + 0.116 + 0.004 * read[1] + down / 1000
@@ -381,7 +396,65 @@ def test_bits_and_rounds_of_independent_contexts(name, bonus, levels):
     assert row.bias == 0.0
     _assert_close(ledger.per_round("drafts"), row.num_drafts)
     _assert_costs(ledger, row)
-    _assert_close(ledger.per_round("rates"), row.mean_rate_token_per_s)
+    if name != "asymspec":  # whose answers are charged at their mean
+        _assert_close(ledger.per_round("rates"), row.mean_rate_token_per_s)
+
+
+def _cascade(law, y):
+    apart = 0.5 * sum(abs(p - q) for p, q in zip(law, y, strict=True))
+    if max(law) >= max(y) - 0.3 * apart:
+        return [1.0] * len(law)
+    return [min(1.0, q / p) for p, q in zip(law, y, strict=True)]
+
+
+def _typical(law, y):
+    entropy = -sum(q * math.log(q) for q in y)
+    return [float(q >= min(0.2, math.sqrt(0.2) * math.exp(-entropy))) for q in y]
+
+
+LENIENT = {
+    "lenience": (
+        {"lenience": 0.6},
+        lambda law, y: [min(1.0, q / (0.6 * p)) for p, q in zip(law, y, strict=True)],
+    ),
+    "cascade": ({"deferral_price": 0.3}, _cascade),
+    "typical": ({"typical_threshold": 0.2}, _typical),
+}
+
+
+@pytest.mark.parametrize("name", LENIENT)
+def test_lossy_protocols_have_the_law_and_the_bias_that_is_charged(name):
+    """The law of what is verified has the bias of the derivation; the bonus token has none."""
+    world, dice = random_world(31, num_contexts=5, vocab_size=6), Dice(9)
+    numbers, chance = LENIENT[name]
+    row = SCHEMES[name].using(num_drafts=3, **numbers).ledger(table(world), SYSTEM).outcome()
+    device = name in ON_DEVICE
+    ledger = chain(
+        world,
+        60_000,
+        dice,
+        laws=FixedLaws(world.x),
+        ends=lambda c, d: False,
+        max_drafts=3,
+        bonus=True,
+        bits_of=lambda c: {"lenience": 11, "cascade": 66, "typical": 3}[name],
+        answer_bits=lambda kept: 3 if kept or not device else 48,
+        then=lambda token: int(dice.roll() * 5),
+        seconds_of=lambda length, read, sent, down: (
+            0.008 * length + 0.002 * read[0] + sent / 2000 + 0.116 + 0.004 * read[1] + down / 1000
+        ),
+        check=lossy(chance),
+    )
+    _assert_costs(ledger, row)
+    kept = world.x * np.array([chance(x, y) for x, y in zip(world.x.tolist(), world.y.tolist(), strict=True)])
+    rest = np.maximum(world.y - kept, 0.0)
+    law = kept + (1 - kept.sum(axis=1, keepdims=True)) * rest / rest.sum(axis=1, keepdims=True)
+    bonus = np.mean(np.array(ledger.tokens) > np.array(ledger.drafts)) / np.mean(ledger.tokens)
+    _assert_law(ledger.outputs, law + bonus * (world.y - law))
+    bias = 0.5 * np.abs(law - world.y).sum(axis=1).mean()
+    assert bias > 0.005
+    assert not row.bias_is_bound
+    assert row.bias == pytest.approx((1 - bonus) * bias, rel=0.02)
 
 
 def test_both_models_at_the_server_send_nothing_but_every_token_down():

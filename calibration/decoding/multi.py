@@ -15,6 +15,8 @@ from cuhlm_theory import verification
 from cuhlm_theory.contexts import Skips
 from cuhlm_theory.schemes.draft import Run, UntilRisky
 
+_LEAST = 1e-12  # a chance that rounding made 0
+
 
 @dataclass(slots=True)
 class _Draft:
@@ -55,7 +57,9 @@ class _Drafting:
             ends = ends or self.rule.stops(self.chance)
         if not scheme.payload.names_draft:  # the kept law is sent, not that of the draft
             k = int(here.kept_entries(token)[0])
-        sent = scheme.payload.received_law(law, k, here.skip) if scheme.draft.triggered else law
+        sent = scheme.payload.law_of_draft(law, int(token[0]))
+        if scheme.draft.triggered:
+            sent = scheme.payload.received_law(law, k, here.skip)
         refused = bool(scheme.draft.triggered and not keeps[0])
         return _Draft(int(token[0]), sent, k, float(seen[0]), bool(ends), refused)
 
@@ -93,7 +97,9 @@ def run(
         device.rollback(len(stage.text) + kept)
         sizes, codec = [draft.k for draft in drafts], clock.system.codec
         on_server = settings.scheme.verification.on_server
-        answers = settings.scheme.verification.answer_bit(codec, bonus=bonus)
+        answers = settings.scheme.verification.answer_bit(
+            codec, bonus=bonus, proposals=_proposals(drafts, ys, kept)
+        )
         rows[-1].update(
             drafted=len(drafts),
             kept=kept,
@@ -138,15 +144,14 @@ def _verify(
 ) -> list[records.Row]:
     """Rows of the drafts that are kept and of the token that replaces the first one that is not."""
     rule = settings.scheme.verification
-    draft_prob = np.array([draft.law[draft.token] for draft in drafts])
-    llm_prob = np.array([y[draft.token] for draft, y in zip(drafts, ys, strict=False)])
-    acceptance = rule.acceptance(draft_prob, llm_prob)
+    sent, tokens = [draft.law for draft in drafts], [draft.token for draft in drafts]
+    rejection = rule.rejections(sent, tokens, ys)
     if not rule.verifies_trigger:
-        acceptance = np.where([draft.refused for draft in drafts], 0.0, acceptance)
-    kept = int(laws.keep_runs(acceptance[None], draws)[0])
+        rejection = np.where([draft.refused for draft in drafts], 1.0, rejection)
+    kept = int(laws.keep_runs(1.0 - rejection[None], draws)[0])
     rows = []
     for place, draft in enumerate(drafts[: kept + 1]):
-        token = draft.token if place < kept else int(draws.token(rule.replacement(draft.law, ys[place]))[0])
+        token = draft.token if place < kept else int(draws.token(rule.rest(sent, tokens, ys, kept))[0])
         row = records.new_row(
             position=stage.num_new + place,
             round=num_rounds,
@@ -155,9 +160,9 @@ def _verify(
             action=records.ACCEPTED if place < kept else records.RESAMPLED,
             k=draft.k,
             uncertainty=draft.uncertainty,
-            draft_prob=draft_prob[place],
-            llm_prob=llm_prob[place],
-            rejection=1.0 - acceptance[place],
+            draft_prob=draft.law[draft.token],
+            llm_prob=ys[place][draft.token],
+            rejection=rejection[place],
         )
         if stage.measure:
             law = rule.verified_law(draft.law, ys[place])
@@ -165,3 +170,11 @@ def _verify(
             row["truncation_tv"] = 0.0  # the draft was drawn from what is sent
         rows.append(row)
     return rows
+
+
+def _proposals(drafts: list[_Draft], ys: list[laws.Law], kept: int) -> float:
+    """Tokens of the LLM that the device sees, on average, until one replaces the draft that is not kept."""
+    if kept == len(drafts):
+        return 1.0
+    takes = float(np.maximum(ys[kept] - drafts[kept].law, 0.0).sum())
+    return 1.0 / max(takes, _LEAST)

@@ -109,7 +109,8 @@ def _best(
 
 def _settings(scheme: Scheme, tokens: Tokens, system: System, max_drafts: int) -> Iterator[Candidate]:
     """Every combination of what the rules offer, each with the best count of drafts."""
-    offers = (scheme.skip.options(tokens), scheme.payload.options(tokens), scheme.draft.options())
+    rules = scheme.skip.options(tokens), scheme.payload.options(tokens), scheme.draft.options()
+    offers = (*rules, scheme.verification.options())
     for chosen in itertools.product(*offers):
         numbers = {name: value for one in chosen for name, value in one.items()}
         tuned, count = scheme.using(**numbers), scheme.draft.count

@@ -5,20 +5,23 @@ from typing import TYPE_CHECKING, TypedDict, cast
 
 import numpy as np
 
-from cuhlm_theory._checks import Floats
+from cuhlm_theory._checks import Floats, as_count
 from cuhlm_theory.capacity import packet_latency_s
 from cuhlm_theory.contexts import Skips, Tokens
-from cuhlm_theory.drafting import best_drafts_on_link
+from cuhlm_theory.drafting import best_drafts_of_survival, best_drafts_on_link
 from cuhlm_theory.parameters import System
+from cuhlm_theory.rivals import independent_survival_curve, survival_curve
 from cuhlm_theory.schemes.draft import Run
 from cuhlm_theory.schemes.ledger import Ledger, charged, drafting_on_server, resync_bit_per_transmission
 from cuhlm_theory.schemes.payload import Carried
-from cuhlm_theory.schemes.rounds import Rounds, independent_rounds, recorded_rounds
+from cuhlm_theory.schemes.rounds import Charges, Rounds, block_rounds, independent_rounds, recorded_rounds
 
 if TYPE_CHECKING:
     from cuhlm_theory.schemes.table import Scheme
 
 _ROUNDING = 1e-12
+_MOST_DRAFTS = 32
+_STEPS = 8
 
 
 class _Columns(TypedDict):
@@ -120,13 +123,12 @@ def several_drafts(
     scheme = resolved(scheme, tokens, system)
     draft, verification = cast(Run, scheme.draft), scheme.verification
     carried = scheme.payload.carried(tokens, system, scheme.skip)
-    acceptance = tokens.acceptance if carried.acceptance is None else carried.acceptance
-    if rng is not None:
-        acceptance = (rng.random(len(tokens)) < acceptance).astype(np.float64)
     skips = scheme.skip.skips(tokens, drafts=True)
     account = verification.account(tokens, scheme.skip, skips, scheme.payload, carried)
-    rounds = _rounds(scheme, tokens, acceptance, skips, carried)
-    kept_bit, lost_bit = verification.answer_bit(system.codec, bonus=draft.adds_bonus)
+    acceptance = _acceptance(scheme, tokens, carried)
+    if rng is not None and not verification.by_block:
+        acceptance = (rng.random(len(tokens)) < acceptance).astype(np.float64)
+    rounds = _rounds(scheme, tokens, acceptance, skips, carried, account.bias)
 
     happens = rounds.weight > 0.0
     kept, share = (values[happens] for values in (rounds.all_kept, rounds.weight))
@@ -134,6 +136,9 @@ def several_drafts(
     all_tokens, kept_tokens = rounds.num_tokens[happens], rounds.kept_tokens[happens]
     lost = np.divide(all_tokens - kept * kept_tokens, rejected, out=np.ones(len(kept)), where=rejected > 0.0)
     drafts, bit = rounds.num_drafts[happens], rounds.draft_bit[happens]
+    verified = all_tokens - kept * (kept_tokens - drafts)  # all but the LLM's own token after a kept run
+    proposals = float(share @ verified) / max(float(share @ rejected), _ROUNDING)
+    kept_bit, lost_bit = verification.answer_bit(system.codec, bonus=draft.adds_bonus, proposals=proposals)
     ones = np.ones(len(drafts))
     sides = [
         _rows(
@@ -164,16 +169,17 @@ def several_drafts(
     tokens_of = np.concatenate((kept_tokens, np.maximum(lost, 0.0)))
     occurs = weight > 0.0  # a round that cannot happen must not cost an infinite time over a dead link
     both = _columns({name: column[occurs] for name, column in every.items()})
-    zero = np.zeros(int(occurs.sum()))
+    bias = np.tile(rounds.bias[happens], 2)[occurs]
     return Ledger(
         scheme=scheme.name,
         system=system,
         weight=weight[occurs],
         prompt=None if prompt is None else prompt[occurs],
         tokens=tokens_of[occurs],
-        bias=zero,
-        risk=zero,
-        truncation=zero,
+        bias=bias,
+        risk=bias,
+        truncation=np.zeros(len(bias)),
+        bias_is_bound=account.is_bound,
         bias_note=note,
         threshold=scheme.threshold if triggered else None,
         skip_rate=skip_rate,
@@ -183,24 +189,53 @@ def several_drafts(
     )
 
 
-def _rounds(scheme: "Scheme", tokens: Tokens, acceptance: Floats, skips: Skips, carried: Carried) -> Rounds:
+def _acceptance(scheme: "Scheme", tokens: Tokens, carried: Carried) -> Floats:
+    """Chance that the server keeps each draft, shape [N]."""
+    acceptance = tokens.acceptance if carried.acceptance is None else carried.acceptance
+    return scheme.verification.of_drafts(tokens, acceptance)
+
+
+def _rounds(
+    scheme: "Scheme", tokens: Tokens, acceptance: Floats, skips: Skips, carried: Carried, bias: Floats
+) -> Rounds:
     draft, verification = cast(Run, scheme.draft), scheme.verification
     ends, kept, last = draft.ends(tokens, skips), acceptance, acceptance
     if draft.triggered:
         ends, kept, last = verification.run(ends, acceptance, tokens.rejection)
     size = np.zeros(len(tokens)) if carried.size is None else carried.size
     options = {"max_drafts": draft.longest_from(tokens), "bonus": draft.adds_bonus}
+    if verification.by_block:
+        return _blocks(tokens, acceptance, carried.bit, size, **options)
     if tokens.prompt is not None:
-        bit = carried.bit
+        charges = Charges(entries=size, bias=bias)
         return recorded_rounds(
-            kept, ends, tokens.prompt, bit, ending_acceptance=last, entries=size, **options
+            kept, ends, tokens.prompt, carried.bit, ending_acceptance=last, charges=charges, **options
         )
     weight = tokens.weight
     ending = min(float(weight @ ends), 1.0)
     keep = float(weight @ ((1.0 - ends) * kept)) / (1.0 - ending) if ending < 1.0 else 1.0
     final = float(weight @ (ends * last)) / ending if ending > 0.0 else 1.0
-    bit, entries = float(weight @ carried.bit), float(weight @ size)
-    return independent_rounds(ending, min(keep, 1.0), min(final, 1.0), bit, entries=entries, **options)
+    charges = Charges(entries=float(weight @ size), bias=float(weight @ bias))
+    bit = float(weight @ carried.bit)
+    return independent_rounds(ending, min(keep, 1.0), min(final, 1.0), bit, charges=charges, **options)
+
+
+def _blocks(
+    tokens: Tokens, ratio: Floats, bit: Floats, size: Floats, *, max_drafts: int, bonus: bool
+) -> Rounds:
+    """Find the rounds of blocks, of each text that is long enough, or of i.i.d. drafts."""
+    if tokens.prompt is None:
+        means = (np.atleast_1d(tokens.weight @ column) for column in (bit, size))
+        survival = independent_survival_curve(ratio, tokens.weight, max_drafts)[None]
+        return block_rounds(survival, np.ones(1, dtype=np.int64), *means, bonus=bonus)
+    texts, length = np.unique(tokens.prompt, return_counts=True)
+    as_count("num_drafts", max_drafts, at_most=int(length.max()))
+    used = texts[length >= max_drafts]
+    places = [tokens.prompt == text for text in used]
+    survival = [survival_curve(ratio[place], tokens.prompt[place], max_drafts) for place in places]
+    means = (np.array([column[place].mean() for place in places]) for column in (bit, size))
+    rounds = block_rounds(np.array(survival), length[length >= max_drafts], *means, bonus=bonus)
+    return replace(rounds, prompt=used)
 
 
 def resolved(scheme: "Scheme", tokens: Tokens, system: System) -> "Scheme":
@@ -214,20 +249,34 @@ def resolved(scheme: "Scheme", tokens: Tokens, system: System) -> "Scheme":
 def best_num_drafts(scheme: "Scheme", tokens: Tokens, system: System) -> int:
     """Return the number of drafts a round of the highest throughput at the mean acceptance [token]."""
     carried = scheme.payload.carried(tokens, system, scheme.skip)
-    acceptance = tokens.acceptance if carried.acceptance is None else carried.acceptance
+    acceptance = _acceptance(scheme, tokens, carried)
     bit = float(tokens.weight @ carried.bit)
     if not np.isfinite(packet_latency_s(system.link, bit)):
         return 1
-    kept_bit, lost_bit = scheme.verification.answer_bit(system.codec, bonus=True)
+    mean = min(float(tokens.weight @ np.minimum(acceptance, 1.0)), 1.0 - 1e-6)
+    kept_bit, lost_bit = scheme.verification.answer_bit(
+        system.codec, bonus=True, proposals=1.0 / (1.0 - mean)
+    )
     latency = system.latency
     if scheme.verification.on_server:  # an index a token comes down, however many are drafted
         latency = replace(latency, round_trip_s=0.0, downlink_bit_per_s=np.inf)
     plan = best_drafts_on_link(
-        min(float(tokens.weight @ acceptance), 1.0 - 1e-6),
+        mean,
         latency,
         system.link,
         bit,
         downlink_bit=kept_bit,
         rejection_downlink_bit=lost_bit - kept_bit,
     )
-    return plan.num_drafts
+    if not getattr(scheme.draft, "by_survival", False) or tokens.prompt is None:
+        return plan.num_drafts
+    count, longest = plan.num_drafts, int(np.unique(tokens.prompt, return_counts=True)[1].max())
+    longest, nothing = min(longest, _MOST_DRAFTS), np.zeros(len(tokens))
+    for _ in range(_STEPS):  # drafts survive less where rounds begin than elsewhere
+        rounds = recorded_rounds(acceptance, nothing, tokens.prompt, nothing, max_drafts=min(count, longest))
+        curve = survival_curve(acceptance, tokens.prompt, longest, rounds.weight)
+        found = best_drafts_of_survival(np.minimum.accumulate(curve), system.latency, system.link, bit)
+        if found.num_drafts == count:
+            break
+        count = found.num_drafts
+    return count

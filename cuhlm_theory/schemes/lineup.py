@@ -1,6 +1,7 @@
 """Line the schemes up: turn the knob of each until it has a wanted bias, or sends a wanted number of bits."""
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -18,6 +19,8 @@ from cuhlm_theory.texts import Written
 _CLOSE = 1e-12
 _TRIALS = 8  # thresholds that are tried at once
 _HALVINGS = 40
+_KNOB_HALVINGS = 16
+_REFINED = 3
 _MOST_KEPT = (1, 2, 3, 4, 5, 7, 11, 15)
 
 
@@ -37,6 +40,8 @@ def at_bias(scheme: Scheme, contexts: Written, system: System, bias: float) -> S
         return _by_rate(scheme, contexts, wanted)
     if isinstance(scheme.skip, KeepShare) and not scheme.drafts_several:
         return _by_shares(scheme, contexts.at(scheme.text_at), system, wanted)
+    if scheme.verification.knob is not None:
+        return _by_acceptance(scheme, contexts.at(scheme.text_at), system, wanted)
     if not isinstance(scheme.skip, Below) or scheme.drafts_several:
         return scheme
 
@@ -136,6 +141,43 @@ def _by_shares(scheme: Scheme, tokens: Tokens, system: System, wanted: float) ->
 
     nothing = scheme.keeping(KeepShare())
     return min(shares_at_bias(scheme, tokens, wanted), key=latency_s, default=nothing)
+
+
+def _by_acceptance(scheme: Scheme, tokens: Tokens, system: System, wanted: float) -> Scheme:
+    """Find how lenient the acceptance may be: the bias of a verified draft, then what a token has of it."""
+    knob, options = scheme.verification.knob or "", scheme.verification.options()
+    carried, skips = scheme.payload.carried(tokens, system, scheme.skip), scheme.skip.skips(tokens)
+
+    def of_draft(value: float) -> float:
+        rule = replace(scheme.verification, **{knob: value})
+        account = rule.account(tokens, scheme.skip, skips, scheme.payload, carried)
+        return float(tokens.weight @ account.bias)
+
+    def within(most: float) -> Scheme:
+        strict, loose = options[0][knob], options[-1][knob]
+        if of_draft(strict) > most + _CLOSE:
+            raise InfeasibleError(
+                f"{scheme.name} has a bias of {of_draft(strict):.4g} at its strictest, above the wanted "
+                f"{most:.4g}; raise equal_bias"
+            )
+        if of_draft(loose) <= most:
+            return scheme.using(**{knob: loose})
+        for _ in range(_KNOB_HALVINGS):
+            middle = 0.5 * (strict + loose)
+            strict, loose = (middle, loose) if of_draft(middle) <= most else (strict, middle)
+        return scheme.using(**{knob: strict})
+
+    found, most = scheme, wanted
+    for _ in range(_REFINED):
+        trial = within(min(most, 1.0))
+        ledger = trial.ledger(tokens, system)
+        spent = ledger.per_token(ledger.bias)
+        if spent <= wanted + _CLOSE:
+            found = trial
+        if abs(spent - wanted) <= _CLOSE or spent == 0.0:
+            break
+        most *= wanted / spent
+    return found
 
 
 def _by_threshold(

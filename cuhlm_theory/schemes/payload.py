@@ -93,6 +93,10 @@ class Payload:
         """Law that the server takes for the draft's when so many entries arrive, shape [V] [-]."""
         return law
 
+    def law_of_draft(self, law: Floats, draft: int) -> Floats:
+        """Law that a draft of a run is verified with, drawn from ``law``, shape [V] [-]."""
+        return law
+
     def options(self, tokens: Tokens) -> list[dict[str, float]]:
         """Numbers that an optimum may choose among."""
         return [{}]
@@ -102,7 +106,8 @@ class Payload:
         sizes = self.sizes(contexts, system, skip)
         if sizes is None:
             bit = np.broadcast_to(self.bit(0, system.codec, skip), len(contexts))
-            return Carried(bit=np.asarray(bit, dtype=np.float64))
+            kept = self.acceptance(contexts, np.zeros(len(contexts), dtype=np.int64))
+            return Carried(bit=np.asarray(bit, dtype=np.float64), acceptance=kept)
         return Carried(
             bit=np.asarray(self.bit(sizes, system.codec, skip), dtype=np.float64),
             size=sizes,
@@ -149,6 +154,32 @@ class Index(Payload):
     def bit(self, size: ArrayLike, codec: Codec, skip: Skip) -> Floats:
         """Bits of an index [bit]."""
         return np.full(np.shape(size), float(codec.bits_per_index))
+
+
+@dataclass(frozen=True, slots=True)
+class IndexAlone(Index):
+    """Send the index of each draft of a run: to the server the draft is a sure token, kept with y_d."""
+
+    greedy: bool = False
+    """Whether the likeliest token is drafted."""
+
+    def acceptance(self, contexts: Contexts, sizes: Ints) -> Floats | None:
+        """y_d of what was drafted, or of the likeliest token."""
+        assert isinstance(contexts, Tokens)
+        y = contexts.likeliest()[1][:, 0] if self.greedy else contexts.need("llm_prob")
+        return np.clip(y, 0.0, 1.0).astype(np.float64)
+
+    def draft_law(self, law: Floats, memory: float = 0.0) -> tuple[Floats, int, float]:
+        """Draw from the law, or take the likeliest token."""
+        return self.law_of_draft(law, int(np.argmax(law))) if self.greedy else law, 0, memory
+
+    def law_of_draft(self, law: Floats, draft: int) -> Floats:
+        """Return all mass on the draft."""
+        return np.eye(1, len(law), draft)[0]
+
+    def options(self, tokens: Tokens) -> list[dict[str, float]]:
+        """Drafts that are drawn or, where the likeliest token was recorded, taken."""
+        return [{"greedy": greedy} for greedy in (False, tokens.candidate_llm_prob is not None)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -408,6 +439,44 @@ class ConformalLattice(Payload):
         kept = truncation.drop_tail(law, size)
         dropped = 1.0 - float(law[kept > 0.0].sum())
         return round_to_lattice(kept, self.lattice_levels), size, dropped
+
+
+@dataclass(frozen=True, slots=True)
+class DenseLattice(Payload):
+    """Draft from the whole law in multiples of 1/levels and send the lattice point, and a number."""
+
+    lattice_levels: int = 100
+    """l: probabilities are multiples of 1/l [-]."""
+    number_bits: int = 16
+    """Bits of the number that goes with a draft [bit]."""
+
+    def __post_init__(self) -> None:
+        as_count("lattice_levels", self.lattice_levels)
+        as_count("number_bits", self.number_bits, at_least=0)
+
+    def sizes(self, contexts: Contexts, system: System, skip: Skip) -> Ints | None:
+        """V everywhere."""
+        return np.full(len(contexts), system.codec.vocab_size)
+
+    def bit(self, size: ArrayLike, codec: Codec, skip: Skip) -> Floats:
+        """Bits of the lattice point and of the number [bit]."""
+        point = lattice_bit(codec.vocab_size, self.lattice_levels, codec.vocab_size)
+        return np.full(np.shape(size), float(point + self.number_bits))
+
+    def acceptance(self, contexts: Contexts, sizes: Ints) -> Floats | None:
+        """At least 1 - TV(x, y) less what dropping a tail and rounding the rest would move."""
+        assert isinstance(contexts, Tokens)
+        kept = np.asarray(contexts.need("k_grid"), dtype=np.float64)
+        moved = contexts.need("tail_mass") + kept / (4.0 * self.lattice_levels)
+        return np.clip(1.0 - contexts.mean_rejection() - moved.min(axis=1), 0.0, 1.0)
+
+    def options(self, tokens: Tokens) -> list[dict[str, float]]:
+        """Levels."""
+        return [{"lattice_levels": level} for level in _LEVELS]
+
+    def draft_law(self, law: Floats, memory: float = 0.0) -> tuple[Floats, int, float]:
+        """Round the law."""
+        return round_to_lattice(law, self.lattice_levels), len(law), memory
 
 
 def _each(size: ArrayLike, bits_of: Callable[[int], int]) -> Floats:

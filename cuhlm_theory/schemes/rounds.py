@@ -35,12 +35,24 @@ class Rounds:
     """Uplink payload of all drafts of the round, shape [R] [bit]."""
     entries: Floats
     """Entries of the distributions of all drafts of the round, shape [R] [token]."""
+    bias: Floats
+    """Sum of the biases of the places that the server verifies, shape [R] [-]."""
     prompt: NDArray[np.int64] | None = None
     """Text that each round belongs to, shape [R]; None where tokens are i.i.d."""
 
     def mean(self, values: Floats) -> float:
         """Return the mean of ``values``, shape [R], over the rounds."""
         return float(np.sum(self.weight * values) / np.sum(self.weight))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Charges:
+    """What a draft adds to its round beside its bits; one number, or one a draft, shape [N]."""
+
+    entries: Floats | float = 0.0
+    """Entries of the distribution that goes with a draft [token]."""
+    bias: Floats | float = 0.0
+    """Bias of a place that is verified [-]."""
 
 
 def recorded_rounds(
@@ -50,7 +62,7 @@ def recorded_rounds(
     draft_bit: ArrayLike,
     *,
     ending_acceptance: ArrayLike | None = None,
-    entries: ArrayLike = 0.0,
+    charges: Charges | None = None,
     max_drafts: int | Ints | None = None,
     bonus: bool = True,
 ) -> Rounds:
@@ -74,8 +86,8 @@ def recorded_rounds(
         Uplink payload of each draft [bit].
     ending_acceptance : array_like, shape [N], optional
         Chance that a draft is kept, given that it ends the run; by default ``acceptance`` [-].
-    entries : array_like, shape [N], default 0.0
-        Entries of the distribution that goes with each draft [token].
+    charges : Charges, optional
+        What each draft adds beside its bits.
     max_drafts : ndarray of int64, shape [N], or int, optional
         Longest run, or longest run begun at each token [token]; None sets no limit.
     bonus : bool, default True
@@ -114,6 +126,7 @@ def recorded_rounds(
     def flat(values: Floats) -> Floats:
         return np.asarray(values[cell], dtype=np.float64)[back]
 
+    also = charges or Charges()
     most = len(order) if max_drafts is None else as_count("max_drafts", max_drafts)
     end = grid(as_probability("ends", ends), 1.0)  # [P, n]
     kept = as_probability("acceptance", acceptance)
@@ -124,9 +137,10 @@ def recorded_rounds(
         last=_last_draft(end >= 1.0, length, grid(most, 1.0).astype(np.int64)),
         length=length,
         bonus=bonus,
-        summed=np.stack([grid(draft_bit, 0.0), grid(entries, 0.0)]),
+        drafted=np.stack([grid(draft_bit, 0.0), grid(also.entries, 0.0)]),
+        verified=grid(also.bias, 0.0),
     )
-    names = ("weight", "num_drafts", "num_tokens", "all_kept", "kept_tokens", "draft_bit", "entries")
+    names = ("weight", "num_drafts", "num_tokens", "all_kept", "kept_tokens", "draft_bit", "entries", "bias")
     return Rounds(
         **{name: flat(values) for name, values in zip(names, walked, strict=True)},
         prompt=np.asarray(prompt),
@@ -141,7 +155,8 @@ def _walk(
     last: Ints,
     length: Ints,
     bonus: bool,
-    summed: Floats,
+    drafted: Floats,
+    verified: Floats,
 ) -> tuple[Floats, ...]:
     """Walk along all texts at once, with every round that may be under way; arrays [P, n] by first draft."""
     num_texts, longest = kept.shape
@@ -150,8 +165,8 @@ def _walk(
     start = np.arange(longest)
     drafting = np.zeros(kept.shape)  # [P, start]: the device drafts on
     alive = np.zeros(kept.shape)  # and the server keeps everything so far
-    drafts, tokens, all_kept, kept_tokens = (np.zeros(kept.shape) for _ in range(4))
-    sums = np.zeros(summed.shape)
+    drafts, tokens, all_kept, kept_tokens, bias = (np.zeros(kept.shape) for _ in range(5))
+    sums = np.zeros(drafted.shape)
     reach = int((last - start).max()) + 1
     for j in range(longest):
         drafting[:, j] = alive[:, j] = np.where(j < length, 1.0, 0.0)
@@ -159,8 +174,9 @@ def _walk(
         more = (bonus & (j + 1 < length))[:, None]  # a complete text needs no bonus token
         ends_here, final = end[:, j, None], last[:, window] == j
         drafts[:, window] += drafting[:, window]
-        sums[..., window] += drafting[:, window] * summed[:, :, j, None]
+        sums[..., window] += drafting[:, window] * drafted[:, :, j, None]
         going = alive[:, window]
+        bias[:, window] += going * verified[:, j, None]
         closed = going * ends_here * end_kept[:, j, None]
         passed = going * (1.0 - ends_here) * kept[:, j, None]
         done = closed + np.where(final, passed, 0.0)
@@ -175,7 +191,7 @@ def _walk(
         alive[:, window] = on
         drafting[:, window] *= np.where(final, 0.0, 1.0 - ends_here)
     whole = np.divide(kept_tokens, all_kept, out=drafts + 0.0, where=all_kept > 0.0)
-    return begins[:, :longest], drafts, tokens, all_kept, whole, sums[0], sums[1]
+    return begins[:, :longest], drafts, tokens, all_kept, whole, *sums, bias
 
 
 def _last_draft(ends: NDArray[np.bool_], length: Ints, most: Ints) -> Ints:
@@ -194,7 +210,7 @@ def independent_rounds(
     ending_acceptance: float,
     draft_bit: float,
     *,
-    entries: float = 0.0,
+    charges: Charges | None = None,
     max_drafts: int | None = None,
     bonus: bool = True,
 ) -> Rounds:
@@ -216,8 +232,8 @@ def independent_rounds(
         :math:`a_e`, of one that does [-].
     draft_bit : float
         Mean payload of a draft [bit].
-    entries : float, default 0.0
-        Mean entries of the distribution that goes with a draft [token].
+    charges : Charges, optional
+        What a draft adds on average beside its bits.
     max_drafts : int, optional
         Longest run [token].
     bonus : bool, default True
@@ -258,6 +274,7 @@ def independent_rounds(
     final = np.full(longest + 1, last_keep)
     final[-1] = keep
     all_kept = keep ** (length - 1.0) * final
+    also = charges or Charges()
     return Rounds(
         weight=weight,
         num_drafts=length,
@@ -265,5 +282,63 @@ def independent_rounds(
         all_kept=all_kept,
         kept_tokens=length + bonus,
         draft_bit=length * draft_bit,
-        entries=length * entries,
+        entries=length * also.entries,
+        bias=before * also.bias,
+    )
+
+
+def block_rounds(
+    survival: Floats, length: Ints, draft_bit: Floats, entries: Floats, *, bonus: bool = True
+) -> Rounds:
+    r"""Find the rounds that are verified as one block, a kind a text.
+
+    .. math:: E[N] = 1 + \sum_{j=1}^{\gamma - 1} S_j \;(+\; S_\gamma \text{ with the bonus})
+              \qquad \text{[BLOCK]}
+
+    Derivation: ``derivations.rivals.block_survival``.
+
+    Parameters
+    ----------
+    survival : ndarray of float64, shape [R, K]
+        :math:`S_1, \dots` of each text, K drafts a round [-].
+    length : ndarray of int64, shape [R]
+        Tokens of each text, as many as its rounds commit [token].
+    draft_bit : ndarray of float64, shape [R]
+        Mean uplink payload of a draft [bit].
+    entries : ndarray of float64, shape [R]
+        Mean entries of the distribution that goes with a draft [token].
+    bonus : bool, default True
+        Whether the LLM adds its own token after a fully kept run.
+
+    Returns
+    -------
+    Rounds
+        One kind a text.
+
+    Notes
+    -----
+    Rounds are taken to begin anywhere in a text alike: a block may be kept for the sake of a later draft, so
+    one recorded text does not tell where the next begins.
+
+    References
+    ----------
+    .. [BLOCK] arXiv:2403.10444.
+
+    Examples
+    --------
+    >>> rounds = block_rounds(np.array([[0.5, 0.4]]), np.array([38]), np.full(1, 24.0), np.zeros(1))
+    >>> rounds.weight, rounds.num_tokens
+    (array([20.]), array([1.9]))
+    """
+    num, drafts = survival.shape
+    num_tokens = 1.0 + survival[:, :-1].sum(axis=1) + bonus * survival[:, -1]
+    return Rounds(
+        weight=length / num_tokens,
+        num_drafts=np.full(num, float(drafts)),
+        num_tokens=num_tokens,
+        all_kept=survival[:, -1],
+        kept_tokens=np.full(num, float(drafts + bonus)),
+        draft_bit=drafts * draft_bit,
+        entries=drafts * entries,
+        bias=np.zeros(num),
     )

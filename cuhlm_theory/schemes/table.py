@@ -4,15 +4,26 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
 from cuhlm_theory.parameters import System
-from cuhlm_theory.schemes.draft import Fixed, NoDraft, One, UntilAsked, UntilRisky, UntilTrigger, UntilUnsure
+from cuhlm_theory.schemes.draft import (
+    Fixed,
+    FixedBySurvival,
+    NoDraft,
+    One,
+    UntilAsked,
+    UntilRisky,
+    UntilTrigger,
+    UntilUnsure,
+)
 from cuhlm_theory.schemes.evaluation import one_draft, several_drafts
 from cuhlm_theory.schemes.ledger import Ledger
 from cuhlm_theory.schemes.payload import (
     Candidates,
     ConformalLattice,
+    DenseLattice,
     Exact,
     Full,
     Index,
+    IndexAlone,
     IndexAndProbability,
     KeptSet,
     Lattice,
@@ -23,15 +34,20 @@ from cuhlm_theory.schemes.payload import (
 )
 from cuhlm_theory.schemes.skip import Always, AtRandom, Below, KeepShare, Never
 from cuhlm_theory.schemes.verification import (
+    Block,
+    Cascade,
     DrawsRest,
+    Lenient,
     LlmAlone,
     NoServer,
     Prefix,
     PrefixDrawsRest,
     PrefixOnDevice,
     PrefixOnServer,
+    Proposes,
     ReceivedLaw,
     ServerDraws,
+    Typical,
     Verification,
 )
 from cuhlm_theory.texts import Written
@@ -128,14 +144,15 @@ class Scheme:
     @property
     def knob(self) -> str | None:
         """Number that trades bias or bits for latency."""
-        return self.skip.knob or self.payload.knob
+        return self.skip.knob or self.payload.knob or self.verification.knob
 
     @property
     def writes(self) -> Text:
         """Model whose law the text has that this scheme writes, or ``hybrid``."""
         if not self.verification.asks:
             return "slm"
-        return "llm" if self.draft.several or isinstance(self.skip, Never) else "hybrid"
+        whole = self.draft.several or isinstance(self.skip, Never)
+        return "llm" if whole and self.verification.exact else "hybrid"
 
     @property
     def text_at(self) -> float:
@@ -351,6 +368,86 @@ _ROWS = (
         payload=Nothing(),
         verification=PrefixOnServer(),
         reference="Leviathan et al., arXiv:2211.17192",
+        status="printed",
+    ),
+    Scheme(
+        name="specstop",
+        title="as many drafts as the delay and the survival of runs ask for",
+        draft=FixedBySurvival(),
+        skip=Never(),
+        payload=IndexAndProbability(),
+        verification=PrefixOnDevice(),
+        reference="UCB-SpecStop, arXiv:2606.20591; what a draft carries is assumed",
+        status="assumed",
+    ),
+    Scheme(
+        name="q-s",
+        title="several drafts from the whole law on a lattice",
+        draft=Fixed(),
+        skip=Never(),
+        payload=DenseLattice(),
+        verification=Prefix(),
+        reference="Q-S, arXiv:2507.00605",
+        status="printed",
+    ),
+    Scheme(
+        name="asymspec",
+        title="several drafts, recovered by tokens that the server proposes",
+        draft=Fixed(),
+        skip=Never(),
+        payload=IndexAndProbability(),
+        verification=Proposes(),
+        reference="AsymSpec, arXiv:2608.04974",
+        status="printed",
+    ),
+    Scheme(
+        name="ids-only",
+        title="several drafts, indices alone; the server draws and matches",
+        draft=Fixed(),
+        skip=Never(),
+        payload=IndexAlone(),
+        verification=Prefix(),
+        reference="SpecEdge, arXiv:2505.17052; AceSpec, arXiv:2609.02514",
+        status="printed",
+    ),
+    Scheme(
+        name="lenience",
+        title="several drafts, kept with min(1, y / (lambda x))",
+        draft=Fixed(),
+        skip=Never(),
+        payload=IndexAndProbability(),
+        verification=Lenient(),
+        reference="Leviathan et al., arXiv:2211.17192v2, App. A.5; the residual is the least biased",
+        status="printed",
+    ),
+    Scheme(
+        name="cascade",
+        title="several drafts, all kept where the device is as sure as the server",
+        draft=Fixed(),
+        skip=Never(),
+        payload=Full(),
+        verification=Cascade(),
+        reference="speculative cascades, arXiv:2405.19261; the rule OPT",
+        status="printed",
+    ),
+    Scheme(
+        name="typical",
+        title="several drafts, kept where the server's law gives them enough",
+        draft=Fixed(),
+        skip=Never(),
+        payload=Index(),
+        verification=Typical(),
+        reference="typical acceptance of Medusa, arXiv:2401.10774; the residual is the least biased",
+        status="assumed",
+    ),
+    Scheme(
+        name="block-verification",
+        title="several drafts verified as one block, full distributions",
+        draft=Fixed(),
+        skip=Never(),
+        payload=Full(),
+        verification=Block(),
+        reference="block verification, arXiv:2403.10444; what a draft carries is assumed",
         status="printed",
     ),
 )

@@ -1,17 +1,22 @@
 """Verification rules: who decides with which law, what the answer carries, and what bias that leaves."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
+from cuhlm_theory import _special as special
 from cuhlm_theory import kept_law, verification
-from cuhlm_theory._checks import Floats
-from cuhlm_theory.contexts import Contexts, Skips
+from cuhlm_theory._checks import Floats, as_floats, as_positive, as_probability
+from cuhlm_theory._laws import excess_law
+from cuhlm_theory.contexts import Contexts, Skips, Tokens
 from cuhlm_theory.parameters import Codec
 from cuhlm_theory.payload import dense_bit
 from cuhlm_theory.schemes.payload import Carried, Payload
 from cuhlm_theory.schemes.skip import Skip
+
+_LENIENCES = (1.0, 0.9, 0.7, 0.5, 0.3, 0.1, 0.001)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -49,6 +54,12 @@ class Verification:
     """Whether the draft that ends a run by its trigger is verified like the others."""
     on_server: ClassVar[bool] = False
     """Whether the server drafts as well: no device asks, and every token that is committed comes down."""
+    exact: ClassVar[bool] = True
+    """Whether several drafts leave the LLM's own law."""
+    knob: ClassVar[str | None] = None
+    """Field that trades bias for acceptance."""
+    by_block: ClassVar[bool] = False
+    """Whether a run is verified as one, so that a draft may make up for those before it."""
 
     def account(
         self, contexts: Contexts, skip: Skip, skips: Skips, payload: Payload, carried: Carried
@@ -69,10 +80,22 @@ class Verification:
         note = "risk plus truncation bound" if truncated else ""
         return Account(bias=total, risk=skips.risk, truncation=lost, is_bound=truncated, note=note)
 
-    def answer_bit(self, codec: Codec, *, bonus: bool) -> tuple[float, float]:
-        """Bits down where every draft is kept, and where one is not [bit]."""
+    def answer_bit(self, codec: Codec, *, bonus: bool, proposals: float = 1.0) -> tuple[float, float]:
+        """Bits down where every draft is kept, and where one is not [bit].
+
+        ``proposals`` is how many tokens the device refuses or takes before it has what replaces a draft, on
+        average: as many as drafts are verified for each that is rejected.
+        """
         index = float(codec.bits_per_index)
         return index, index
+
+    def options(self) -> list[dict[str, float]]:
+        """Numbers that an optimum may choose among, the strictest first, the most lenient last."""
+        return [{}]
+
+    def of_drafts(self, tokens: Tokens, acceptance: Floats) -> Floats:
+        """Chance to keep each recorded draft, whose acceptance by x and y is given, shape [N] [-]."""
+        return acceptance
 
     def run(self, ends: Floats, acceptance: Floats, rejection: Floats) -> tuple[Floats, Floats, Floats]:
         """Chance that a run ends with each draft, and that it is kept if the run goes on, and if it ends."""
@@ -89,6 +112,17 @@ class Verification:
     def verified_law(self, sent: Floats, llm_law: Floats) -> Floats:
         """Law of the token that follows when a draft of a run is verified, shape [V] [-]."""
         return verification.output_law(sent, llm_law)
+
+    def rejections(self, sent: Sequence[Floats], drafts: Sequence[int], llm_laws: Sequence[Floats]) -> Floats:
+        """Chance that each draft of a run is not kept, where those before it are, shape [K] [-]."""
+        places = zip(sent, drafts, llm_laws, strict=False)
+        return np.array([1.0 - self.acceptance(law, y)[draft] for law, draft, y in places])
+
+    def rest(
+        self, sent: Sequence[Floats], drafts: Sequence[int], llm_laws: Sequence[Floats], kept: int
+    ) -> Floats:
+        """Law of the token that replaces the draft after so many that are kept, shape [V] [-]."""
+        return self.replacement(sent[kept], llm_laws[kept])
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +194,7 @@ class Prefix(Verification):
 class PrefixOnDevice(Prefix):
     """As `Prefix`, but the server knows only the drafts' own probabilities, and the device replaces."""
 
-    def answer_bit(self, codec: Codec, *, bonus: bool) -> tuple[float, float]:
+    def answer_bit(self, codec: Codec, *, bonus: bool, proposals: float = 1.0) -> tuple[float, float]:
         """Send a bonus token or a yes; after a rejection one dense distribution."""
         kept = float(codec.bits_per_index) if bonus else 1.0
         return kept, float(dense_bit(codec.vocab_size, codec.prob_bits))
@@ -228,3 +262,187 @@ class PrefixDrawsRest(Prefix):
     def replacement(self, sent: Floats, llm_law: Floats) -> Floats:
         """Return the rest of the LLM's law."""
         return kept_law.answer_law(sent, llm_law)
+
+
+@dataclass(frozen=True, slots=True)
+class Proposes(PrefixOnDevice):
+    """As `PrefixOnDevice`, but the device is sent tokens of the LLM until it takes one.
+
+    That is one a verified draft on average, for every pair (`derivations.rivals.one_proposal_a_token`). They
+    are streamed until one is taken, without a round trip of their own.
+    """
+
+    def answer_bit(self, codec: Codec, *, bonus: bool, proposals: float = 1.0) -> tuple[float, float]:
+        """Send a bonus token or a yes; after a rejection index and probability of each proposal."""
+        kept = float(codec.bits_per_index) if bonus else 1.0
+        return kept, proposals * (codec.bits_per_index + codec.prob_bits)
+
+
+@dataclass(frozen=True, slots=True)
+class Block(Prefix):
+    """The server verifies the run as one: never fewer drafts kept than one by one, and the LLM's own law."""
+
+    by_block: ClassVar[bool] = True
+
+    def of_drafts(self, tokens: Tokens, acceptance: Floats) -> Floats:
+        """Return y_d / x_d itself, since a likely draft makes up for an unlikely one before it."""
+        prob = tokens.need("draft_prob")
+        return np.divide(tokens.need("llm_prob"), prob, out=np.ones(len(tokens)), where=prob > 0.0)
+
+    def rejections(self, sent: Sequence[Floats], drafts: Sequence[int], llm_laws: Sequence[Floats]) -> Floats:
+        """Draft j ends the block with D/(D + 1 - p) unless a later one does; as chances one after another."""
+        stands = self._stands(sent, drafts, llm_laws)
+        takes = [stands[-1]]
+        for x, y, p in zip(sent[:0:-1], llm_laws[len(drafts) - 1 : 0 : -1], stands[-2:0:-1], strict=True):
+            excess = float(np.maximum(p * y - x, 0.0).sum())
+            takes.append(excess / (excess + 1.0 - p) if excess > 0.0 else 0.0)
+        length = 1.0 - np.cumprod(1.0 - np.array(takes))[::-1]  # at least 1, 2, ... drafts are kept
+        before = np.append(1.0, length[:-1])
+        return 1.0 - np.divide(length, before, out=np.zeros(len(length)), where=before > 0.0)
+
+    def rest(
+        self, sent: Sequence[Floats], drafts: Sequence[int], llm_laws: Sequence[Floats], kept: int
+    ) -> Floats:
+        """Return the residual of the block, (p y - x)_+ as a law."""
+        stands = self._stands(sent, drafts, llm_laws)[kept]
+        return excess_law(stands * llm_laws[kept], sent[kept])
+
+    @staticmethod
+    def _stands(sent: Sequence[Floats], drafts: Sequence[int], llm_laws: Sequence[Floats]) -> list[float]:
+        """p_0 = 1 and p_j = min(1, p_(j-1) y_d / x_d) along the drafts."""
+        stands = [1.0]
+        for x, draft, y in zip(sent, drafts, llm_laws, strict=False):
+            stands.append(min(1.0, stands[-1] * float(y[draft] / x[draft])))
+        return stands
+
+
+@dataclass(frozen=True, slots=True)
+class Lossy(Prefix):
+    """Keep draft d with a chance a_d of one's own; what replaces it is drawn from (y - x a)_+.
+
+    That leaves the least bias of any replacement: the mean of (a - y_d/x_d)_+, at least what the acceptance
+    has gained.
+    """
+
+    exact: ClassVar[bool] = False
+
+    def chances(self, tokens: Tokens) -> tuple[Floats, Floats]:
+        """Least and largest chance to keep each recorded draft, shape [N] [-]; equal where it is known."""
+        raise NotImplementedError
+
+    def of_drafts(self, tokens: Tokens, acceptance: Floats) -> Floats:
+        """Return the least chance to keep each draft."""
+        return self.chances(tokens)[0]
+
+    def account(
+        self, contexts: Contexts, skip: Skip, skips: Skips, payload: Payload, carried: Carried
+    ) -> Account:
+        """Return the mass that is kept beyond the LLM's, by the largest chance to keep."""
+        assert isinstance(contexts, Tokens)
+        least, largest = self.chances(contexts)
+        bias = np.maximum(largest - (1.0 - contexts.rejection), 0.0)
+        open_ = bool(np.any(least < largest))
+        note = (
+            "an entropy or a maximum of the LLM's law is bounded by its recorded candidates" if open_ else ""
+        )
+        zero = np.zeros(len(contexts))
+        return Account(bias=bias, risk=bias, truncation=zero, is_bound=open_, note=note)
+
+    def replacement(self, sent: Floats, llm_law: Floats) -> Floats:
+        """Return the rest of the LLM's law."""
+        return kept_law.answer_law(sent * self.acceptance(sent, llm_law), llm_law)
+
+    def verified_law(self, sent: Floats, llm_law: Floats) -> Floats:
+        """Return what is kept, and the rest."""
+        return kept_law.output_law(sent * self.acceptance(sent, llm_law), llm_law)
+
+
+@dataclass(frozen=True, slots=True)
+class Lenient(Lossy, PrefixOnDevice):
+    """Keep a draft with min(1, y / (lambda x)): no token more than 1/lambda times too often."""
+
+    lenience: float = 1.0
+    """lambda, above 0 [-]; 1 is verification itself."""
+
+    knob: ClassVar[str | None] = "lenience"
+
+    def __post_init__(self) -> None:
+        as_positive("lenience", as_probability("lenience", self.lenience))
+
+    def chances(self, tokens: Tokens) -> tuple[Floats, Floats]:
+        """Known for every draft."""
+        chance = np.minimum((1.0 - tokens.rejection) / self.lenience, 1.0)
+        return chance, chance
+
+    def acceptance(self, sent: Floats, llm_law: Floats) -> Floats:
+        """Chance to keep each draft, shape [V] [-]."""
+        return 1.0 - verification.rejection_probability(
+            np.minimum(self.lenience * sent, 1.0), np.minimum(llm_law, 1.0)
+        )
+
+    def options(self) -> list[dict[str, float]]:
+        """Lenience."""
+        return [{"lenience": value} for value in _LENIENCES]
+
+
+@dataclass(frozen=True, slots=True)
+class Typical(Lossy, PrefixOnDevice):
+    """Keep a draft that the LLM gives at least min(eps, sqrt(eps) exp(-H(y))), and no other."""
+
+    typical_threshold: float = 0.09
+    """eps [-]."""
+
+    knob: ClassVar[str | None] = "typical_threshold"
+
+    def __post_init__(self) -> None:
+        as_probability("typical_threshold", self.typical_threshold)
+
+    def _least_prob(self, entropy: Floats | float) -> Floats:
+        eps = self.typical_threshold
+        return np.minimum(eps, np.sqrt(eps) * np.exp(-np.asarray(entropy)))
+
+    def chances(self, tokens: Tokens) -> tuple[Floats, Floats]:
+        """Whether each draft is kept, where the entropy of y decides."""
+        prob, (low, high) = tokens.need("llm_prob"), tokens.llm_entropy()
+        least, largest = ((prob >= self._least_prob(h)).astype(np.float64) for h in (low, high))
+        return least, largest
+
+    def acceptance(self, sent: Floats, llm_law: Floats) -> Floats:
+        """Whether each draft is kept, shape [V]."""
+        entropy = -float(np.sum(special.xlogy(llm_law, llm_law)))
+        return (llm_law >= self._least_prob(entropy)).astype(np.float64)
+
+    def options(self) -> list[dict[str, float]]:
+        """Thresholds."""
+        return [{"typical_threshold": value} for value in _LENIENCES]
+
+
+@dataclass(frozen=True, slots=True)
+class Cascade(Lossy):
+    """Keep every draft where the device is as sure as the LLM, up to a price on TV; verify elsewhere."""
+
+    deferral_price: float = 0.0
+    """alpha: the device is trusted where max x >= max y - alpha TV(x, y) [-]; from 1 on it always is, and
+    below -1 only where the two laws are the same."""
+
+    knob: ClassVar[str | None] = "deferral_price"
+
+    def __post_init__(self) -> None:
+        as_floats("deferral_price", self.deferral_price)
+
+    def chances(self, tokens: Tokens) -> tuple[Floats, Floats]:
+        """One where the device is trusted, and the chance of verification elsewhere."""
+        strict, sure = 1.0 - tokens.rejection, tokens.largest_prob() + self.deferral_price * tokens.need("tv")
+        low, high = tokens.llm_largest_prob()
+        return np.where(sure >= high, 1.0, strict), np.where(sure >= low, 1.0, strict)
+
+    def acceptance(self, sent: Floats, llm_law: Floats) -> Floats:
+        """Chance to keep each draft, shape [V] [-]."""
+        apart = float(verification.total_variation(sent, llm_law))
+        if sent.max() + self.deferral_price * apart >= llm_law.max():
+            return np.ones(len(llm_law))
+        return Verification.acceptance(self, sent, llm_law)
+
+    def options(self) -> list[dict[str, float]]:
+        """Prices."""
+        return [{"deferral_price": float(value)} for value in np.linspace(-2.0, 1.0, 13)]
