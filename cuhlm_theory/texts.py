@@ -235,9 +235,7 @@ def promised(trials: Sequence[Trial], bias: float, *, resampled: bool = False) -
     Examples
     --------
     >>> row = {"bias": 0.0, "resampled_limit95": 0.01, "num_prompts": 72, "max_tokens": 80}
-    >>> texts = [
-    ...     Trial(threshold=t, bias_limit95=e, **row) for t, e in ((0.1, 0.02), (0.3, 0.06), (0.5, 0.04))
-    ... ]
+    >>> texts = [Trial(threshold=t, bias_limit95=e, **row) for t, e in ((0.1, 0.02), (0.3, 0.06), (0.5, 0.04))]
     >>> promised(texts, 0.05).threshold
     0.1
     """
