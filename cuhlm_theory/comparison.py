@@ -222,7 +222,7 @@ TUNERS: dict[str, Tuner] = {
 
 AT_BUDGETS = (
     *("kept-law", "kept-law, quantile", "kept-law-exact", "kept-law-exact, survival"),
-    *("cu-hlm-exact", "dssd", "tk-slt", "llm"),
+    *("cu-hlm-exact", "dssd", "dssd, survival", "confidence-stop", "verify-on-sync", "tk-slt", "llm"),
 )
 STOP_RULES = (
     *("dssd", "confidence-stop", "verify-on-sync", "dssd, survival", "dssd, look-ahead"),

@@ -18,7 +18,7 @@ latencies that `cuhlm optimize` would take. This page is written by `python -m f
 
 
 def section(name: str, *options: str) -> str:
-    """Return the part of the page on one text.
+    """Return the part of the page on one pair.
 
     Parameters
     ----------
@@ -35,21 +35,18 @@ def section(name: str, *options: str) -> str:
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
         main(["budgets", "--calibration", name, "--format", "markdown", *options])
-    return (
-        f"## {name}\n\n`cuhlm budgets --calibration {name} --format markdown` prints\n\n{printed.getvalue()}"
-    )
+    return f"## {name}\n\n`cuhlm budgets --calibration {name}` prints\n\n{printed.getvalue()}"
 
 
 def page() -> str:
-    """Return the page: a part a text.
+    """Return the page: a part a pair.
 
     Returns
     -------
     str
         Markdown.
     """
-    names = [f"{name}{text}" for name in built_in() for text in ("", "-llm-text")]
-    return "\n".join([_INTRODUCTION, *map(section, names)])
+    return "\n".join([_INTRODUCTION, *map(section, built_in())])
 
 
 if __name__ == "__main__":

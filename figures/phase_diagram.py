@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cuhlm_theory.capacity import rate_bit_per_s
-from cuhlm_theory.parameters import Budget
+from cuhlm_theory.ladder import Ladder
+from cuhlm_theory.parameters import Budget, Latency, System, Uplink
 from cuhlm_theory.phases import phases
+from cuhlm_theory.presets import SCENARIOS
 from figures import style
 from figures.frame import Figure, Source, Table, Tables
 
@@ -29,6 +31,8 @@ _HATCHES = {
     "tk-slt": "---",
 }
 _UNIT = " [token/s]"
+_PACKET_BIT = 1000.0  # of which the rate is told; only that of a short packet depends on it
+_NETWORKS = {"5g": "5G", "wifi": "Wi-Fi", "satellite": "satellite", "nb-iot": "NB-IoT", "u-hlm": "U-HLM"}
 
 
 def compute(source: Source, *, num_points: int = 57, max_drafts: int = 32) -> Tables:
@@ -52,12 +56,22 @@ def compute(source: Source, *, num_points: int = 57, max_drafts: int = 32) -> Ta
                 },
             }
     tables["inputs"] = {"bias budget [-]": np.array([budget])}
-    tables["links"] = {
-        "point": np.array(["this link"]),
-        "rate [bit/s]": np.array([float(rate_bit_per_s(system.link, 1000.0))]),
-        "round trip [s]": np.array([system.latency.round_trip_s]),
-    }
+    tables["links"] = _links(system)
     return tables
+
+
+def _links(system: System) -> Table:
+    """Return the link of the system and those of known networks; a network's name goes first."""
+
+    def place(link: Uplink, latency: Latency) -> tuple[float, float]:
+        return float(rate_bit_per_s(link, _PACKET_BIT)), latency.round_trip_s
+
+    links = {place(system.link, system.latency): "this link"}
+    for name, shown in _NETWORKS.items():
+        known = Ladder({key: one.value for key, one in SCENARIOS[name].items()})
+        links[place(known.link(), known.build(Latency))] = shown
+    rate, trip_s = np.array([*links], dtype=np.float64).T
+    return {"point": np.array([*links.values()]), "rate [bit/s]": rate, "round trip [s]": trip_s}
 
 
 def draw(axes: Mapping[str, "Axes"], tables: Tables) -> None:
@@ -106,7 +120,7 @@ def _marks(ax: "Axes", links: Table, *, named: bool) -> None:
         seen = max(y, lowest)
         ax.plot(x, seen, marker="o", color=style.INK, markersize=3, linestyle="none", clip_on=False)
         if named:
-            style.label(ax, x, seen, str(name))
+            style.label(ax, x, seen, str(name), ha="right", xytext=(-3, 3 if y < lowest else -2))
 
 
 FIGURE = Figure(
@@ -117,7 +131,7 @@ FIGURE = Figure(
     caption="The fastest of all schemes at all settings, over rate and round trip of the link: exact on the "
     "left, biased on the right; the downlink free above, as the papers have it, and as fast as the "
     "uplink below. Every setting is a plane over inverse rate and round trip, so borders are exact up to the "
-    "grid. The latencies of the models are the calibration's, or assumed.",
+    "grid. The latencies of the models are the calibration's, or assumed; networks are at typical rates.",
     compute=compute,
     draw=draw,
     panels=(

@@ -41,9 +41,10 @@ class _Numbers(options.Number):
 
 def _render(result: output.Result) -> None:
     for first in result["fastest"]:
-        rows = [row for row in result["rows"] if row["budget"] == first["budget"]]
+        at = (first["text"], first["budget"])
+        rows = [row for row in result["rows"] if (row["text"], row["budget"]) == at]
         cells = [[row[key] for key in COLUMNS] for row in rows]
-        output.table(f"{result['inputs']['calibration']}: {first['sentence']}", list(COLUMNS.values()), cells)
+        output.table(f"Text {first['text']}: {first['sentence']}", list(COLUMNS.values()), cells)
     output.say(f"{_NOTE} {_HELD_OUT}" if result["inputs"]["held_out"] else _NOTE)
 
 
@@ -63,13 +64,18 @@ def _render(result: output.Result) -> None:
 def command(
     *, calibration: str, text: str, budgets: tuple[float, ...], held_out: bool, **values: Any
 ) -> output.Result:
-    """Compare the schemes at several biases: who is the fastest, by how much, with how many bits."""
+    """Compare the schemes at several biases on each text: who is the fastest, by how much, with what bits."""
     found = load(calibration, text=text)
-    if found.tokens is None:
+    if not found.texts:
         raise MissingInputError(f"calibration {calibration} has no recorded tokens; give --calibration DIR")
     ladder = options.ladder(values, {"calibration": found})
-    tuned_on, judged = comparison.halves(found.tokens) if held_out else (None, found.tokens)
-    table = comparison.at_budgets(judged, ladder.system(), budgets=budgets, tuned_on=tuned_on)
+    system, rows, fastest = ladder.system(), [], []
+    for name in found.texts:
+        tokens = found.text(name).tokens()
+        tuned_on, judged = comparison.halves(tokens) if held_out else (None, tokens)
+        table = comparison.at_budgets(judged, system, budgets=budgets, tuned_on=tuned_on)
+        fastest += [{"text": name, **first} for first in comparison.fastest_at(table)]
+        for row in table:  # but for a curve that was fitted here
+            rows.append({"text": name, **row, "numbers": {**row["numbers"], "line": None}})
     inputs = {"calibration": found.name, "held_out": held_out, **ladder.told, "assumed": ladder.assumed}
-    rows = [{**row, "numbers": {**row["numbers"], "line": None}} for row in table]  # a curve, fitted here
-    return {"inputs": inputs, "fastest": comparison.fastest_at(table), "rows": rows}
+    return {"inputs": inputs, "fastest": fastest, "rows": rows}
