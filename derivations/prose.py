@@ -109,7 +109,7 @@ _GREEK = {
 """Names that are symbols in every statement."""
 _OPERATORS = {"<=": r"\le", ">=": r"\ge", "~": r"\sim", "*": r"\cdot", "_+": "_{+}", "{": r"\{", "}": r"\}"}
 _TOKEN = re.compile(
-    r"[A-Za-z0-9]+\.[a-z_]+|M?bit/s(?:/Hz)?|[A-Za-z]+(?:-[A-Za-z]{2,})+|[A-Za-z]\*|[A-Za-z]\w*|\d+(?:\.\d+)?|<=|>=|_\+|\S"
+    r"[A-Za-z0-9_]+\.[a-z_]+|M?bit/s(?:/Hz)?|[A-Za-z]+(?:-[A-Za-z]{2,})+|[A-Za-z]\*|[A-Za-z]\w*|\d+(?:\.\d+)?|<=|>=|_\+|\S"
 )
 _OPENING, _CLOSING = "([{", ")]}"
 _ARTICLES = {"a", "A", "I"}
@@ -129,6 +129,9 @@ def latex_name(name: str) -> str:
     str
         Without dollar signs.
     """
+    base, _, index = name.partition("_")
+    if name not in LATEX_NAMES and base in LATEX_NAMES and index:
+        return f"{{{LATEX_NAMES[base]}}}_{{{index}}}"
     return LATEX_NAMES.get(name) or sp.latex(sp.Symbol(name))
 
 

@@ -4,13 +4,14 @@ import importlib
 import re
 import textwrap
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import sympy as sp
 from sympy.core.relational import Relational
 
 from derivations.prose import GLOSSARY, LATEX_NAMES, latex_name, set_formulas, symbol_names
-from derivations.registry import MODULES, Verdict
-from derivations.statement import SOURCES, STATUS_MEANING, Statement
+from derivations.registry import MODULES, Verdict, check, statements
+from derivations.statement import SOURCES, STATUS_MEANING, Statement, Step
 
 _RELATIONS = {"==": "=", "<=": "<=", "<": "<", ">=": ">=", ">": ">"}
 _WIDE = 600
@@ -244,6 +245,101 @@ def markdown(verdict: Verdict) -> str:
         lines += [f"**{_plain(line)}**\n" for line in _failed_lines(verdict)]
     lines += [f"*{_plain(line)}*  " for line in _head(statement)[1:]]
     return "\n".join([*lines, ""])
+
+
+_INLINE, _ROW = 40, 64
+"""Signs up to which a claim stands in its sentence, and up to which claims stand beside each other."""
+
+
+def theorem(name: str, *, proof: bool = True) -> dict[str, Any]:
+    """Check a statement and return it in a few lines, for a paper.
+
+    Parameters
+    ----------
+    name : str
+        ``module.function``.
+    proof : bool, default True
+        Whether its steps are given, too.
+
+    Returns
+    -------
+    dict
+        ``name``, ``title``, ``num_steps``, ``holds`` and ``text``, which is Markdown with formulas between
+        dollar signs.
+
+    Raises
+    ------
+    ValueError
+        If no statement has that name.
+
+    Examples
+    --------
+    >>> theorem("payload.index_only", proof=False)["title"]
+    'Index alone'
+    """
+    (statement,) = statements(name)
+    verdicts = list(check([statement]))
+    names = symbol_names(statement)
+
+    def said(line: str) -> str:
+        return set_formulas(line, names, _plain)
+
+    def shown(claim: Relational) -> str:
+        formula = claim_latex(claim)
+        return f"${formula}$" if _signs(formula) <= _INLINE else f"\n\n$${formula}$$\n\n"
+
+    given = [said(line) for line in statement.assumptions]
+    if proof and statement.assumed:
+        given.append(f"Given: {', '.join(f'${claim_latex(claim)}$' for claim in statement.assumed)}.")
+    parts = [f"**{said(statement.title)}.** {' '.join(given)}"]
+    parts += [f"$${row}$$" for row in _rows(map(claim_latex, statement.claims))]
+    if proof:
+        steps = _needed(statement)
+        lines = [f"{said(step.text.rstrip('.,:; '))}: {shown(step.claim)}" for step in steps]
+        shown_steps = "".join(map(_joined, lines, [*lines[1:], "."]))
+        parts.append(f"*Proof.* {shown_steps}{said(statement.glue)} $\\square$")
+    return {
+        "name": name,
+        "title": statement.title,
+        "num_steps": len(statement.steps),
+        "holds": all(verdict.holds for verdict in verdicts),
+        "text": "\n\n".join(parts),
+    }
+
+
+def _needed(statement: Statement) -> list[Step]:
+    """Return the steps that the claims rest on, without what only checks them once more."""
+    wanted, found = set(statement.claims), []
+    for step in reversed(statement.steps):
+        if step.claim in wanted:
+            wanted.update(step.uses)
+            found.append(step)
+    return found[::-1]
+
+
+def _signs(formula: str) -> int:
+    """Estimate how many signs wide a formula is when it is set."""
+    spelt = re.sub(r"\\(max|min|ln)\b", r"\1", re.sub(r"\\substack\{.*?\}\}", "", formula))
+    return len(re.sub(r"\\[a-zA-Z]+|[{}_^\s]", "", spelt))
+
+
+def _rows(formulas: Iterable[str]) -> Iterator[str]:
+    """Put formulas beside each other while there is room."""
+    row: list[str] = []
+    for formula in formulas:
+        if row and sum(map(_signs, (*row, formula))) + 4 * len(row) > _ROW:
+            yield " \\qquad ".join(row)
+            row = []
+        row.append(formula)
+    if row:
+        yield " \\qquad ".join(row)
+
+
+def _joined(line: str, following: str) -> str:
+    """End a line of a proof as what follows asks for."""
+    if line.endswith("\n\n"):
+        return line
+    return f"{line}{';' if following[0].islower() else '.'} "
 
 
 _TITLE = "Communication-efficient hybrid decoding: every formula, derived"

@@ -92,3 +92,26 @@ def report(*, out: Path, **values: Any) -> output.Result:
         source = replace(source, calibration=source.calibration.without_tokens())
     report.write(question.answer(), out, source)
     return {"file": str(out)}
+
+
+@click.command("paper", epilog="\b\nExample: cuhlm paper --out build/paper --calibration DIR")
+@click.option(
+    "--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder to write into."
+)
+@options.calibration
+@options.system
+@options.of(Budget, only=["bias_budget"])
+@output.reports(lambda result: click.echo("\n".join(result["files"])))
+def paper(*, out: Path, calibration: str, text: str, **values: Any) -> output.Result:
+    """Write the paper on the kept law, every number computed; a PDF too where LaTeX is installed."""
+    from calibration.finding import built_in
+    from figures import frame, paper
+
+    sources = []
+    for name in dict.fromkeys((calibration, *built_in())):
+        ladder = options.ladder(values, {"calibration": load(name, text=text)})
+        found = {"system": ladder.system(), "bias_budget": ladder.build(Budget).bias}
+        sources.append((frame.load(name, text=text, **found), ladder.assumed))
+    (source, assumed), *others = sources
+    files = paper.write(out, source, [other for other, _ in others], assumed=assumed)
+    return {"files": [str(file) for file in files]}

@@ -97,7 +97,10 @@ def compute(source: Source, *, num_points: int = 10) -> Tables:
         "floor": {
             "bias [-]": edge,
             "throughput [token/s]": np.array(
-                [1.0 / single_draft_floor_s(system, float(p)) for p in least_transmissions(best.contexts, edge)]
+                [
+                    1.0 / single_draft_floor_s(system, float(p))
+                    for p in least_transmissions(best.contexts, edge)
+                ]
             ),
         },
         "marks": _marks(best),

@@ -16,6 +16,8 @@ _EXTRAS = {  # every other optional package runs models
     "sympy": "derivations",
     "derivations": "derivations",
     "matplotlib": "figures",
+    "jinja2": "figures",
+    "mistletoe": "figures",
     "figures": "figures",
 }
 
