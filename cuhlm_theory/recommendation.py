@@ -91,8 +91,8 @@ def optimise(
     --------
     >>> import cuhlm_theory as cuhlm
     >>> best = cuhlm.optimise(cuhlm.load("smollm2"), cuhlm.Link(bandwidth_hz=1e6, snr=3.0))
-    >>> best.schemes[best.scheme]["bias"]
-    0.0
+    >>> best.schemes[best.scheme]["bias"] <= 0.05
+    True
     """
     known = calibration.law
     if known is None:
