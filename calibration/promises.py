@@ -1,7 +1,8 @@
 r"""Thresholds chosen from recorded tokens, how sure they are, and which of them keep a promise.
 
-`trial` says what can be promised of the kept law on a text that it wrote itself, `threshold_intervals` gives every threshold its interval, `guaranteed_threshold` keeps
-to a risk budget with a stated probability over the prompts, `transfer` uses thresholds elsewhere.
+`trial` says what can be promised of the kept law on a text that it wrote itself. `threshold_intervals` gives
+every threshold its interval, `guaranteed_threshold` keeps to a risk budget with a stated probability over
+the prompts, `transfer` uses thresholds elsewhere.
 """
 
 from collections.abc import Sequence

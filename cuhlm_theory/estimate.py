@@ -41,7 +41,9 @@ class Estimate:
         >>> Estimate(1.0, 0.9, 1.1).covering([Estimate(1.2, 1.0, 1.3)])
         1 [0.9, 1.3]
         """
-        known = [(one.low, one.high) for one in (self, *others) if one.low is not None and one.high is not None]
+        known = [
+            (one.low, one.high) for one in (self, *others) if one.low is not None and one.high is not None
+        ]
         if self.ci95 is None or len(known) == 1:
             return self
         lows, highs = zip(*known, strict=True)

@@ -126,7 +126,7 @@ class Question:
     tokens: Tokens
     """Recorded tokens that the line was fitted on, or the nodes of an assumed law."""
     texts: Texts | None = None
-    """Recorded texts: each scheme is evaluated on the one that it writes. None evaluates all on ``tokens``."""
+    """Recorded texts, each scheme evaluated on the one that it writes; None evaluates all on ``tokens``."""
     system: System
     """Device, server and link."""
     budget: Budget
@@ -486,7 +486,7 @@ class Recommendation:
         if self.promise is None:
             least = min(self.question.trials, key=lambda trial: trial.threshold)
             return (
-                f"none that skips: kept-law at {least.threshold:g}, the safest recorded, has a bias of at most "
+                f"none that skips: kept-law at {least.threshold:g}, the safest tried, has a bias of at most "
                 f"{least.resampled_limit95:.2g}"
             )
         kept, speed = self.promise.trial, self.promise.speed

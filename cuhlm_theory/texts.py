@@ -15,8 +15,8 @@ from cuhlm_theory._checks import Floats, as_probability
 from cuhlm_theory.contexts import Tokens
 
 __all__ = [
-    "Trial",
     "Texts",
+    "Trial",
     "Written",
     "effective_texts",
     "importance_ratio",
@@ -109,7 +109,7 @@ class Texts:
         return self._known[name]
 
     def around(self, threshold: float) -> tuple[str, str, float]:
-        """Recorded texts on both sides of a threshold and the share of the second; the nearest at an end."""
+        """Return the texts around a threshold and the share of the second; the nearest one at an end."""
         names = tuple(self.names)
         places = [threshold_of(name) for name in names]
         right = int(np.searchsorted(places, threshold - _CLOSE))
@@ -235,7 +235,9 @@ def promised(trials: Sequence[Trial], bias: float, *, resampled: bool = False) -
     Examples
     --------
     >>> row = {"bias": 0.0, "resampled_limit95": 0.01, "num_prompts": 72, "max_tokens": 80}
-    >>> texts = [Trial(threshold=t, bias_limit95=e, **row) for t, e in ((0.1, 0.02), (0.3, 0.06), (0.5, 0.04))]
+    >>> texts = [
+    ...     Trial(threshold=t, bias_limit95=e, **row) for t, e in ((0.1, 0.02), (0.3, 0.06), (0.5, 0.04))
+    ... ]
     >>> promised(texts, 0.05).threshold
     0.1
     """

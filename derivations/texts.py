@@ -29,7 +29,8 @@ _COORDINATES = pairs((q, y, x, v, t), (Q[token], Y[token], X[token], V[token], T
 _MOVED = total((Q[token] - Y[token]) * V[token])
 _TEXTS = (
     "Texts of N tokens that begin with one prompt. c is a context, what was written so far; in it y is the "
-    "large model's law on V tokens and q that of hybrid decoding, r a charge: any number that the context has."
+    "large model's law on V tokens and q that of hybrid decoding, r a charge: any number that the "
+    "context has."
 )
 _VALUE = (
     "v_w, for the next token w: the charges still to come where the large model writes on after c w; it is 0 "
@@ -46,7 +47,10 @@ def difference() -> Statement:
     now, after, gap, mean = sp.symbols("A_n A_after D_n a", real=True)
     value, given = sp.Symbol("v_c", real=True), sp.Symbol("d", real=True)
     A, D, R = (sp.IndexedBase(name) for name in ("A", "D", "r"))
-    weight, context, contexts = sp.Symbol("p", nonnegative=True), *sp.symbols("k K", integer=True, positive=True)
+    weight, context, contexts = (
+        sp.Symbol("p", nonnegative=True),
+        *sp.symbols("k K", integer=True, positive=True),
+    )
     P, GIVEN, MEAN, VALUE, CHARGE = (sp.IndexedBase(name) for name in ("p", "d", "a", "v_c", "r_c"))
     proof = Proof()
     given_is = proof.assume(eq(given, _MOVED))
@@ -92,7 +96,8 @@ def difference() -> Statement:
     )
     one = proof.assume(eq(charge, gap + now - after))
     summed = proof.step(
-        "So before token n the mean charge is what the mean of D is short of A_(n+1) - A_n. Sum over the text:",
+        "So before token n the mean charge is what the mean of D is short of A_(n+1) - A_n. Sum over "
+        "the text:",
         eq(
             sp.Sum(R[place], (place, 1, length)),
             sp.Sum(D[place], (place, 1, length)) + sp.Sum(A[place] - A[place + 1], (place, 1, length)),
@@ -134,10 +139,13 @@ def difference() -> Statement:
         assumptions=(
             _TEXTS,
             _VALUE + " v_c is the same for the context itself: its charge, and what follows.",
-            "In a context, d is the sum of (q - y) v and a the mean of v under q. Before token n, hybrid text is "
-            "in context k of K with chance p_k; A_n is the mean of v_c there, A_(n+1) that of a, D_n that of d "
+            "In a context, d is the sum of (q - y) v and a the mean of v under q. Before token n, hybrid "
+            "text is "
+            "in context k of K with chance p_k; A_n is the mean of v_c there, A_(n+1) that of a, D_n that "
+            "of d "
             "and r_n that of the charge, as the average over contexts says.",
-            "R_q and R_y are the mean charges of the whole texts, each as it is written by its own law: A_1 is "
+            "R_q and R_y are the mean charges of the whole texts, each as it is written by its own law: A_1 "
+            "is "
             "R_y, since the first context is the prompt.",
         ),
         assumed=proof.assumed,
@@ -190,7 +198,9 @@ def span_bound() -> Statement:
         most,
         charged,
     )
-    down = proof.step("and", le(-span * charge, gap), Combine((1, 1, 1, span)), given_is, moved, least, charged)
+    down = proof.step(
+        "and", le(-span * charge, gap), Combine((1, 1, 1, span)), given_is, moved, least, charged
+    )
     along = SumOver(place, length, pairs((charge, gap), (R[place], D[place])))
     total_r, total_d = sp.Sum(R[place], (place, 1, length)), sp.Sum(D[place], (place, 1, length))
     whole = proof.assume(eq(hybrid, total_r))
@@ -226,8 +236,10 @@ def span_bound() -> Statement:
             _VALUE + " v_0 is the least of them in a context and t_w what v_w has above it, S the most that "
             "any context has.",
             "b = TV(q, y), the sum of either positive part (verification.total_variation), is at most the "
-            "charge r in every context. d is the sum of (q - y) v, and R_q - R_y the sum over the text of its "
-            "means under hybrid text (texts.difference); in the sums r_n and D_n are the means before token n.",
+            "charge r in every context. d is the sum of (q - y) v, and R_q - R_y the sum over the text of "
+            "its "
+            "means under hybrid text (texts.difference); in the sums r_n and D_n are the means before token "
+            "n.",
         ),
         assumed=proof.assumed,
         claims=claims,
@@ -273,7 +285,9 @@ def crude_bound() -> Statement:
         first,
     )
     vacuous = proof.step(
-        "which says nothing from 1/epsilon tokens on;", eq(at(number * each, {number: 1 / each}), 1), Evaluate()
+        "which says nothing from 1/epsilon tokens on;",
+        eq(at(number * each, {number: 1 / each}), 1),
+        Evaluate(),
     )
     true = proof.step(
         "and it is no artefact: if b is epsilon in every context, the share of texts that have not parted by "
@@ -293,8 +307,10 @@ def crude_bound() -> Statement:
         ),
         assumptions=(
             _TEXTS,
-            "Both texts are written together, each next token the same with chance 1 - b, b = TV(q, y) at most "
-            "epsilon in every context (a maximal coupling); e_n is the chance that they differ before token n. "
+            "Both texts are written together, each next token the same with chance 1 - b, b = TV(q, y) at "
+            "most "
+            "epsilon in every context (a maximal coupling); e_n is the chance that they differ before token "
+            "n. "
             "What is charged on one text and not on the other is charged only where they have parted.",
         ),
         assumed=proof.assumed,
@@ -320,7 +336,8 @@ def not_between() -> Statement:
             more,
         ),
         proof.step(
-            "After it, it keeps token 1 again, which it underrates: the server fills up to the large model's law.",
+            "After it, it keeps token 1 again, which it underrates: the server fills up to the large "
+            "model's law.",
             eq(filled, c),
             Orderings((c, d)),
             less,
@@ -349,16 +366,20 @@ def not_between() -> Statement:
             "test_hybrid_charges_lie_outside_in_a_share_of_random_chains",
         ),
         assumptions=(
-            "Two tokens. In the prompt the small model gives token 1 chance a, the large one b < a; after it d "
-            "and c > d. The device keeps token 1 in both and sends token 2 to a server that draws from what is "
+            "Two tokens. In the prompt the small model gives token 1 chance a, the large one b < a; after "
+            "it d "
+            "and c > d. The device keeps token 1 in both and sends token 2 to a server that draws from what "
+            "is "
             "left (kept_law.achievability). The charge is the excess of the kept law: a - b in the prompt, 0 "
             "after token 1, and g after two tokens 1; elsewhere 0.",
         ),
         assumed=(more, less),
         claims=claims,
         steps=proof.steps,
-        departs="One expects the charge on hybrid text between that on the small model's text and that on the "
-        "large one's; here it is above both, whatever a > b, c > d and g. So neither trace, nor both, bracket "
+        departs="One expects the charge on hybrid text between that on the small model's text and that on "
+        "the "
+        "large one's; here it is above both, whatever a > b, c > d and g. So neither trace, nor both, "
+        "bracket "
         "it.",
     )
 
@@ -394,7 +415,8 @@ def importance_ratio() -> Statement:
         ),
         assumptions=(
             "In one context the small model writes a token with x, of which the device keeps the share s; "
-            "h = y / x. It asks with chance p, and e is the excess of what it keeps: what is left of y sums to "
+            "h = y / x. It asks with chance p, and e is the excess of what it keeps: what is left of y sums "
+            "to "
             "p + e, and q is the law of hybrid text (both kept_law.achievability).",
         ),
         assumed=proof.assumed,
@@ -446,8 +468,10 @@ def collapse() -> Statement:
             "test_the_weights_of_the_recorded_texts_collapse",
         ),
         assumptions=(
-            "q is the law that is wanted in a context, x that which wrote, chi their chi-square divergence. M "
-            "texts of N tokens are weighed with the product of q / x along them; w_1 and w_2 are the mean and "
+            "q is the law that is wanted in a context, x that which wrote, chi their chi-square divergence. "
+            "M "
+            "texts of N tokens are weighed with the product of q / x along them; w_1 and w_2 are the mean "
+            "and "
             "the mean square of a weight, n_eff Kish's effective sample size. The contexts are alike and "
             "independent: 1 + chi is the second moment of each factor.",
         ),

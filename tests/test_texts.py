@@ -103,7 +103,10 @@ def test_the_interval_between_two_texts_covers_those_of_both():
         assert found.high == pytest.approx(max(side.high for side in sides))
         assert found.low < found.value < found.high
     assert "both recorded texts" in bias.how
-    assert scheme.ledger(known.text("slm"), SYSTEM).estimates()[1].how == "95 % percentile interval, whole texts resampled"
+    assert (
+        scheme.ledger(known.text("slm"), SYSTEM).estimates()[1].how
+        == "95 % percentile interval, whole texts resampled"
+    )
 
 
 def test_a_ratio_is_paired_over_prompts_whoever_wrote_the_text():
@@ -120,7 +123,10 @@ def test_a_ratio_is_paired_over_prompts_whoever_wrote_the_text():
     assert itself.high == pytest.approx(1.0)
     mixed = SCHEMES["kept-law"].using(threshold=0.3).ledger(known, SYSTEM).over(kept, num_resamples=300)
     ends = [
-        SCHEMES["kept-law"].using(threshold=0.3).ledger(known.text(name), SYSTEM).over(kept, num_resamples=300)
+        SCHEMES["kept-law"]
+        .using(threshold=0.3)
+        .ledger(known.text(name), SYSTEM)
+        .over(kept, num_resamples=300)
         for name in ("hybrid-0.2", "hybrid-0.6")
     ]
     assert mixed.low == pytest.approx(min(end.low for end in ends))
@@ -160,7 +166,7 @@ def test_a_promise_ends_at_the_first_text_that_fails():
     assert promised(trials, 0.01, resampled=True).threshold == 0.5
 
 
-# ------------------------------------------------------------------------------------------------ small chains
+# ----------------------------------------------------------------------------------------------- small chains
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -229,7 +235,7 @@ def test_coupled_texts_part_as_often_as_the_bias_accumulates():
     assert same.mean() == pytest.approx(np.exp(-1.0), abs=0.03)
 
 
-# ------------------------------------------------------------------------------------------ importance weights
+# ----------------------------------------------------------------------------------------- importance weights
 
 
 def test_the_ratio_is_that_of_the_output_law():

@@ -75,7 +75,8 @@ def _render(result: output.Result) -> None:
     "--texts",
     default=",".join(_TEXTS),
     show_default=True,
-    help="Whose texts are recorded: slm (its drafts), llm (what exact schemes write), hybrid (skipping ones).",
+    help="Whose texts are recorded: slm (its drafts), llm (what exact schemes write), hybrid (skipping "
+    "ones).",
 )
 @click.option(
     "--writer", type=click.Choice(_TEXTS), default=None, help="Record the text of one writer alone."

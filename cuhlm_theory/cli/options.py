@@ -164,7 +164,8 @@ def calibration_of(default: str) -> Decorator:
             type=click.Choice(["auto", "slm", "llm", "hybrid"]),
             default="auto",
             show_default=True,
-            help="Evaluate all schemes on texts of this writer; auto: each on the text that it writes itself.",
+            help="Evaluate all schemes on texts of this writer; auto: each on the text that it writes "
+            "itself.",
         ),
     )
 

@@ -215,8 +215,7 @@ def _by_threshold(
 
 
 def _spent_whole(scheme: Scheme, spent: Callable[[Scheme], float], wanted: float) -> Scheme:
-    """Move the mix of two thresholds to the bias: it is no straight line where a server is told the mean,
-    and where the text moves with the threshold."""
+    """Move the mix of two thresholds to the bias, which is no straight line: the text moves with it."""
     assert isinstance(scheme.skip, Below)
     now = spent(scheme)
     if not scheme.skip.randomised or abs(now - wanted) <= _CLOSE:

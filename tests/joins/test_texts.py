@@ -104,8 +104,7 @@ def test_texts_part_at_most_as_fast_as_derived(seed):
     apart = {(): 1.0}  # chance that both texts are still the same, by what they say
     for n in range(1, LENGTH + 1):
         apart = {
-            (*context, token): chance
-            * min(chain.law["q"][context][token], chain.law["y"][context][token])
+            (*context, token): chance * min(chain.law["q"][context][token], chain.law["y"][context][token])
             for context, chance in apart.items()
             for token in range(VOCAB)
         }
