@@ -23,6 +23,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from calibration.answers import keeps_prefix
 from cuhlm_theory._files import whole
 
 if TYPE_CHECKING:
@@ -259,6 +260,8 @@ def load_pair(
         If the names do not make a pair, a file is missing or lacks weights, the device is not there, the
         tokenizers differ, no token that ends a text is known to both models, or the chat template has no such
         variable.
+    CuhlmError
+        If a model looks at later tokens.
     OSError
         If a model cannot be fetched.
     """
@@ -284,7 +287,9 @@ def load_pair(
     number = getattr(torch, dtype)
     for model in (pair.slm, pair.llm):
         model.to(device=device, dtype=number).eval().requires_grad_(False)
-        pack(model)
+        with _quiet():  # recurrent models say which kernels they lack, and read weights that packing hides
+            if keeps_prefix(model):
+                pack(model)
     return pair
 
 

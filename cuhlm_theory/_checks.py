@@ -64,9 +64,10 @@ def as_nonnegative(name: str, value: ArrayLike) -> Floats:
     return _within(name, as_floats(name, value), 0.0, math.inf, "be at least 0")
 
 
-def as_positive(name: str, value: ArrayLike) -> Floats:
+def as_positive(name: str, value: ArrayLike, *, at_most: float = math.inf) -> Floats:
     """Return ``value`` as finite float64 above 0, shape [...]."""
-    return _within(name, as_floats(name, value), 0.0, math.inf, "be positive", open_low=True)
+    array = _within(name, as_floats(name, value), 0.0, math.inf, "be positive", open_low=True)
+    return _within(name, array, 0.0, at_most, f"be at most {at_most:g}")
 
 
 def as_count(

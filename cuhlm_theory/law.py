@@ -188,6 +188,9 @@ class Uniform:
         return Recorded((np.arange(num_nodes) + 0.5) / num_nodes)
 
 
+_MOST_PARAMETER = 1e15  # of a Beta law; beyond it float64 has no room for its width
+
+
 @dataclass(frozen=True, slots=True)
 class Beta:
     """The uncertainty follows a beta law."""
@@ -198,8 +201,8 @@ class Beta:
     """Second shape parameter [-]."""
 
     def __post_init__(self) -> None:
-        as_positive("alpha", self.alpha)
-        as_positive("beta", self.beta)
+        as_positive("alpha", self.alpha, at_most=_MOST_PARAMETER)
+        as_positive("beta", self.beta, at_most=_MOST_PARAMETER)
 
     def risk(self, threshold: ArrayLike, line: Line | None = None) -> Floats:
         r"""Risk of a threshold when the uncertainty follows a beta law.

@@ -20,6 +20,9 @@ def _one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
         raise ValueError(f"{name} must be one of {', '.join(choices)}; got {value!r}")
 
 
+_MOST_BIT_PER_S = 1e15  # beyond it a bit costs less than float64 tells beside a pass of a model
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Link:
     """Uplink of the device, by its bandwidth and its signal-to-noise ratio.
@@ -56,7 +59,7 @@ class Link:
             object.__setattr__(self, "snr", float(snr_from_db(snr_db)))
         if self.snr is None:
             raise ValueError("snr or snr_db must be given; got neither")
-        as_positive("bandwidth_hz", self.bandwidth_hz)
+        as_positive("bandwidth_hz", self.bandwidth_hz, at_most=_MOST_BIT_PER_S)
         as_nonnegative("snr", self.snr)
         _one_of("fading", self.fading, get_args(Fading))
         for name, high in (("outage", 1.0), ("block_error", 0.5)):
@@ -74,7 +77,7 @@ class FixedRate:
     )
 
     def __post_init__(self) -> None:
-        as_positive("rate_bit_per_s", self.rate_bit_per_s)
+        as_positive("rate_bit_per_s", self.rate_bit_per_s, at_most=_MOST_BIT_PER_S)
 
 
 Uplink = Link | FixedRate

@@ -467,3 +467,120 @@ def test_too_many_samples_are_refused(assert_refused, tmp_path):
             many,
             words=["--samples must lie in [1, 10000000]"],
         )
+
+
+# ---------------------------------------------------------------------------------------------------- numbers
+
+
+BETA = ("thresholds", "--slope", ".8", "--intercept", "0", "--risk-budget", ".1", "--uncertainty")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("channel", "--bandwidth-hz", "1e308"), 2, "--bandwidth-hz must be at most 1e+15; got 1e+308"),
+        (("channel", "--rate-bit-per-s", "5e30"), 2, "must be at most 1e+15"),
+        (("thresholds", "--slope", ".8", "--intercept", "0", "--risk-budget", ".1", "--uncertainty",
+          "beta:1e308,1e308"), 2, "must be at most 1e+15; got 1e+308"),
+        (("drafts", "--acceptance", ".7", "--latency-ratio", "5e-324"), 1, "too large or too small to"),
+        (("channel", "--snr-db", "nan"), 2, "--snr-db must be a number"),
+    ],
+)  # fmt: skip
+def test_numbers_beyond_what_can_be_computed_are_refused_by_name(assert_refused, arguments, code, words):
+    assert_refused(*arguments, "--json", code=code, words=[words])
+
+
+KILLED = """
+import sys
+from cuhlm_theory._files import whole
+path = sys.argv[1]
+print("ready", flush=True)
+while True:
+    with whole(path) as part:
+        part.write_text("new" * 100_000)
+"""
+
+
+def test_a_killed_writer_leaves_the_old_file_or_the_new_one(tmp_path):
+    import random
+    import signal
+    import time
+
+    path = tmp_path / "a.txt"
+    states = {"old", "new" * 100_000}
+    rng = random.Random(0)
+    for _ in range(20):
+        path.write_text("old")
+        writer = subprocess.Popen(
+            [sys.executable, "-c", KILLED, str(path)],
+            stdout=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )
+        assert writer.stdout is not None
+        writer.stdout.readline()
+        time.sleep(rng.uniform(0.0, 0.02))
+        writer.send_signal(signal.SIGKILL)
+        writer.wait()
+        writer.stdout.close()
+        assert path.read_text() in states
+
+
+# -------------------------------------------------------------------------------------------------- any input
+
+
+OPTIONS = {
+    "channel": "bits bandwidth-hz snr-db fading outage block-error rate-bit-per-s",
+    "payload": "k vocab-size prob-bits index-bits",
+    "drafts": "acceptance latency-ratio slm-latency-s llm-latency-s bandwidth-hz snr-db",
+    "thresholds": "slope intercept delta risk-budget uncertainty bias-price-s",
+}
+WORDS = [
+    "0",
+    "-1",
+    "1e308",
+    "-1e308",
+    "5e-324",
+    "inf",
+    "-inf",
+    "nan",
+    "1e18",
+    "5e30",
+    "",
+    "9" * 400,
+    "-0.0",
+    "x",
+]
+WORDS += [
+    "uniform",
+    "beta:1,1",
+    "beta:1e-308,1e-308",
+    "beta:nan,1",
+    "short-packet",
+    "rayleigh-outage",
+    "5M",
+    "3dB",
+]
+WORDS += ["\x1b[31m", "\u202e", "1:2:3", "0:1e9:1e-9", "0.5", "2", "0.9", "50", "1e6"]
+
+
+@pytest.mark.slow
+def test_any_option_with_any_word_ends_in_a_result_or_one_line(run_cuhlm):
+    rng = np.random.default_rng(0)
+    counts = {0: 0, 1: 0, 2: 0}
+    for _ in range(100_000):
+        name = str(rng.choice(list(OPTIONS)))
+        known = OPTIONS[name].split()
+        chosen = rng.choice(known, size=rng.integers(1, len(known) + 1), replace=False)
+        given = [f"--{option}={rng.choice(WORDS)}" for option in chosen]
+        code, out, err = run_cuhlm(name, *given, "--json")
+        counts[code] += 1
+        if code == 0:
+            assert err == "", given
+            assert json.loads(out), given
+        else:
+            assert out == "", given
+            assert err.startswith("cuhlm: "), given
+            assert err.count("\n") == 1, given
+            assert len(err) <= 301, given
+            assert "CUHLM_TRACEBACK" not in err, given
+    print(counts)

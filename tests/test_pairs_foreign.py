@@ -95,6 +95,16 @@ def test_weights_that_are_missing_are_not_made_up(tmp_path):
         load_pair(slm=folder, llm=folder)
 
 
+@pytest.mark.parametrize("make", [tiny.mamba, tiny.rwkv, tiny.lfm2, tiny.gemma3])
+def test_a_loaded_model_of_any_family_answers_as_before(tmp_path, make):
+    folder = tiny.save(tmp_path / "slm", make(seed=1))
+    pair = load_pair(slm=folder, llm=folder)
+    ids = torch.tensor([[5, 9, 13, 40]])
+    with torch.inference_mode():
+        wanted = make(seed=1)(ids, use_cache=False).logits
+        torch.testing.assert_close(pair.llm(ids, use_cache=False).logits, wanted, atol=1e-4, rtol=1e-4)
+
+
 def test_pickled_weights_are_not_read(tmp_path):
     folder = tiny.save(tmp_path / "slm", tiny.llama(seed=1))
     torch.save(tiny.llama(seed=1).state_dict(), tmp_path / "slm" / "pytorch_model.bin")

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -68,6 +69,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = list(sys.argv[1:] if arguments is None else arguments)
     # numpy is not imported yet; the threads of its BLAS would wait for each other longer than they work
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    warnings.filterwarnings(
+        "error", ".* encountered in ", RuntimeWarning
+    )  # a number that is none would follow
     try:
         cuhlm.main(args=given or ["--help"], prog_name="cuhlm", standalone_mode=False)
     except click.exceptions.Exit as stop:
@@ -86,6 +90,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _fail(f"this needs {error.name}; install it with: pip install 'cuhlm[{extra}]'", 1)
     except (CuhlmError, OSError) as error:
         _fail(str(error), 1)
+    except RuntimeWarning as error:
+        _fail(f"a number is too large or too small to compute with: {error}", 1)
     except MemoryError as error:
         _fail(f"there is not enough memory; {error}", 1)
     except Exception as error:  # a fault of ours, or a file that no reader foresaw: a line all the same
