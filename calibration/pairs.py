@@ -501,7 +501,8 @@ def common_tokens(slm: Any, llm: Any) -> int:
         Ids below this one mean the same in both, and the pieces that make them are joined in one order; 0
         where they are not.
     """
-    names = [{index: token for token, index in one.get_vocab().items()} for one in (slm, llm)]
+    ids = [one.get_vocab() for one in (slm, llm)]
+    names = [{index: token for token, index in one.items()} for one in ids]
     ends = (slm.eos_token, llm.eos_token)
     size = max(map(_num_tokens, (slm, llm)))
     for index in range(size):
@@ -510,8 +511,8 @@ def common_tokens(slm: Any, llm: Any) -> int:
             size = index
             break
     kept = [
-        [merge for merge in _merges(one) if one.get_vocab().get("".join(merge), size) < size]
-        for one in (slm, llm)
+        [merge for merge in _merges(one) if own.get("".join(merge), size) < size]
+        for one, own in zip((slm, llm), ids, strict=True)
     ]
     return size if kept[0] == kept[1] else 0
 
