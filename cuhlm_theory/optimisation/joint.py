@@ -117,8 +117,11 @@ def _settings(scheme: Scheme, tokens: Tokens, system: System, max_drafts: int) -
         try:
             if count is None:
                 yield _candidate(tuned, tokens, system, *numbers)
-            else:
+            elif scheme.verification.exact:
                 yield _climb(tuned, tokens, system, max_drafts, *numbers)
+            else:  # the bias of a token grows with the count as well
+                for most in range(1, max_drafts + 1):
+                    yield _candidate(tuned.using(**{count: most}), tokens, system, *numbers, count)
         except CuhlmError:  # i.i.d. tokens that are all skipped never synchronise
             continue
 

@@ -155,11 +155,6 @@ def _by_acceptance(scheme: Scheme, tokens: Tokens, system: System, wanted: float
 
     def within(most: float) -> Scheme:
         strict, loose = options[0][knob], options[-1][knob]
-        if of_draft(strict) > most + _CLOSE:
-            raise InfeasibleError(
-                f"{scheme.name} has a bias of {of_draft(strict):.4g} at its strictest, above the wanted "
-                f"{most:.4g}; raise equal_bias"
-            )
         if of_draft(loose) <= most:
             return scheme.using(**{knob: loose})
         for _ in range(_KNOB_HALVINGS):
@@ -167,7 +162,7 @@ def _by_acceptance(scheme: Scheme, tokens: Tokens, system: System, wanted: float
             strict, loose = (middle, loose) if of_draft(middle) <= most else (strict, middle)
         return scheme.using(**{knob: strict})
 
-    found, most = scheme, wanted
+    found, most, spent = None, wanted, 0.0
     for _ in range(_REFINED):
         trial = within(min(most, 1.0))
         ledger = trial.ledger(tokens, system)
@@ -177,6 +172,11 @@ def _by_acceptance(scheme: Scheme, tokens: Tokens, system: System, wanted: float
         if abs(spent - wanted) <= _CLOSE or spent == 0.0:
             break
         most *= wanted / spent
+    if found is None:
+        raise InfeasibleError(
+            f"{scheme.name} has a bias of {spent:.4g} at its strictest, above the wanted {wanted:.4g}; "
+            "raise equal_bias"
+        )
     return found
 
 
