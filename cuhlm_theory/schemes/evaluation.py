@@ -130,43 +130,14 @@ def several_drafts(
         acceptance = (rng.random(len(tokens)) < acceptance).astype(np.float64)
     rounds = _rounds(scheme, tokens, acceptance, skips, carried, account.bias)
 
+    every, weight, tokens_of = _kept_and_rejected(scheme, system, rounds, sized=carried.size is not None)
     happens = rounds.weight > 0.0
-    kept, share = (values[happens] for values in (rounds.all_kept, rounds.weight))
-    rejected = 1.0 - kept
-    all_tokens, kept_tokens = rounds.num_tokens[happens], rounds.kept_tokens[happens]
-    lost = np.divide(all_tokens - kept * kept_tokens, rejected, out=np.ones(len(kept)), where=rejected > 0.0)
-    drafts, bit = rounds.num_drafts[happens], rounds.draft_bit[happens]
-    verified = all_tokens - kept * (kept_tokens - drafts)  # all but the LLM's own token after a kept run
-    proposals = float(share @ verified) / max(float(share @ rejected), _ROUNDING)
-    kept_bit, lost_bit = verification.answer_bit(system.codec, bonus=draft.adds_bonus, proposals=proposals)
-    ones = np.ones(len(drafts))
-    sides = [
-        _rows(
-            system,
-            drafts=drafts,
-            slm_catch_up=ones * whole,
-            llm_calls=ones,
-            llm_width=drafts + float(draft.adds_bonus),
-            catch_up=0.0 * ones,
-            uplink_bit=bit,
-            downlink_bit=answer * (count if verification.on_server else ones),
-            entries=np.full(len(drafts), np.nan) if carried.size is None else rounds.entries[happens],
-            on_server=verification.on_server,
-        )
-        for answer, whole, count in (
-            (kept_bit, draft.adds_bonus, kept_tokens),
-            (lost_bit, False, np.maximum(lost, 0.0)),
-        )
-    ]
-    every = {name: np.concatenate([side[name] for side in sides]) for name in sides[0]}
     prompt = None if rounds.prompt is None else np.tile(rounds.prompt[happens], 2)
     skip_rate, triggered = 0.0, draft.triggered
     note, risk = account.note, float(tokens.weight @ skips.risk)
     if triggered:
         skip_rate = 1.0 - float(tokens.weight @ skips.transmit)
         note = f"CU-HLM takes risk {risk:.4g} at this trigger"
-    weight = np.concatenate((share * kept, share * rejected))
-    tokens_of = np.concatenate((kept_tokens, np.maximum(lost, 0.0)))
     occurs = weight > 0.0  # a round that cannot happen must not cost an infinite time over a dead link
     both = _columns({name: column[occurs] for name, column in every.items()})
     bias = np.tile(rounds.bias[happens], 2)[occurs]
@@ -193,6 +164,44 @@ def _acceptance(scheme: "Scheme", tokens: Tokens, carried: Carried) -> Floats:
     """Chance that the server keeps each draft, shape [N]."""
     acceptance = tokens.acceptance if carried.acceptance is None else carried.acceptance
     return scheme.verification.of_drafts(tokens, acceptance)
+
+
+def _kept_and_rejected(
+    scheme: "Scheme", system: System, rounds: Rounds, *, sized: bool
+) -> tuple[dict[str, Floats], Floats, Floats]:
+    """Columns, weights and tokens of rounds that keep every draft, then of those that meet a rejection."""
+    draft, verification = cast(Run, scheme.draft), scheme.verification
+    happens = rounds.weight > 0.0
+    kept, share = (values[happens] for values in (rounds.all_kept, rounds.weight))
+    rejected = 1.0 - kept
+    all_tokens, kept_tokens = rounds.num_tokens[happens], rounds.kept_tokens[happens]
+    lost = np.divide(all_tokens - kept * kept_tokens, rejected, out=np.ones(len(kept)), where=rejected > 0.0)
+    drafts, bit = rounds.num_drafts[happens], rounds.draft_bit[happens]
+    verified = all_tokens - kept * (kept_tokens - drafts)  # all but the LLM's own token after a kept run
+    proposals = float(share @ verified) / max(float(share @ rejected), _ROUNDING)
+    kept_bit, lost_bit = verification.answer_bit(system.codec, bonus=draft.adds_bonus, proposals=proposals)
+    ones = np.ones(len(drafts))
+    sides = [
+        _rows(
+            system,
+            drafts=drafts,
+            slm_catch_up=ones * whole,
+            llm_calls=ones,
+            llm_width=drafts + float(draft.adds_bonus),
+            catch_up=0.0 * ones,
+            uplink_bit=bit,
+            downlink_bit=answer * (count if verification.on_server else ones),
+            entries=rounds.entries[happens] if sized else np.full(len(drafts), np.nan),
+            on_server=verification.on_server,
+        )
+        for answer, whole, count in (
+            (kept_bit, draft.adds_bonus, kept_tokens),
+            (lost_bit, False, np.maximum(lost, 0.0)),
+        )
+    ]
+    every = {name: np.concatenate([side[name] for side in sides]) for name in sides[0]}
+    weight = np.concatenate((share * kept, share * rejected))
+    return every, weight, np.concatenate((kept_tokens, np.maximum(lost, 0.0)))
 
 
 def _rounds(
