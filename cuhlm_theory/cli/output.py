@@ -158,7 +158,10 @@ def _grid(heads: Sequence[str], body: Sequence[Sequence[Any]]) -> Any:
         prose = any(isinstance(cell, str) and len(cell) > _PROSE for cell in cells)
         left = index == 0 or prose or not numbers
         grid.add_column(
-            head, justify="left" if left else "right", no_wrap=numbers and not prose, overflow="fold"
+            head,
+            justify="left" if left else "right",
+            no_wrap=(numbers or index == 0) and not prose,
+            overflow="fold",
         )
     for row in body:
         grid.add_row(*map(_cell, row))
@@ -175,7 +178,8 @@ def _cell(value: Any) -> str:
     if isinstance(value, float | np.floating):
         return f"{value:.4g}"
     if isinstance(value, list | tuple | np.ndarray):
-        return ", ".join(_cell(item) for item in value)
+        ends = (f"{one:.3g}" if isinstance(one, float | np.floating) else _cell(one) for one in value)
+        return ", ".join(ends)
     return printable(str(value))
 
 
