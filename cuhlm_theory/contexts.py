@@ -353,7 +353,8 @@ class Tokens:
         value = getattr(self, name)
         if value is None:
             raise MissingInputError(
-                f"the recorded tokens have no {name}; run `cuhlm calibrate`, or use --calibration smollm2"
+                f"the recorded tokens have no {name}; run `cuhlm calibrate`, "
+                "or use --calibration qwen2.5-coder"
             )
         return value
 

@@ -128,7 +128,7 @@ class Passes:
 
     Examples
     --------
-    >>> Passes(fixed_s=0.3, per_token_s=0.01, per_context_token_s=1e-4).seconds(4, 500)
+    >>> round(Passes(fixed_s=0.3, per_token_s=0.01, per_context_token_s=1e-4).seconds(4, 500), 9)
     0.39
     """
 

@@ -46,7 +46,7 @@ def between_thresholds(frequency: ArrayLike, line: Line) -> Floats:
     --------
     >>> law = np.full(21, 1 / 21)
     >>> between_thresholds(law, Line(0.82, -0.06, 0.301)).round(4)
-    array(0.0483)
+    np.float64(0.0483)
     """
     p, rejection = _inside(frequency, line)
     return np.asarray((rejection * p).sum(axis=-1))
@@ -90,7 +90,7 @@ def between_thresholds_bound(frequency: ArrayLike, line: Line) -> Floats:
     --------
     >>> law = np.full(21, 1 / 21)
     >>> between_thresholds_bound(law, Line(0.82, -0.06, 0.301)).round(4)
-    array(0.0592)
+    np.float64(0.0593)
     """
     p, _ = _inside(frequency, line)
     delta = float(line.delta or 0.0)

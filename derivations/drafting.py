@@ -391,9 +391,9 @@ def recorded_survival() -> Statement:
         ),
         assumptions=(
             "P_i: chance that the first i drafts of a run are kept, whatever makes them; it cannot rise. "
-            "More than i tokens come if they were, so that E_N = 1 + P_1 + ... + P_gamma. P, P', P'': the "
-            "chances at any place, at gamma + 1 and at gamma + 2. L: time that a draft adds over that of a "
-            "round without drafts; the speed-up over that round is E_N/(1 + gamma L).",
+            "More than i tokens come if they were, so that E_N = 1 + P_1 + ... + P_gamma. P, Pprime, "
+            "Pdprime: the chances at any place, at gamma + 1 and at gamma + 2. L: time that a draft adds "
+            "over that of a round without drafts; the speed-up over that round is E_N/(1 + gamma L).",
         ),
         assumed=proof.assumed,
         claims=(change, peak, never),
@@ -528,8 +528,8 @@ def sync_tokens_per_round() -> Statement:
             "Draft n is reached by the verification, alive, with chance r^(n-1), r = (1 - p) a_s; A is the "
             "sum of these chances. K: kept drafts; F: chance that the whole run is kept, the sum of r^(n-1) "
             "p a_t. E_N: tokens of a round; E_bonus: the same with the bonus.",
-            "The first rejected draft is replaced by one token; the bonus is the LLM's own token after a run "
-            "kept whole.",
+            "The first rejected draft is replaced by one token; the bonus is the LLM's own token after a "
+            "run kept whole.",
         ),
         assumed=(
             survive_is,

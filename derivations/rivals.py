@@ -22,7 +22,7 @@ alpha, draft, verify = sp.symbols("alpha c_d c_v", positive=True)
 delay = sp.Symbol("d", real=True)
 count = sp.Symbol("k", positive=True)
 
-STOP = "UCB-SpecStop, arXiv:2606.20591"
+STOP = "SpecStop, arXiv:2606.20591"
 ASYM = "AsymSpec, arXiv:2608.04974"
 MILLI = {draft: 1, verify: sp.Rational(1, 2)}
 
@@ -48,8 +48,8 @@ def delay_ratio() -> Statement:
         Evaluate(),
     )
     more = proof.step(
-        "One more draft, which adds A = alpha^(k+1) tokens to B, makes a token slower where c B > A D, D the "
-        "round: the printed rule C(k, d) <= (c_d + c_v)/alpha^(k+1).",
+        "One more draft, which adds A = alpha^(k+1) tokens to B, makes a token slower where c B > A D, D "
+        "the round: the printed rule C(k, d) <= (c_d + c_v)/alpha^(k+1).",
         eq(
             ((round_ms + draft + verify) / (tokens + power) - round_ms / tokens) * tokens * (tokens + power),
             (draft + verify) * tokens - power * round_ms,
@@ -148,9 +148,9 @@ def state_value() -> Statement:
             "test_knowing_the_state_never_costs",
         ),
         assumptions=(
-            "V states of chance w and delay d; C is the least latency in a state, over all counts; the count "
-            "that is best for the mean delay takes a = k (c_d + c_v) + c_v without delays and commits B "
-            "tokens.",
+            "V states of chance w and delay d; C is the least latency in a state, over all counts; the "
+            "count that is best for the mean delay dbar takes a = k (c_d + c_v) + c_v without delays and "
+            "commits B tokens.",
         ),
         assumed=proof.assumed,
         claims=(claim,),
@@ -200,7 +200,7 @@ def dense_lattice() -> Statement:
     return Statement(
         name="rivals.dense_lattice",
         title="A lattice over the whole vocabulary",
-        source="Q-S, arXiv:2507.00605, the bits; the bound on the acceptance is new",
+        source="QS, arXiv:2507.00605, the bits; the bound on the acceptance is new",
         status="new",
         functions=("schemes.payload.DenseLattice",),
         tests=(
@@ -269,9 +269,9 @@ def one_proposal_a_token() -> Statement:
             "test_the_protocol_of_proposals_run_with_dice",
         ),
         assumptions=(
-            "The draft is rejected with chance T = TV(x, y), 0 < T < 1 (verification.rejection_probability); "
-            "then the server sends z ~ y with y_z until the device takes one, with (1 - x_z/y_z)_+; r = 1 - "
-            "T.",
+            "The draft is rejected with chance T = TV(x, y), 0 < T < 1 "
+            "(verification.rejection_probability); then the server sends z ~ y with y_z until the device "
+            "takes one, with (1 - x_z/y_z)_+; r = 1 - T.",
         ),
         assumed=(*proof.assumed, series.below_one),
         lemmas=(lemma,),
@@ -358,8 +358,8 @@ def matching() -> Statement:
             "test_protocols_of_several_drafts_are_exact_on_a_chain",
         ),
         assumptions=(
-            "The device sends tokens alone. The server draws z ~ y at every place, keeps the draft if z = d, "
-            "and else puts out z: the law is y. T = TV(x, y).",
+            "The device sends tokens alone. The server draws z ~ y at every place, keeps the draft if z = "
+            "d, and else puts out z: the law is y. T = TV(x, y).",
             "Drafts may be the likeliest token too, which is the least uncertain one "
             "(uncertainty.likeliest), the first recorded candidate.",
         ),
@@ -543,7 +543,7 @@ def block_survival() -> Statement:
     return Statement(
         name="rivals.block_survival",
         title="Block verification is lossless and keeps no fewer drafts",
-        source="block verification, arXiv:2403.10444; the induction is written out here",
+        source="Block verification, arXiv:2403.10444; the induction is written out here",
         status="printed",
         functions=(
             "rivals.survival_curve",
@@ -558,8 +558,8 @@ def block_survival() -> Statement:
             "p_j = min(1, p_(j-1) y/x) along the drafts, p_0 = 1. After the last draft the whole block is "
             "taken with h = p; draft j ends the block with h = D/(D + 1 - p), D the sum of (p y - x)_+ over "
             "the next token, unless a later one does; then (p y - x)_+ / D puts out the next token.",
-            "By induction from the last draft: given the first j + 1 drafts the block is at least j + 1 long "
-            "with p_(j+1) = min(1, p y/x). s is the chance that drafts verified one by one stand.",
+            "By induction from the last draft: given the first j + 1 drafts the block is at least j + 1 "
+            "long with p_(j+1) = min(1, p y/x). s is the chance that drafts verified one by one stand.",
         ),
         assumed=proof.assumed,
         claims=(onward, claim, exact, more),

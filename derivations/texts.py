@@ -29,12 +29,12 @@ _COORDINATES = pairs((q, y, x, v, t), (Q[token], Y[token], X[token], V[token], T
 _MOVED = total((Q[token] - Y[token]) * V[token])
 _TEXTS = (
     "Texts of N tokens that begin with one prompt. c is a context, what was written so far; in it y is the "
-    "large model's law on V tokens and q that of hybrid decoding, r a charge: any number that the "
-    "context has."
+    "large model's law on V tokens and q that of hybrid decoding, r a charge: any number that the context "
+    "has."
 )
 _VALUE = (
-    "v_w, for the next token w: the charges still to come where the large model writes on after c w; it is 0 "
-    "behind the last token."
+    "v_w, for the next token w: the charges still to come where the large model writes on after c w; it is "
+    "0 behind the last token."
 )
 
 
@@ -96,8 +96,8 @@ def difference() -> Statement:
     )
     one = proof.assume(eq(charge, gap + now - after))
     summed = proof.step(
-        "So before token n the mean charge is what the mean of D is short of A_(n+1) - A_n. Sum over "
-        "the text:",
+        "So before token n the mean charge is what the mean of D is short of A_(n+1) - A_n. Sum over the "
+        "text:",
         eq(
             sp.Sum(R[place], (place, 1, length)),
             sp.Sum(D[place], (place, 1, length)) + sp.Sum(A[place] - A[place + 1], (place, 1, length)),
@@ -138,15 +138,13 @@ def difference() -> Statement:
         ),
         assumptions=(
             _TEXTS,
-            _VALUE + " v_c is the same for the context itself: its charge, and what follows.",
+            _VALUE
+            + " v_c is the same for the context itself: its charge r_c, and A_after, what then follows.",
             "In a context, d is the sum of (q - y) v and a the mean of v under q. Before token n, hybrid "
-            "text is "
-            "in context k of K with chance p_k; A_n is the mean of v_c there, A_(n+1) that of a, D_n that "
-            "of d "
-            "and r_n that of the charge, as the average over contexts says.",
+            "text is in context k of K with chance p_k; A_n is the mean of v_c there, A_(n+1) that of a, "
+            "D_n that of d and r_n that of the charge, as the average over contexts says.",
             "R_q and R_y are the mean charges of the whole texts, each as it is written by its own law: A_1 "
-            "is "
-            "R_y, since the first context is the prompt.",
+            "is R_y, since the first context is the prompt.",
         ),
         assumed=proof.assumed,
         claims=(local, over, claim),
@@ -237,9 +235,8 @@ def span_bound() -> Statement:
             "any context has.",
             "b = TV(q, y), the sum of either positive part (verification.total_variation), is at most the "
             "charge r in every context. d is the sum of (q - y) v, and R_q - R_y the sum over the text of "
-            "its "
-            "means under hybrid text (texts.difference); in the sums r_n and D_n are the means before token "
-            "n.",
+            "its means under hybrid text (texts.difference); in the sums r_n and D_n are the means before "
+            "token n.",
         ),
         assumed=proof.assumed,
         claims=claims,
@@ -290,8 +287,8 @@ def crude_bound() -> Statement:
         Evaluate(),
     )
     true = proof.step(
-        "and it is no artefact: if b is epsilon in every context, the share of texts that have not parted by "
-        "then is, for small epsilon,",
+        "and it is no artefact: if b is epsilon in every context, the share of texts that have not parted "
+        "by then is, for small epsilon,",
         eq(sp.Limit((1 - 1 / number) ** number, number, sp.oo, "-"), sp.exp(-1)),
         Evaluate(),
     )
@@ -308,10 +305,9 @@ def crude_bound() -> Statement:
         assumptions=(
             _TEXTS,
             "Both texts are written together, each next token the same with chance 1 - b, b = TV(q, y) at "
-            "most "
-            "epsilon in every context (a maximal coupling); e_n is the chance that they differ before token "
-            "n. "
-            "What is charged on one text and not on the other is charged only where they have parted.",
+            "most epsilon in every context (a maximal coupling); e_n is the chance that they differ before "
+            "token n. What is charged on one text and not on the other is charged only where they have "
+            "parted.",
         ),
         assumed=proof.assumed,
         claims=(claim, vacuous, true),
@@ -367,20 +363,16 @@ def not_between() -> Statement:
         ),
         assumptions=(
             "Two tokens. In the prompt the small model gives token 1 chance a, the large one b < a; after "
-            "it d "
-            "and c > d. The device keeps token 1 in both and sends token 2 to a server that draws from what "
-            "is "
-            "left (kept_law.achievability). The charge is the excess of the kept law: a - b in the prompt, 0 "
-            "after token 1, and g after two tokens 1; elsewhere 0.",
+            "it d and c > d. The device keeps token 1 in both and sends token 2 to a server that draws from "
+            "what is left (kept_law.achievability). The charge is the excess of the kept law: a - b in the "
+            "prompt, 0 after token 1, and g after two tokens 1; elsewhere 0.",
         ),
         assumed=(more, less),
         claims=claims,
         steps=proof.steps,
         departs="One expects the charge on hybrid text between that on the small model's text and that on "
-        "the "
-        "large one's; here it is above both, whatever a > b, c > d and g. So neither trace, nor both, "
-        "bracket "
-        "it.",
+        "the large one's; here it is above both, whatever a > b, c > d and g. So neither trace, nor both, "
+        "bracket it.",
     )
 
 
@@ -414,10 +406,9 @@ def importance_ratio() -> Statement:
             "test_the_ratio_is_that_of_the_output_law",
         ),
         assumptions=(
-            "In one context the small model writes a token with x, of which the device keeps the share s; "
-            "h = y / x. It asks with chance p, and e is the excess of what it keeps: what is left of y sums "
-            "to "
-            "p + e, and q is the law of hybrid text (both kept_law.achievability).",
+            "In one context the small model writes a token with x, of which the device keeps the share s; h "
+            "= y / x. It asks with chance p, and e is the excess of what it keeps: what is left of y sums "
+            "to p + e, and q is the law of hybrid text (both kept_law.achievability).",
         ),
         assumed=proof.assumed,
         claims=(claim, alone),
@@ -469,11 +460,9 @@ def collapse() -> Statement:
         ),
         assumptions=(
             "q is the law that is wanted in a context, x that which wrote, chi their chi-square divergence. "
-            "M "
-            "texts of N tokens are weighed with the product of q / x along them; w_1 and w_2 are the mean "
-            "and "
-            "the mean square of a weight, n_eff Kish's effective sample size. The contexts are alike and "
-            "independent: 1 + chi is the second moment of each factor.",
+            "M texts of N tokens are weighed with the product of q / x along them; w_1 and w_2 are the mean "
+            "and the mean square of a weight, n_eff Kish's effective sample size. The contexts are alike "
+            "and independent: v = 1 + chi is the second moment of each factor.",
         ),
         assumed=proof.assumed,
         claims=(second, claim, gone),

@@ -96,7 +96,7 @@ def risk_prone() -> Statement:
             step("and it is recovered.", forward, Numeric()),
             step("U prints Delta = 0.301 and 0.431, where its rounded line gives", u, Numeric()),
             step(
-                "with a = 0.8249, b = -0.0551 and Delta = 0.3006, which round to its own:", u_within, Numeric()
+                "with a = 0.8249, b = -0.0551, Delta = 0.3006, which round to its own:", u_within, Numeric()
             ),
         ),
     )

@@ -159,7 +159,7 @@ def likeliest() -> Statement:
         assumptions=(
             "Two tokens of one context, i and j, with logits z_i and z_i - g, g >= 0; pi_i(theta) and "
             "pi_j(theta) are their shares of softmax(z/theta), so that pi_j is pi_i times the ratio of their "
-            "weights; ubar is the mean uncertainty (uncertainty.mean_uncertainty).",
+            "weights; ubar is the mean uncertainty (uncertainty.mean_uncertainty), theta in (0, theta_max].",
         ),
         assumed=proof.assumed,
         claims=(claim,),

@@ -369,7 +369,7 @@ def interval(ends: Sequence[float] | None) -> str:
 
     Parameters
     ----------
-    ends : sequence of float, optional
+    ends : sequence of float or None
         Its ends.
 
     Returns

@@ -143,7 +143,7 @@ def test_refusals_are_one_line(capsys, base):
     assert (code, "temperature must be at least 0; got -1" in message) == (2, True)
     code, message = refused(capsys, [*base, "--scheme", "nope"])
     assert code == 2
-    assert "verify-on-sync" in message
+    assert "'nope' is not one of 'slm', 'llm', 'hlm'" in message
     code, message = refused(capsys, [*base, "--seed", "-1"])
     assert (code, "seed must be at least 0" in message) == (2, True)
 

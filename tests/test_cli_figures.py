@@ -61,5 +61,5 @@ def test_a_page_for_a_published_line_and_an_assumed_law(capsys, tmp_path, monkey
     assert code == 0
     assert json.loads(out) == {"file": str(page)}
     text = page.read_text(encoding="utf-8")
-    assert "cu-hlm over 180 kHz at 10 dB" in text
+    assert "cu-hlm over 1000 kHz at 10 dB" in text
     assert "<svg" in text

@@ -152,7 +152,7 @@ def test_every_scheme_with_a_known_bias_reaches_any_equal_bias(optimize, bias):
     for row in result["schemes"]:
         if row["name"] in ("rand-hlm", "u-hlm", "cu-hlm-offline", "cu-hlm-exact"):
             assert row["bias"] == pytest.approx(min(bias, alone), abs=1e-9)
-    assert result["missing"] == {}
+    assert result["missing"].keys() == {"cascade", "typical"}, "the trace has no candidates"
     assert result["operating_point"]["bias_budget"] == 0.05
 
 
@@ -215,7 +215,7 @@ def test_explain_gives_its_numbers_too(optimize):
 
 def test_joint_needs_recorded_profiles(assert_refused):
     law = ("--calibration", "cu-hlm", "--uncertainty", "uniform", "--joint")
-    assert_refused("optimize", *law, code=1, words=["k_grid", "--calibration smollm2"])
+    assert_refused("optimize", *law, code=1, words=["k_grid", "--calibration qwen2.5-coder"])
 
 
 def test_joint_and_headline(optimize):
@@ -394,8 +394,9 @@ def test_the_first_screen_is_the_recommendation_and_the_schemes_fastest_first(op
     assert (code, err) == (0, "")
     said, _, rest = out.partition("Schemes: 5 dB, 1000 Hz, awgn; world, V = 6")
     assert " ".join(said.split()) == " ".join(" ".join(result["recommendation"]["lines"]).split())
-    for words in ("token/s", "95 %", "bias", "skipped", "bit/token", "Assumed: fading", "No llm and no hybrid text"):
-        assert words in rest
+    shown = "token/s", "95 %", "bias", "skipped", "bit/token", "Assumed: fading", "No llm and no hybrid text"
+    for words in shown:
+        assert words in " ".join(rest.split())
     for words in ("Operating point", "Thresholds", "Certificate", "At the same trigger", "token/round"):
         assert words not in out
     order = [row["name"] for row in sorted(result["schemes"], key=lambda row: -row["throughput_token_per_s"])]

@@ -205,7 +205,7 @@ def test_the_table(run_cuhlm):
             (*CU, "--uncertainty", "gamma"),
             "uncertainty must be uniform, beta:P,Q or an existing file; got 'gamma'",
         ),
-        ((*CU, "--uncertainty", "none.npy"), "--uncertainty must exist; got none.npy"),
+        ((*CU, "--uncertainty", "none.npy"), "--uncertainty must exist and be a regular file; got none.npy"),
         ((*CU, "--bias-price-s", "-1"), "--bias-price-s must be at least 0; got -1"),
         ((*CU, "--transmit-s", "-1"), "--transmit-s must be at least 0; got -1"),
         ((*CU, "--llm-latency-s", "-1"), "--llm-latency-s must be positive; got -1"),

@@ -252,7 +252,7 @@ OBJECTS = {
     "latency": Latency(slm_s=0.01, llm_s=0.1),
     "codec": Codec(vocab_size=5),
     "rng": np.random.default_rng(0),
-    "line": Line(0.8, -0.05),
+    "line": Line(0.8, -0.05, 0.3),
     "law": Uniform(),
 }
 VALUES = {
@@ -276,9 +276,12 @@ VALUES = {
     "transmit_probability": 0.3, "transmit_s": 0.1, "transmitted_rejection": 0.2, "tv": 0.1,
     "tv_from_llm": 0.3, "tv_profile": 0.1, "tx_power_w": 0.2, "uncertainty": 0.4, "uplink_s": 0.1,
     "vocab_size": 5, "weight": 1.0, "split_ties": True,
+    "saves_s": 0.2, "keeps": 0.5, "skip_mass": 0.5, "excess": 0.05, "draft_s": 0.01,
+    "verify_s": 0.1, "delay_s": 0.05, "most": 3.0, "round_s": 1.0,
     "rate_adaptive_mean_latency_s.bits": 0.0,  # of more its mean diverges
 }  # fmt: skip
 LAWS = {"kept_law", "dist", "p", "q", "draft_dist", "llm_dist", "draft_law", "llm_law", "verify_with"}
+LAWS |= {"frequency", "state_value_s.weight"}
 
 
 def _dimensions(part):
@@ -301,7 +304,7 @@ def _sample(function, name, entry):
         return OBJECTS[name]
     rng = np.random.default_rng(len(name))
     shape = _shapes(entry.type)[0] if "shape" in entry.type else ()
-    if name in LAWS:
+    if {name, f"{function.__name__}.{name}"} & LAWS:
         draws = rng.gamma(1.0, size=shape)
         return draws / draws.sum(axis=-1, keepdims=True)
     if name == "logits":
