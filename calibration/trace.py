@@ -195,7 +195,7 @@ class Trace:
         from cuhlm_theory.contexts import Tokens
 
         given = {field.name for field in dataclasses.fields(Tokens)}
-        floats = {
+        floats: dict[str, Any] = {
             name: column.astype(np.float64)
             for name, column in self.columns.items()
             if name in given and name not in _INTEGERS

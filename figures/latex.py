@@ -6,7 +6,7 @@ from mistletoe.latex_renderer import LaTeXRenderer
 from mistletoe.span_token import Image, LineBreak
 
 _CAPTION = "Table: "
-_SIGNS = {
+_SIGNS: dict[str, str] = {
     "\N{NO-BREAK SPACE}": r"\,",
     "≤": r"$\le$",
     "≈": r"$\approx$",
@@ -32,7 +32,7 @@ class Renderer(LaTeXRenderer):
     def render_raw_text(self, token: Any, escape: bool = True) -> str:
         """Set signs beyond ASCII as LaTeX has them."""
         text = super().render_raw_text(token, escape)
-        return "".join(_SIGNS.get(sign, sign) for sign in text)
+        return text.translate(str.maketrans(_SIGNS))
 
     def render_inline_code(self, token: Any) -> str:
         """Set code in a fixed width that may be broken at an underscore."""

@@ -398,7 +398,7 @@ def latex(text: str) -> str:
     str
         A document.
     """
-    from mistletoe import Document
+    from mistletoe.block_token import Document
 
     from figures.latex import Renderer
 

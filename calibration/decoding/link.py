@@ -47,7 +47,8 @@ def system_of(told: Mapping[str, Any]) -> System:
     """
     try:
         link = (FixedRate if "rate_bit_per_s" in told["link"] else Link)(**told["link"])
-        latency: dict[str, Any] = {_RENAMED.get(name, name): value for name, value in told["latency"].items()}
+        latency = dict(told["latency"])
+        latency |= {new: latency.pop(old) for old, new in _RENAMED.items() if old in latency}
         if latency.get("downlink_bit_per_s", 0.0) is None:
             latency["downlink_bit_per_s"] = math.inf
         parts = {"link": link, "codec": Codec(**told["codec"]), "latency": Latency(**latency)}

@@ -211,7 +211,7 @@ def _rounds(
     ends, kept, last = draft.ends(tokens, skips), acceptance, acceptance
     if draft.triggered:
         ends, kept, last = verification.run(ends, acceptance, tokens.rejection)
-    size = np.zeros(len(tokens)) if carried.size is None else carried.size
+    size = np.zeros(len(tokens)) if carried.size is None else carried.size.astype(np.float64)
     options = {"max_drafts": draft.longest_from(tokens), "bonus": draft.adds_bonus}
     if verification.by_block:
         return _blocks(tokens, acceptance, carried.bit, size, **options)

@@ -1,7 +1,6 @@
 """Line the schemes up: turn the knob of each until it has a wanted bias, or sends a wanted number of bits."""
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -149,7 +148,7 @@ def _by_acceptance(scheme: Scheme, tokens: Tokens, system: System, wanted: float
     carried, skips = scheme.payload.carried(tokens, system, scheme.skip), scheme.skip.skips(tokens)
 
     def of_draft(value: float) -> float:
-        rule = replace(scheme.verification, **{knob: value})
+        rule = scheme.using(**{knob: value}).verification
         account = rule.account(tokens, scheme.skip, skips, scheme.payload, carried)
         return float(tokens.weight @ account.bias)
 
