@@ -51,14 +51,14 @@ class _Line:
 def _line(ledger: Ledger) -> _Line:
     drafts, calls, asked = map(ledger.per_token, (ledger.drafts, ledger.llm_calls, ledger.answered))
     latency = ledger.system.latency
-    known_s = drafts * latency.slm_s + calls * latency.llm_s + asked * latency.round_trip_s
+    known_s = asked * latency.round_trip_s + drafts * latency.slm_s + calls * latency.llm_s
     return _Line(
         name=ledger.scheme,
         slm=drafts,
         llm=calls,
         round_trip=asked,
         air_s=ledger.per_token(ledger.uplink_s),
-        rest_s=ledger.per_token(ledger.slm_s + ledger.llm_s + ledger.other_s) - known_s,
+        rest_s=ledger.per_token(ledger.off_air_s) - known_s,
     )
 
 

@@ -138,7 +138,7 @@ def phases(tokens: Tokens, system: System, biases: Sequence[float], *, max_draft
 
 def _terms(ledger: Ledger) -> tuple[float, ...]:
     """Bias, seconds that no link changes, bits up and down, answers, a token; over a link of 1 bit/s."""
-    others_s = ledger.slm_s + ledger.llm_s + ledger.other_s
+    others_s = ledger.off_air_s
     columns = (ledger.bias, others_s, ledger.uplink_s, ledger.downlink_bit, ledger.answered)
     return tuple(ledger.per_token(column) for column in columns)
 

@@ -155,7 +155,12 @@ class Ledger:
     @property
     def seconds(self) -> Floats:
         """Duration of each round, shape [R] [s]."""
-        return self.slm_s + self.uplink_s + self.llm_s + self.other_s
+        return self.uplink_s + self.off_air_s
+
+    @property
+    def off_air_s(self) -> Floats:
+        """Seconds of each round that no uplink changes, shape [R] [s]."""
+        return self.slm_s + self.llm_s + self.other_s
 
     @property
     def answered(self) -> Floats:
