@@ -15,10 +15,8 @@ if TYPE_CHECKING:
 __all__ = ["admit", "keeps_prefix", "needs_attention"]
 
 _PROBE = 6  # tokens that a cache is tried with
-_SHARE, _ROUNDINGS = (
-    1e-3,
-    16.0,
-)  # of the largest logit over the median: far beyond rounding, below another text
+# of the largest logit over the median: far beyond rounding, below another text
+_SHARE, _ROUNDINGS = 1e-3, 16.0
 _TRIED: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
 
 

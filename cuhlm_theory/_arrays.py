@@ -4,14 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-_UNREADABLE = (
-    OSError,
-    ValueError,
-    EOFError,
-    OverflowError,
-    SyntaxError,
-    TypeError,
-)  # a header may say anything
+# a header may say anything
+_UNREADABLE = (OSError, ValueError, EOFError, OverflowError, SyntaxError, TypeError)
 
 
 def load(path: Path, *, max_axes: int = 2, name: str = "file", logits: bool = False) -> np.ndarray:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from cuhlm_theory import drafting, risk, rivals, rooms, throughput
+from cuhlm_theory import drafting, presets, risk, rivals, rooms, throughput
 from cuhlm_theory.capacity import awgn_capacity_bit_per_s, log_distance_path_gain, snr_from_db
 from cuhlm_theory.parameters import Codec
 from cuhlm_theory.payload import dense_bit, printed_bit
@@ -19,16 +19,17 @@ _U, _CU, _FOLLOWS = "U-HLM 2412.12687", "CU-HLM 2505.11788", "2508.12590"
 _SD, _TK = "speculative decoding 2211.17192", "TK-SLT 2509.04576"
 _STOP, _QS, _ASYM = "UCB-SpecStop 2606.20591", "Q-S 2507.00605", "AsymSpec 2608.04974"
 
-U_LINE = Line(0.82, -0.06, 0.301)
-"""The line and Delta of U-HLM, as printed."""
-CU_LINE = Line(0.815, -0.066)
-"""The line of CU-HLM, as printed."""
-_VOCAB, _SLM_S, _LLM_S, _U_SKIP, _CU_SKIP = 32_000, 0.0246, 0.1046, 0.4593, 0.748
-_TABLE_1 = {  # cosine similarity with the reference answer: Alpaca, QED, CREAK, StrategyQA
-    "LLM": (0.6231, 0.5104, 0.4862, 0.6023),
-    "HLM": (0.5634, 0.5093, 0.5040, 0.5785),
-    "U-HLM": (0.5585, 0.4943, 0.5130, 0.5913),
-}
+
+def _line(name: str) -> Line:
+    published = presets.PUBLISHED_LINES[name]
+    return Line(published.slope.value, published.intercept.value, published.delta.value)
+
+
+_U_LINE, _CU_LINE = _line("u-hlm"), _line("cu-hlm")
+_VOCAB = int(presets.SETTINGS["vocab_size"].value)
+_SLM_S, _LLM_S = (presets.SETTINGS[f"{side}_latency_s"].value for side in ("slm", "llm"))
+_U_SKIP, _CU_SKIP = (presets.FIGURES[f"{paper}_skip_rate"].value for paper in ("u_hlm", "cu_hlm"))
+_SCHEMES_OF_TABLE_1 = ("llm", "hlm", "u-hlm")
 _OTHER_PAIR = "another pair"
 _UNPUBLISHED = "what it depends on is not published"
 _NO_ANSWERS = "reference answers and their encoder are not at hand"
@@ -101,21 +102,22 @@ def _skipped(threshold: float) -> float:
 
 def _hlm_token_per_s() -> float:
     """U-HLM's full payload at the mean SNR of its link, with its latencies."""
-    gain = float(log_distance_path_gain(2500.0, 1.0, 4.0))
-    snr = float(snr_from_db(23.0 + 104.0)) * gain
-    uplink_s = float(dense_bit(_VOCAB, 16)) / float(awgn_capacity_bit_per_s(1e6, snr))
+    link = {key: one.value for key, one in presets.SETTINGS.items()}
+    gain = float(log_distance_path_gain(link["distance_m"], 1.0, link["path_loss_exponent"]))
+    snr = float(snr_from_db(link["tx_power_dbm"] - link["noise_dbm"])) * gain
+    uplink_s = float(dense_bit(_VOCAB, 16)) / float(awgn_capacity_bit_per_s(link["bandwidth_hz"], snr))
     return 1.0 / (_SLM_S + uplink_s + _LLM_S)
 
 
 def _table_1(scheme: str, over: str) -> float:
-    return float(np.mean(np.divide(_TABLE_1[scheme], _TABLE_1[over])))
+    return float(np.mean(np.divide(presets.TABLE_I[scheme], presets.TABLE_I[over])))
 
 
 def _u_hlm() -> list[Row]:
     ratio = (_SLM_S + _LLM_S) / _SLM_S
     return [
-        _row(_U, "risk-averse threshold [-]", "0.073", U_LINE.risk_averse),
-        _row(_U, "risk-prone threshold [-]", "0.431", float(U_LINE.risk_prone or 0.0)),
+        _row(_U, "risk-averse threshold [-]", "0.073", _U_LINE.risk_averse),
+        _row(_U, "risk-prone threshold [-]", "0.431", float(_U_LINE.risk_prone or 0.0)),
         _row(_U, "slope a of the line [-]", "0.82", _pair().line.slope, _OTHER_PAIR),
         _row(_U, "intercept b [-]", "-0.06", _pair().line.intercept, _OTHER_PAIR),
         _row(_U, "Delta = P(y_d < x_d) [-]", "0.301", _pair().line.delta, _OTHER_PAIR),
@@ -123,32 +125,32 @@ def _u_hlm() -> list[Row]:
             _U,
             "R, frequencies read as a density [-]",
             "2.24e-3",
-            risk.between_thresholds(_frequency(), U_LINE) / 20,
+            risk.between_thresholds(_frequency(), _U_LINE) / 20,
             _OTHER_PAIR,
         ),
         _row(
             _U,
             "R, the integral of eq. (13) [-]",
             "2.24e-3",
-            float(risk.between_thresholds(_frequency(), U_LINE)),
+            float(risk.between_thresholds(_frequency(), _U_LINE)),
             "a density is 20 times its frequencies",
         ),
         _row(
             _U,
             "bound on R, frequencies read as a density [-]",
             "<4e-3",
-            risk.between_thresholds_bound(_frequency(), U_LINE) / 20,
+            risk.between_thresholds_bound(_frequency(), _U_LINE) / 20,
         ),
         _row(
             _U,
             "bound on R, the integral of eq. (14) [-]",
             "<4e-3",
-            float(risk.between_thresholds_bound(_frequency(), U_LINE)),
+            float(risk.between_thresholds_bound(_frequency(), _U_LINE)),
             "a density is 20 times its frequencies",
         ),
         _row(_U, "skipped at the risk-prone threshold [-]", "0.4593", _skipped(0.431), _OTHER_PAIR),
         _row(_U, "full payload [bit]", "5e5", float(dense_bit(_VOCAB, 16))),
-        _row(_U, "U-HLM over the LLM, mean of Table I [-]", "0.9754", _table_1("U-HLM", "LLM")),
+        _row(_U, "U-HLM over the LLM, mean of Table I [-]", "0.9754", _table_1("u-hlm", "llm")),
         _row(
             _U,
             "speed-up at 45.93 % skipped, E[N]/E[D], at most [-]",
@@ -164,8 +166,14 @@ def _u_hlm() -> list[Row]:
         _row(_U, "time of the small model [s]", "0.0246", None, "other machines"),
         _row(_U, "time of the large model [s]", "0.1046", None, "other machines"),
         *(
-            _row(_U, f"Table I, {name}, Alpaca [-]", f"{values[0]:.4f}", None, _NO_ANSWERS)
-            for name, values in _TABLE_1.items()
+            _row(
+                _U,
+                f"Table I, {name.upper()}, Alpaca [-]",
+                f"{presets.TABLE_I[name][0]:.4f}",
+                None,
+                _NO_ANSWERS,
+            )
+            for name in _SCHEMES_OF_TABLE_1
         ),
         _row(_FOLLOWS, "HLM, least of its figures [token/s]", "0.36", _hlm_token_per_s(), "U-HLM's mean SNR"),
     ]
@@ -174,7 +182,7 @@ def _u_hlm() -> list[Row]:
 def _cu_hlm() -> list[Row]:
     full, some = float(printed_bit(_VOCAB, _VOCAB)), float(printed_bit(30, _VOCAB))
     return [
-        _row(_CU, "risk-averse threshold [-]", "0.0810", CU_LINE.risk_averse),
+        _row(_CU, "risk-averse threshold [-]", "0.0810", _CU_LINE.risk_averse),
         _row(_CU, "risk-prone threshold [-]", "0.8117", None, "its Delta is not published"),
         _row(_CU, "slope a of the line [-]", "0.815", _pair().line.slope, _OTHER_PAIR),
         _row(_CU, "intercept b [-]", "-0.066", _pair().line.intercept, _OTHER_PAIR),

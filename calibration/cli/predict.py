@@ -46,18 +46,7 @@ def command(*, out: Path, resamples: int, **values: Any) -> output.Result:
     )
     found.save(out)
     return {
-        "predictions": [
-            {
-                "run": row.run,
-                "quantity": row.quantity,
-                "class": row.category,
-                "bound": row.bound,
-                "text": row.text,
-                "predicted": row.predicted,
-                "prediction_interval95": row.prediction_interval95,
-            }
-            for row in found.rows
-        ],
+        "predictions": [row.to_dict() for row in found.rows],
         "sha256": found.sha256,
         "files": [str(out)],
         "inputs": {"calibration": found.calibration, "seed": found.seed, "resamples": resamples},

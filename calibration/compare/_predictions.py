@@ -74,6 +74,18 @@ class Prediction:
     prediction_interval95: tuple[float | None, float] = (None, np.nan)
     """Where the ratio of the run should lie; of a bound only the upper end."""
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return what is predicted under the names of the command line."""
+        return {
+            "run": self.run,
+            "quantity": self.quantity,
+            "class": self.category,
+            "bound": self.bound,
+            "text": self.text,
+            "predicted": self.predicted,
+            "prediction_interval95": list(self.prediction_interval95),
+        }
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Predictions:
@@ -108,17 +120,7 @@ class Predictions:
             "seed": self.seed,
             "num_resamples": self.num_resamples,
             "predictions": [
-                {
-                    "run": row.run,
-                    "quantity": row.quantity,
-                    "class": row.category,
-                    "bound": row.bound,
-                    "text": row.text,
-                    "predicted": row.predicted,
-                    "prediction_interval95": list(row.prediction_interval95),
-                    "expected": row.expected.tolist(),
-                    "drawn": row.drawn.tolist(),
-                }
+                {**row.to_dict(), "expected": row.expected.tolist(), "drawn": row.drawn.tolist()}
                 for row in self.rows
             ],
         }

@@ -1,11 +1,13 @@
 """`cuhlm drafts`: best number of drafts a round."""
 
+from pathlib import Path
 from typing import Any
 
 import click
 import numpy as np
 
 from cuhlm_theory import drafting
+from cuhlm_theory._arrays import load
 from cuhlm_theory._checks import as_positive
 from cuhlm_theory.cli import options, output
 from cuhlm_theory.parameters import FixedRate, Latency, Link
@@ -106,7 +108,9 @@ def command(
 
 def _read_curve(path: str) -> np.ndarray:
     try:
-        return np.load(path) if path.endswith(".npy") else np.loadtxt(path, ndmin=1)
+        if path.endswith(".npy"):
+            return load(Path(path), max_axes=1, name="survival")
+        return np.loadtxt(path, ndmin=1)
     except ValueError as error:
         raise ValueError(f"survival {path} must hold numbers: {error}") from None
 
