@@ -7,7 +7,6 @@ is a lower envelope of planes, and where one of them is the fastest is convex
 """
 
 import contextlib
-import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -166,6 +165,4 @@ def _offered(row: Scheme, tokens: Tokens, counts: Sequence[int]) -> Iterator[Sch
     """Every combination of what the rules of a scheme offer, with each count of drafts."""
     drafts = [{row.draft.count: count} for count in counts] if row.draft.count else [{}]
     with contextlib.suppress(CuhlmError):
-        offers = (row.skip.options(tokens), row.payload.options(tokens), row.draft.options(), drafts)
-        for chosen in itertools.product(*offers):
-            yield row.using(**{name: value for one in chosen for name, value in one.items()})
+        yield from (row.using(**numbers) for numbers in row.offered(tokens, drafts))

@@ -330,23 +330,24 @@ class Recommendation:
             return scheme
 
     @cached_property
-    def _beside(self) -> tuple[list[tuple[Scheme, Ledger]], dict[str, str]]:
+    def evaluated(self) -> tuple[list[tuple[Scheme, Ledger]], dict[str, str]]:
+        """Every scheme with its ledger, and the reason for each that fails: `beside`, once."""
         return self.beside()
 
     @property
     def ledgers(self) -> dict[str, Ledger]:
         """Rounds of every scheme that can be evaluated, by name."""
-        return {scheme.name: ledger for scheme, ledger in self._beside[0]}
+        return {scheme.name: ledger for scheme, ledger in self.evaluated[0]}
 
     @property
     def missing(self) -> dict[str, str]:
         """Why the other schemes could not be evaluated."""
-        return self._beside[1]
+        return self.evaluated[1]
 
     @cached_property
     def schemes(self) -> Table:
         """Every scheme that could be evaluated, fastest first."""
-        rows = sorted(self._beside[0], key=lambda row: -row[1].rate_token_per_s)
+        rows = sorted(self.evaluated[0], key=lambda row: -row[1].rate_token_per_s)
         return Table([self.row(scheme, ledger) for scheme, ledger in rows], _SHOWN)
 
     def row(self, scheme: Scheme, ledger: Ledger) -> dict[str, Any]:

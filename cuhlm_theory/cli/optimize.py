@@ -281,7 +281,7 @@ def _render_headline(found: dict[str, Any]) -> None:
 )
 @click.option("--num-drafts", type=options.WHOLE, default=None, help="Drafts a round [default: the best].")
 @click.option(
-    "--num-candidates", type=options.WHOLE, default=None, help="K of TK-SLT, TSLT, K-SQS [default: 30]."
+    "--num-candidates", type=options.WHOLE, default=None, help="K of TK-SLT, TSLT [default: 30], K-SQS [16]."
 )
 @click.option("--explain", is_flag=True, help="Say in words what binds and what one more unit would buy.")
 @click.option("--joint", is_flag=True, help="Optimise scheme, b_prob, codec and draft count too.")
@@ -310,7 +310,10 @@ def command(
     lined_up = found if equal_bias is None else _at_bias(question, equal_bias)
     names = tuple(SCHEMES) if scheme_name is None else (scheme_name,)
     numbers = {key: values[key] for key in ("num_drafts", "num_candidates") if values[key] is not None}
-    rows, missing = lined_up.beside(names, equal_bias=equal_bias, equal_bits=equal_bits, **numbers)
+    if (scheme_name, equal_bias, equal_bits, numbers) == (None, None, None, {}):
+        rows, missing = found.evaluated
+    else:
+        rows, missing = lined_up.beside(names, equal_bias=equal_bias, equal_bits=equal_bits, **numbers)
     result = {
         "recommendation": found.to_dict() if scheme_name is None else None,
         "inputs": inputs | {"equal_bias": equal_bias, "equal_bits": equal_bits},

@@ -1,7 +1,6 @@
 """The wider problem: scheme, threshold, size, bits a probability, codec and draft count together."""
 
 import contextlib
-import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
@@ -109,10 +108,7 @@ def _best(
 
 def _settings(scheme: Scheme, tokens: Tokens, system: System, max_drafts: int) -> Iterator[Candidate]:
     """Every combination of what the rules offer, each with the best count of drafts."""
-    rules = scheme.skip.options(tokens), scheme.payload.options(tokens), scheme.draft.options()
-    offers = (*rules, scheme.verification.options())
-    for chosen in itertools.product(*offers):
-        numbers = {name: value for one in chosen for name, value in one.items()}
+    for numbers in scheme.offered(tokens, scheme.verification.options()):
         tuned, count = scheme.using(**numbers), scheme.draft.count
         try:
             if count is None:

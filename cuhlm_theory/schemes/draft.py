@@ -101,8 +101,6 @@ class Fixed:
     follows_text: ClassVar[bool] = False
     triggered: ClassVar[bool] = False
     count: ClassVar[str | None] = "num_drafts"
-    by_survival: ClassVar[bool] = False
-    """Whether the best number is that of the recorded survival of runs."""
 
     def __post_init__(self) -> None:
         if self.num_drafts is not None:
@@ -129,8 +127,6 @@ class Fixed:
 @dataclass(frozen=True, slots=True)
 class FixedBySurvival(Fixed):
     """As `Fixed`, but the best number follows from how long drafts survive where rounds begin."""
-
-    by_survival: ClassVar[bool] = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,17 +1,17 @@
 """Ledgers of what a scheme would do on recorded tokens, or on i.i.d. tokens of an assumed law."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, TypedDict, cast
 
 import numpy as np
 
 from cuhlm_theory._checks import Floats, as_count
 from cuhlm_theory.capacity import packet_latency_s
-from cuhlm_theory.contexts import Skips, Tokens
+from cuhlm_theory.contexts import Ints, Skips, Tokens
 from cuhlm_theory.drafting import best_drafts_of_survival, best_drafts_on_link
 from cuhlm_theory.parameters import System
 from cuhlm_theory.rivals import independent_survival_curve, survival_curve
-from cuhlm_theory.schemes.draft import Run
+from cuhlm_theory.schemes.draft import FixedBySurvival, Run
 from cuhlm_theory.schemes.ledger import Ledger, charged, drafting_on_server, resync_bit_per_transmission
 from cuhlm_theory.schemes.payload import Carried
 from cuhlm_theory.schemes.rounds import Charges, Rounds, block_rounds, independent_rounds, recorded_rounds
@@ -128,11 +128,10 @@ def several_drafts(
     acceptance = _acceptance(scheme, tokens, carried)
     if rng is not None and not verification.by_block:
         acceptance = (rng.random(len(tokens)) < acceptance).astype(np.float64)
-    rounds = _rounds(scheme, tokens, acceptance, skips, carried, account.bias)
+    rounds = _happening(_rounds(scheme, tokens, acceptance, skips, carried, account.bias))
 
     every, weight, tokens_of = _kept_and_rejected(scheme, system, rounds, sized=carried.size is not None)
-    happens = rounds.weight > 0.0
-    prompt = None if rounds.prompt is None else np.tile(rounds.prompt[happens], 2)
+    prompt = None if rounds.prompt is None else np.tile(rounds.prompt, 2)
     skip_rate, triggered = 0.0, draft.triggered
     note, risk = account.note, float(tokens.weight @ skips.risk)
     if triggered:
@@ -140,7 +139,7 @@ def several_drafts(
         note = f"CU-HLM takes risk {risk:.4g} at this trigger"
     occurs = weight > 0.0  # a round that cannot happen must not cost an infinite time over a dead link
     both = _columns({name: column[occurs] for name, column in every.items()})
-    bias = np.tile(rounds.bias[happens], 2)[occurs]
+    bias = np.tile(rounds.bias, 2)[occurs]
     return Ledger(
         scheme=scheme.name,
         system=system,
@@ -171,12 +170,10 @@ def _kept_and_rejected(
 ) -> tuple[dict[str, Floats], Floats, Floats]:
     """Columns, weights and tokens of rounds that keep every draft, then of those that meet a rejection."""
     draft, verification = cast(Run, scheme.draft), scheme.verification
-    happens = rounds.weight > 0.0
-    kept, share = (values[happens] for values in (rounds.all_kept, rounds.weight))
-    rejected = 1.0 - kept
-    all_tokens, kept_tokens = rounds.num_tokens[happens], rounds.kept_tokens[happens]
+    kept, share, rejected = rounds.all_kept, rounds.weight, 1.0 - rounds.all_kept
+    all_tokens, kept_tokens = rounds.num_tokens, rounds.kept_tokens
     lost = np.divide(all_tokens - kept * kept_tokens, rejected, out=np.ones(len(kept)), where=rejected > 0.0)
-    drafts, bit = rounds.num_drafts[happens], rounds.draft_bit[happens]
+    drafts = rounds.num_drafts
     verified = all_tokens - kept * (kept_tokens - drafts)  # all but the LLM's own token after a kept run
     proposals = float(share @ verified) / max(float(share @ rejected), _ROUNDING)
     kept_bit, lost_bit = verification.answer_bit(system.codec, bonus=draft.adds_bonus, proposals=proposals)
@@ -189,9 +186,9 @@ def _kept_and_rejected(
             llm_calls=ones,
             llm_width=drafts + float(draft.adds_bonus),
             catch_up=0.0 * ones,
-            uplink_bit=bit,
+            uplink_bit=rounds.draft_bit,
             downlink_bit=answer * (count if verification.on_server else ones),
-            entries=rounds.entries[happens] if sized else np.full(len(drafts), np.nan),
+            entries=rounds.entries if sized else np.full(len(drafts), np.nan),
             on_server=verification.on_server,
         )
         for answer, whole, count in (
@@ -202,6 +199,13 @@ def _kept_and_rejected(
     every = {name: np.concatenate([side[name] for side in sides]) for name in sides[0]}
     weight = np.concatenate((share * kept, share * rejected))
     return every, weight, np.concatenate((kept_tokens, np.maximum(lost, 0.0)))
+
+
+def _happening(rounds: Rounds) -> Rounds:
+    """Leave out the kinds of round that never happen."""
+    columns = {entry.name: getattr(rounds, entry.name) for entry in fields(rounds)}
+    happens = rounds.weight > 0.0
+    return Rounds(**{name: None if column is None else column[happens] for name, column in columns.items()})
 
 
 def _rounds(
@@ -268,7 +272,7 @@ def best_num_drafts(scheme: "Scheme", tokens: Tokens, system: System) -> int:
     )
     latency = system.latency
     if scheme.verification.on_server:  # an index a token comes down, however many are drafted
-        latency = replace(latency, round_trip_s=0.0, downlink_bit_per_s=np.inf)
+        latency = replace(drafting_on_server(system).latency, downlink_bit_per_s=np.inf)
     plan = best_drafts_on_link(
         mean,
         latency,
@@ -277,13 +281,20 @@ def best_num_drafts(scheme: "Scheme", tokens: Tokens, system: System) -> int:
         downlink_bit=kept_bit,
         rejection_downlink_bit=lost_bit - kept_bit,
     )
-    if not getattr(scheme.draft, "by_survival", False) or tokens.prompt is None:
-        return plan.num_drafts
-    count, longest = plan.num_drafts, int(np.unique(tokens.prompt, return_counts=True)[1].max())
-    longest, nothing = min(longest, _MOST_DRAFTS), np.zeros(len(tokens))
+    if isinstance(scheme.draft, FixedBySurvival) and tokens.prompt is not None:
+        return _by_survival(plan.num_drafts, tokens, tokens.prompt, system, acceptance, bit)
+    return plan.num_drafts
+
+
+def _by_survival(
+    count: int, tokens: Tokens, prompt: Ints, system: System, acceptance: Floats, bit: float
+) -> int:
+    """Go from a count to that of the survival where its rounds begin, until it is its own."""
+    longest = min(int(np.unique(prompt, return_counts=True)[1].max()), _MOST_DRAFTS)
+    nothing = np.zeros(len(tokens))
     for _ in range(_STEPS):  # drafts survive less where rounds begin than elsewhere
-        rounds = recorded_rounds(acceptance, nothing, tokens.prompt, nothing, max_drafts=min(count, longest))
-        curve = survival_curve(acceptance, tokens.prompt, longest, rounds.weight)
+        rounds = recorded_rounds(acceptance, nothing, prompt, nothing, max_drafts=min(count, longest))
+        curve = survival_curve(acceptance, prompt, longest, rounds.weight)
         found = best_drafts_of_survival(np.minimum.accumulate(curve), system.latency, system.link, bit)
         if found.num_drafts == count:
             break

@@ -149,8 +149,7 @@ class Ledger:
 
     def __repr__(self) -> str:
         texts = "i.i.d. tokens" if self.prompt is None else f"{len(np.unique(self.prompt))} texts"
-        rate = float(renewal_throughput_token_per_s(self.tokens, self.seconds, self.weight))
-        return f"Ledger({self.scheme}: {len(self)} rows, {texts}, {rate:.4g} token/s)"
+        return f"Ledger({self.scheme}: {len(self)} rows, {texts}, {self.rate_token_per_s:.4g} token/s)"
 
     @property
     def seconds(self) -> Floats:
@@ -178,7 +177,6 @@ class Ledger:
     def outcome(self) -> Outcome:
         """Average the rounds."""
         tokens, calls = self.mean(self.tokens), _snapped(self.mean(self.llm_calls))
-        rate = float(renewal_throughput_token_per_s(self.tokens, self.seconds, self.weight))
         latency_s = self.mean(self.seconds) / tokens
         hlm_s, floor_s = hlm_latency_s(self.system), None
         skip_rate = 1.0 - calls if self.skip_rate is None else self.skip_rate
@@ -208,7 +206,7 @@ class Ledger:
             llm_calls_per_token=calls / tokens,
             tokens_per_round=tokens,
             latency_s=latency_s,
-            throughput_token_per_s=rate,
+            throughput_token_per_s=self.rate_token_per_s,
             mean_rate_token_per_s=float(mean_rate_token_per_s(self.tokens, self.seconds, self.weight)),
             speedup_over_hlm=float("nan") if dead and not np.isfinite(hlm_s) else hlm_s / latency_s,
             energy_j_per_token=self.system.tx_power_w * air_s
@@ -260,9 +258,7 @@ class Ledger:
     def _resampled(self, num_resamples: int, seed: int) -> tuple[Estimate, Estimate]:
         how = "95 % percentile interval, whole texts resampled"
         if self.prompt is None or len(np.unique(self.prompt)) < 2 or not np.all(np.isfinite(self.seconds)):
-            tokens = self.mean(self.tokens)
-            rate = float(renewal_throughput_token_per_s(self.tokens, self.seconds, self.weight))
-            return Estimate(rate, unit="token/s"), Estimate(self.mean(self.bias) / tokens)
+            return Estimate(self.rate_token_per_s, unit="token/s"), Estimate(self.per_token(self.bias))
         sums = self.sums("tokens", "seconds", "bias")
         counts = resampled_texts(len(sums["tokens"]), num_resamples, seed)
         resampled = {name: counts @ column for name, column in sums.items()}
@@ -308,8 +304,7 @@ class Ledger:
     @property
     def rate_token_per_s(self) -> float:
         """Tokens over seconds; 0 over a dead link [token/s]."""
-        seconds = self.mean(self.seconds)
-        return self.mean(self.tokens) / seconds if np.isfinite(seconds) else 0.0
+        return float(renewal_throughput_token_per_s(self.tokens, self.seconds, self.weight))
 
 
 @lru_cache(maxsize=4)

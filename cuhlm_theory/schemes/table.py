@@ -1,8 +1,11 @@
 """The schemes as data: four rules each, where they come from, and which text they write."""
 
+import itertools
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
+from cuhlm_theory.contexts import Tokens
 from cuhlm_theory.parameters import System
 from cuhlm_theory.schemes.draft import (
     Fixed,
@@ -130,6 +133,19 @@ class Scheme:
         tokens = contexts.at(self.text_at)
         found = (several_drafts if self.draft.several else one_draft)(self, tokens, system)
         return replace(found, text=tokens.text)
+
+    def offered(self, tokens: Tokens, *more: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        """Numbers of every combination of what drafting, skipping and payload offer, and of more.
+
+        >>> from cuhlm_theory.law import Uniform
+        >>> from cuhlm_theory.rejection import Line
+        >>> tokens = Tokens.of(Uniform(), Line(1.0, 0.0))
+        >>> list(SCHEMES["dssd"].offered(tokens, [{"num_drafts": 1}, {"num_drafts": 2}]))
+        [{'num_drafts': 1}, {'num_drafts': 2}]
+        """
+        own = self.skip.options(tokens), self.payload.options(tokens), self.draft.options()
+        for chosen in itertools.product(*own, *more):
+            yield {name: value for one in chosen for name, value in one.items()}
 
     @property
     def drafts_several(self) -> bool:
