@@ -122,9 +122,10 @@ class LineUp:
     note: str = ""
     """Goes into the header, such as where the calibration came from."""
     one_by_one: bool = False
-    """Decode each prompt by itself and charge the wall clock of its passes, once the prompt is read, instead of
-    the latencies of ``system``; together, the passes of all prompts are shared and their wall clock is nobody's own. The laws
-    of skipped tokens are then not looked at, since that would be charged: no bias is measured."""
+    """Decode each prompt by itself and charge the wall clock of its passes, once the prompt is read, instead
+    of the latencies of ``system``; together, the passes of all prompts are shared and their wall clock is
+    nobody's own. The laws of skipped tokens are then not looked at, since that would be charged: no bias is
+    measured."""
     batch: int = 24
     """Prompts that are decoded together, which is what memory depends on."""
     predictions_sha256: str | None = None

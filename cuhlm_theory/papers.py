@@ -166,14 +166,8 @@ def _u_hlm() -> list[Row]:
         _row(_U, "time of the small model [s]", "0.0246", None, "other machines"),
         _row(_U, "time of the large model [s]", "0.1046", None, "other machines"),
         *(
-            _row(
-                _U,
-                f"Table I, {name.upper()}, Alpaca [-]",
-                f"{presets.TABLE_I[name][0]:.4f}",
-                None,
-                _NO_ANSWERS,
-            )
-            for name in _SCHEMES_OF_TABLE_1
+            _row(_U, f"Table I, {name.upper()}, Alpaca [-]", f"{alpaca:.4f}", None, _NO_ANSWERS)
+            for name, alpaca in ((name, presets.TABLE_I[name][0]) for name in _SCHEMES_OF_TABLE_1)
         ),
         _row(_FOLLOWS, "HLM, least of its figures [token/s]", "0.36", _hlm_token_per_s(), "U-HLM's mean SNR"),
     ]

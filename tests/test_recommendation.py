@@ -334,7 +334,7 @@ def test_schemes_that_are_alike_are_said_to_be_equal(best, monkeypatch):
     asked = recorded().answer()
     rows, missing = best.beside()
     named = replace(SCHEMES[best.scheme], name="twin")
-    monkeypatch.setattr(type(asked), "_beside", ([*rows, (named, twin)], missing))
+    monkeypatch.setattr(type(asked), "evaluated", ([*rows, (named, twin)], missing))
     monkeypatch.setitem(SCHEMES, "twin", named)
     assert {asked.scheme, *asked.equal_within_error} >= {best.scheme, "twin"}
     assert asked.next_best not in ("twin", best.scheme)
