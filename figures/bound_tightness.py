@@ -65,7 +65,7 @@ def draw(axes: Mapping[str, "Axes"], tables: Tables) -> None:
             style.band(ax, k, level[0.1], level[0.9], color=color, alpha=0.15)
     ax.set(xscale="log", yscale="log", xlabel="entries kept $k$ [token]", ylabel="mean over tokens [-]")
     ax.set_ylim(bottom=max(_LEAST, 0.3 * float(np.nanmin(table["bias mean [-]"]))))
-    ax.legend(loc="lower left", title="shaded: bias, middle 80 %")
+    ax.legend(loc="upper right", title="shaded: bias, middle 80 %")
     style.panel_title(ax, 0, "bias and its bounds")
 
     cells, ax = tables["cells"], axes["cells"]

@@ -63,7 +63,7 @@ def draw(axes: Mapping[str, "Axes"], tables: Tables) -> None:
     axes["probability"].fill_between(
         [], [], [], color=style.VERMILLION, alpha=0.18, linewidth=0, label="middle 80 %"
     )
-    axes["probability"].legend(loc="lower left")
+    axes["probability"].legend(loc="upper right")
     style.panel_title(axes["probability"], 0, "few tokens carry the mass")
     needed, ax = tables["needed"], axes["distance"]
     ax.set_ylim(1e-4, 1.5)

@@ -184,7 +184,7 @@ class Figure:
     """Panels beside each other."""
     panel_height_in: float = 2.1
     """Height of a panel [in]."""
-    pair: str = "smollm2"
+    pair: str = "qwen2.5-coder"
     """Shipped calibration that the small picture of the gallery is drawn from."""
 
     def canvas(self, tables: Tables) -> "Canvas":

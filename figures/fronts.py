@@ -220,6 +220,7 @@ def _draw_accuracy(ax: "Axes", table: Table) -> None:
 
 FIGURE = Figure(
     name="fronts",
+    pair="smollm2",
     title="Throughput-bias and throughput-accuracy fronts",
     answers="U-HLM and CU-HLM: throughput against accuracy over the threshold",
     status="reconstructed",

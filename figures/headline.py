@@ -6,12 +6,12 @@ CU-HLM's abstract cannot belong to one operating point.
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from cuhlm_theory import presets, throughput
+from cuhlm_theory.parameters import Latency
 from cuhlm_theory.payload import printed_bit
 from figures import style
 from figures.frame import Figure, Source, Table, Tables
@@ -49,10 +49,9 @@ def compute(source: Source, *, num_points: int = 81) -> Tables:
         points["transmit share [-]"], points["payload ratio [-]"]
     )
     rate = np.geomspace(1e3, 1e8, num_points)
-    latency = source.system.latency
+    latency = Latency(**{f"{side}_s": presets.SETTINGS[f"{side}_latency_s"].value for side in ("slm", "llm")})
     full_s, offline_s = full_bit / rate, offline_bit / rate
-    times = ("slm_s", "llm_s", "slm_per_token_s", "llm_per_token_s")
-    fast = replace(latency, **{name: getattr(latency, name) / 10.0 for name in times})
+    fast = Latency(slm_s=latency.slm_s / 10.0, llm_s=latency.llm_s / 10.0)
     tables["rate"] = {
         "link rate [bit/s]": rate,
         "k* = 30 [-]": throughput.speedup_over_hlm(latency, _CU_TX, offline_s, full_s),
@@ -138,7 +137,7 @@ FIGURE = Figure(
     "processor gives more than 152.6 times; 206 times needs a smaller payload, such as k = 30, and a slow "
     "link. U-HLM's 2.54 times with 45.93 % skipped is out of reach of mean tokens over mean time (at most "
     "1.849), and with the printed latencies the mean of the rates is at least 2.953. V = 32 000, the printed "
-    "payload, the calibration's latencies.",
+    "payload, U-HLM's printed latencies.",
     compute=compute,
     draw=draw,
     panels=("ceiling", "rate", "average"),

@@ -140,7 +140,6 @@ FIGURE = Figure(
     ),
     num_columns=2,
     panel_height_in=2.0,
-    pair="qwen2.5-coder",
 )
 
 if __name__ == "__main__":
