@@ -486,6 +486,27 @@ class Tokens:
         place = np.searchsorted(sizes, k, side="right") - 1
         return np.take_along_axis(profile, place[:, None], axis=1)[:, 0].astype(np.float64)
 
+    def output_bias_at(self, k: Ints, may_keep: int) -> Array:
+        r"""Bias of verifying with k entries, nothing skipped: as recorded, or TV_k at a size that was not.
+
+        .. math:: \mathrm{TV}(q, y) \le \mathrm{TV}(q_0, y) + \textstyle\sum_d x_d s_d \beta_d
+
+        as long as the tokens that ``may_keep`` are among the entries; with fewer TV_k is charged.
+
+        Derivation: ``derivations.truncation.recorded_account``.
+
+        >>> row = {"uncertainty": np.zeros(2), "rejection": np.zeros(2), "k_grid": np.array([1, 2, 3])}
+        >>> row |= {"tv_profile": np.tile([0.3, 0.1, 0.0], (2, 1)), "coarse_k_grid": np.array([1, 3])}
+        >>> tokens = Tokens(**row, output_bias=np.tile([0.2, 0.0], (2, 1)))
+        >>> tokens.output_bias_at(np.array([1, 2]), may_keep=1)
+        array([0.2, 0.1])
+        """
+        sizes, known = self.need("coarse_k_grid"), self.need("output_bias")
+        place = np.minimum(np.searchsorted(sizes, k), len(sizes) - 1)
+        recorded = np.take_along_axis(known, place[:, None], axis=1)[:, 0].astype(np.float64)
+        bound = self.truncation_tv(k)
+        return np.where((sizes[place] == k) & (k >= may_keep), np.minimum(recorded, bound), bound)
+
     def acceptance_within(self, k: Ints) -> Array:
         """1 - TV(x-tilde_k, y) of each context, linear in log k between two recorded sizes."""
         grid = np.log(self.need("coarse_k_grid").astype(np.float64))

@@ -456,11 +456,14 @@ class Recommendation:
         """Return the first screen: at most ten lines."""
         row, budget = self.schemes[self.scheme], self.question.budget.bias
         limit = self.bias.high if self.bias.high is not None else self.bias.value
-        account = {"bound": "at most ", "exact": ""}.get(row["bias_account"], "")
+        account, recorded = {"bound": "at most ", "exact": ""}.get(row["bias_account"], ""), ""
+        if row["bias_recorded"] is not None:
+            recorded = f" ({row['bias_recorded']:.3g} as recorded)"
         lines = [
             self.sentence,
             f"  speed    {self.throughput!r}",
-            f"  bias     {account}{self.bias.value:.3g} of {budget:.3g} allowed; 95 % limit {limit:.3g}",
+            f"  bias     {account}{self.bias.value:.3g}{recorded} of {budget:.3g} allowed; "
+            f"95 % limit {limit:.3g}",
             f"  sends    {row['uplink_bit_per_token']:.4g} bit a token{_resync(row)}, with "
             f"{row['llm_calls_per_token']:.3g} LLM passes a token",
         ]

@@ -15,9 +15,9 @@ from derivations.rules import (
     Substitute,
     SumOver,
 )
-from derivations.statement import Builder, Statement, at, eq, le, lt, rounds_to, step
+from derivations.statement import Builder, Proof, Statement, at, eq, le, lt, rounds_to, step
 from derivations.verification import data_processing, output_law
-from derivations.vocabulary import X, Y, other, over, pos, size, summing, token, total, x, xh, y
+from derivations.vocabulary import X, Y, other, over, pos, s, size, summing, token, total, x, xh, y
 
 tail, kept = sp.symbols("n k", integer=True, positive=True)
 mean = sp.Symbol("mbar", positive=True)
@@ -475,6 +475,75 @@ def drop_tail() -> Statement:
     )
 
 
+def recorded_account() -> Statement:
+    """Show that the recorded bias of truncation stands in for its bound while whole tokens are kept."""
+    accepts = sp.Symbol("a", nonnegative=True)
+    answer, back = sp.symbols("r g", nonnegative=True)
+    never, refused = sp.symbols("P_0 P", nonnegative=True)
+    plain, skipping, kept_too_much = sp.symbols("q_0 q e", nonnegative=True)
+    QS, Q0, E = (sp.IndexedBase(name) for name in ("q", "q_0", "e"))
+    bias, known, risk = sp.symbols("TV_q TV_0 rho", nonnegative=True)
+    asked = x * accepts + never * answer
+    output = x * s + x * (1 - s) * accepts + refused * answer
+    proof = Proof()
+    apart = proof.step(
+        "Keeping a draft moves what would be refused of it, and takes as much off the answers.",
+        eq(output, asked + x * s * (1 - accepts) - (never - refused) * answer),
+        Evaluate(),
+    )
+    rule = proof.assume(eq(accepts, sp.Min(1, y / x)))
+    excess = proof.step(
+        "Where the server has x itself of a kept token, that is the excess of x over y.",
+        eq(x * s * (1 - accepts), s * pos(x - y)),
+        Orderings((x, y)),
+        rule,
+    )
+    law = proof.assume(eq(skipping, plain + kept_too_much - back))
+    line = proof.step(
+        "One entry then exceeds y by at most what it did, and the excess.",
+        le(pos(skipping - y), pos(plain - y) + kept_too_much),
+        Orderings((plain, y, kept_too_much, back)),
+        law,
+    )
+    sums = [
+        proof.assume(eq(total(pos(QS[token] - Y[token])), bias)),
+        proof.assume(eq(total(pos(Q0[token] - Y[token])), known)),
+        proof.assume(eq(total(E[token]), risk)),
+    ]
+    coordinates = ((skipping, QS[token]), (plain, Q0[token]), (kept_too_much, E[token]), (y, Y[token]))
+    summed = proof.step(
+        "Sum over the vocabulary:",
+        le(total(pos(QS[token] - Y[token])), known + risk),
+        SumOver(token, size, coordinates),
+        line,
+        *sums[1:],
+    )
+    claim = proof.step(
+        "risk, and the bias with nothing skipped.", le(bias, known + risk), Combine(), sums[0], summed
+    )
+    return Statement(
+        name="truncation.recorded_account",
+        title="The recorded bias of truncation, and what skipping adds",
+        source="here",
+        status="new",
+        functions=("contexts.Tokens.output_bias_at",),
+        tests=(
+            "test_skipping_adds_at_most_the_risk_to_the_recorded_bias",
+            "test_the_recorded_account_is_above_the_exact_bias_of_every_output",
+        ),
+        assumptions=(
+            "A draft of law x is kept with probability s, else verified with xhat: accepted with a = "
+            "min(1, y/xhat), replaced by a token of law r if not; P is the chance of a replacement and P_0 "
+            "that with nothing kept. Tokens with s > 0 are among the entries sent, xhat = x. TV_0 is the "
+            "bias with nothing kept, which a trace records at some sizes, rho the risk; g = (P_0 - P) r.",
+            "TV_0 can rise with k, so a recorded size bounds no other: between sizes TV_k is charged.",
+        ),
+        assumed=proof.assumed,
+        claims=(apart, excess, claim),
+        steps=proof.steps,
+    )
+
+
 def quantisation_tv_bound() -> Statement:
     """Bound what rounding to a lattice costs."""
     entries, rounded = sp.symbols("n R", positive=True)
@@ -534,6 +603,7 @@ BUILDERS: tuple[Builder, ...] = (
     printed_bound,
     resampling_counterexample,
     resampling_tv_bound,
+    recorded_account,
     drop_tail,
     quantisation_tv_bound,
 )

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from scipy import special
 
 from cuhlm_theory import truncation, verification
+from cuhlm_theory.contexts import Tokens
 from cuhlm_theory.errors import InfeasibleError
 from cuhlm_theory.rejection import Line
 from cuhlm_theory.truncation import (
@@ -296,6 +297,51 @@ def test_resampling_bound_holds_where_the_printed_bound_fails():
         assert moved <= resampling_tv_bound(tv, far) + 1e-12
         below += printed_bound(tv, x[d], max(0.0, 1.0 - y[d] / x[d])) < moved
     assert below > 20
+
+
+def output_with_skipping(x, seen, y, share):
+    """Law of a token: each draft is kept with a chance of its own, else verified with what was sent."""
+    law = share * x
+    residual = np.maximum(y - seen, 0.0)
+    for d, chance in enumerate((1.0 - share) * x):
+        accepts = min(1.0, y[d] / seen[d])
+        law[d] += chance * accepts
+        law += chance * (1.0 - accepts) * residual / max(residual.sum(), 1e-300)
+    return law
+
+
+def test_the_recorded_account_is_above_the_exact_bias_of_every_output():
+    """At a recorded size, at one between two, and where fewer entries are sent than may be kept."""
+    rng = np.random.default_rng(5)
+    below, rises = 0, 0
+    for _ in range(600):
+        x, y = rng.dirichlet(np.full(6, 0.5), size=2)
+        x = np.sort(np.maximum(x, 1e-9) / np.maximum(x, 1e-9).sum())[::-1]
+        sizes, nothing = np.arange(1, 7), np.zeros(6)
+        known = [
+            verification.total_variation(output_with_skipping(x, reconstruct(x, k), y, nothing), y)
+            for k in sizes
+        ]
+        rises += bool(np.any(np.diff(known) > 1e-9))
+        coarse = np.array([1, 3, 6])
+        tokens = Tokens(
+            uncertainty=np.zeros(1),
+            rejection=np.zeros(1),
+            k_grid=sizes,
+            tv_profile=truncation_tv(x, sizes)[None],
+            coarse_k_grid=coarse,
+            output_bias=np.array([[known[k - 1] for k in coarse]]),
+        )
+        may_keep = int(rng.integers(1, 4))
+        share = np.where(np.arange(6) < may_keep, rng.random(6), 0.0)
+        risk = float(share @ np.maximum(x - y, 0.0))
+        for k in sizes:
+            bias = verification.total_variation(output_with_skipping(x, reconstruct(x, k), y, share), y)
+            charged = float(tokens.output_bias_at(np.array([k]), may_keep)[0])
+            assert bias <= risk + charged + 1e-12
+            below += charged < truncation_tv(x, k) - 1e-6
+    assert below > 200
+    assert rises > 5  # so that no size stands for another
 
 
 def test_resampling_bound_values():

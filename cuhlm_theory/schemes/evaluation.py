@@ -9,12 +9,14 @@ from cuhlm_theory._checks import Floats, as_count
 from cuhlm_theory.capacity import packet_latency_s
 from cuhlm_theory.contexts import Ints, Skips, Tokens
 from cuhlm_theory.drafting import best_drafts_of_survival, best_drafts_on_link
+from cuhlm_theory.kept_law import most_kept_tokens
 from cuhlm_theory.parameters import System
 from cuhlm_theory.rivals import independent_survival_curve, survival_curve
 from cuhlm_theory.schemes.draft import FixedBySurvival, Run
 from cuhlm_theory.schemes.ledger import Ledger, charged, drafting_on_server, resync_bit_per_transmission
 from cuhlm_theory.schemes.payload import Carried
 from cuhlm_theory.schemes.rounds import Charges, Rounds, block_rounds, independent_rounds, recorded_rounds
+from cuhlm_theory.schemes.verification import Account
 
 if TYPE_CHECKING:
     from cuhlm_theory.schemes.table import Scheme
@@ -55,6 +57,7 @@ def one_draft(scheme: "Scheme", tokens: Tokens, system: System) -> Ledger:
     carried = payload.carried(tokens, system, scheme.skip)
     skips = scheme.skip.skips(tokens, drafts=payload.depends_on_draft)
     account = verification.account(tokens, scheme.skip, skips, payload, carried)
+    recorded = _as_recorded(scheme, tokens, system, skips, account, carried.size)
     chance = float(tokens.weight @ skips.transmit)
     chance = float(np.round(chance)) if abs(chance - np.round(chance)) < _ROUNDING else chance
     drafts = np.full(len(tokens), float(scheme.draft.present))
@@ -96,6 +99,7 @@ def one_draft(scheme: "Scheme", tokens: Tokens, system: System) -> Ledger:
         bias=np.tile(account.bias, 2)[happens],
         risk=np.tile(account.risk, 2)[happens],
         truncation=np.tile(account.truncation, 2)[happens],
+        recorded=None if recorded is None else np.tile(recorded, 2)[happens],
         bias_is_bound=account.is_bound,
         bias_note=account.note,
         threshold=scheme.threshold,
@@ -104,6 +108,16 @@ def one_draft(scheme: "Scheme", tokens: Tokens, system: System) -> Ledger:
         side=None if tokens.side is None else np.tile(tokens.side, 2)[happens],
         **both,
     )
+
+
+def _as_recorded(
+    scheme: "Scheme", tokens: Tokens, system: System, skips: Skips, account: Account, sizes: Ints | None
+) -> Floats | None:
+    """Bias with truncation charged as it was recorded, where there is truncation and that is known."""
+    if sizes is None or tokens.output_bias is None or not account.is_bound or not account.truncation.any():
+        return None
+    may_keep = int(most_kept_tokens(max(scheme.skip.highest, 0.0), system.codec.vocab_size))
+    return account.risk + skips.truncates * tokens.output_bias_at(sizes, may_keep)
 
 
 def _rows(system: System, *, entries: Floats, on_server: bool = False, **counts: Floats) -> dict[str, Floats]:

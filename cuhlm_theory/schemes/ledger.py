@@ -45,6 +45,8 @@ class Outcome:
     """Part of the bias that skipping causes [-]."""
     truncation_bias: float
     """Part of the bias that truncation causes, as bounded [-]."""
+    bias_recorded: float | None
+    """The bias with truncation charged as it was recorded, not as bounded [-]; None where it was not."""
     threshold: float | None
     """u_th in use [-]."""
     skip_rate: float
@@ -125,6 +127,8 @@ class Ledger:
     """Part of it that skipping causes, shape [R] [-]."""
     truncation: Floats
     """Part of it that truncation causes, as bounded, shape [R] [-]."""
+    recorded: Floats | None = None
+    """The bias with truncation charged as it was recorded, shape [R] [-]; None where it was not."""
     bias_is_bound: bool = False
     """Whether the bias is an upper bound."""
     bias_note: str = ""
@@ -195,6 +199,7 @@ class Ledger:
             bias_note=self.bias_note,
             risk=self.per_token(self.risk),
             truncation_bias=self.per_token(self.truncation),
+            bias_recorded=None if self.recorded is None else self.per_token(self.recorded),
             threshold=self.threshold,
             skip_rate=skip_rate,
             k_mean=self._entries(),

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cuhlm_theory import truncation
-from cuhlm_theory.verification import output_law, total_variation
+from cuhlm_theory.verification import output_law, rejection_probability, residual, total_variation
 from tests.joins.formula import derived, on_vocabulary, statement, value
 from tests.joins.test_verification import laws
 
@@ -104,6 +104,30 @@ def test_the_bound_on_resampling_that_holds_and_its_sharper_form(three):
     got = float(truncation.resampling_tv_bound(moved, spread))
     assert sharp - 1e-12 <= got or got == pytest.approx(min(sharp, 1.0)) or got == 1.0
     assert got <= loose + 1e-12
+
+
+@few
+@given(laws(2), st.data())
+def test_skipping_adds_at_most_the_risk_to_the_recorded_bias(pair, data):
+    """Each claim with the numbers of a draft that is kept with some chance, among the entries sent."""
+    x, y = np.sort(pair[0])[::-1], pair[1]
+    k = data.draw(st.integers(1, x.size))
+    d, share = data.draw(st.integers(0, k - 1)), data.draw(st.floats(0.0, 1.0))
+    seen = truncation.reconstruct(x, k)
+    accepts, answer = 1.0 - rejection_probability(seen, y), residual(seen, y)
+    never = float(x @ (1.0 - accepts))
+    excess = share * x[d] * (1.0 - accepts[d])
+    moved, same, bound = statement("truncation.recorded_account").claims
+    plain = x * accepts + never * answer
+    kept = np.where(np.arange(x.size) == d, share, 0.0)
+    numbers = {"P_0": never, "P": never - excess}
+    output = np.array(
+        [value(moved.rhs, x=x[i], s=kept[i], a=accepts[i], r=answer[i], **numbers) for i in range(x.size)]
+    )
+    assert output == pytest.approx(plain + kept * x * (1.0 - accepts) - excess * answer, abs=1e-12)
+    assert value(same.rhs, x=x[d], y=y[d], s=share) == pytest.approx(excess, abs=1e-12)
+    known = float(total_variation(plain, y))
+    assert float(total_variation(output, y)) <= value(bound.rhs, TV_0=known, rho=excess) + 1e-12
 
 
 @few
