@@ -25,10 +25,10 @@ class PackedLinear(torch.nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return ``x @ weight.T + bias``."""
-        missing = max(_LEAST_ROWS - x.shape[-2], 0)
-        padded = torch.nn.functional.pad(x, (0, 0, 0, missing))
-        rows = torch.ops.mkldnn._linear_pointwise(padded, self.packed, self.bias, "none", [], "")
-        return rows[..., : x.shape[-2], :]
+        rows = x.reshape(-1, x.shape[-1])
+        padded = torch.nn.functional.pad(rows, (0, 0, 0, max(_LEAST_ROWS - len(rows), 0)))
+        found = torch.ops.mkldnn._linear_pointwise(padded, self.packed, self.bias, "none", [], "")
+        return found[: len(rows)].reshape(*x.shape[:-1], self.out_features)
 
 
 def pack(model: Any) -> None:
