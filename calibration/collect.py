@@ -41,7 +41,7 @@ from cuhlm_theory import presets, truncation
 from cuhlm_theory._checks import as_count, as_positive, as_probability
 from cuhlm_theory._files import whole
 from cuhlm_theory.kept_law import most_kept_tokens
-from cuhlm_theory.rejection import Line
+from cuhlm_theory.rejection import SAME, Line
 from cuhlm_theory.uncertainty import ContextUncertainty
 from cuhlm_theory.verification import kept_given_token
 
@@ -78,7 +78,6 @@ _THRESHOLDS = (
 _THRESHOLDS += (0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 1.0)
 _BUDGETS = (0.01, 0.02, 0.05, 0.1, 0.2)
 _NUM_DRAWS = 100
-_ROUNDING = 2e-5  # of the ratio of two probabilities; one model on both sides is rejected by no more
 _NUM_LARGEST = 1024  # logits that bound a normaliser
 _ROWS, _CACHE_FLOATS = 8, 400_000  # most tokens described at once: their laws stay in the processor's cache
 _GROUP = 4  # contexts of like length that are read at once
@@ -673,7 +672,7 @@ def describe(
     u_d, u = u[:, 0], u[:, 1:]
     x_d, y_d = x[index, draft], y[index, draft]
     rejection = np.maximum(0.0, 1.0 - y_d / x_d)
-    rejection[rejection < _ROUNDING] = 0.0
+    rejection[rejection < SAME] = 0.0
     x_sorted = np.take_along_axis(x, order, axis=1)
     y_sorted = np.take_along_axis(y, order, axis=1)
     kept = draft == text if settings.writer == "llm" else 1.0 - rejection

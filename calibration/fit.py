@@ -13,7 +13,7 @@ from calibration.finding import CALIBRATION_FILE, texts_in
 from cuhlm_theory import bootstrap
 from cuhlm_theory.contexts import Tokens
 from cuhlm_theory.errors import CuhlmError
-from cuhlm_theory.rejection import Line
+from cuhlm_theory.rejection import SAME, Line
 
 if TYPE_CHECKING:
     from calibration.trace import Trace
@@ -73,7 +73,7 @@ def line_columns(uncertainty: Floats, rejection: Floats) -> Floats:
     Returns
     -------
     ndarray of float64, shape [N, 7]
-        1, u, beta, u^2, u beta, beta^2, 1[beta > 0].
+        1, u, beta, u^2, u beta, beta^2, 1[beta >= `cuhlm_theory.rejection.SAME`].
 
     Examples
     --------
@@ -81,7 +81,7 @@ def line_columns(uncertainty: Floats, rejection: Floats) -> Floats:
     array([1.    , 0.5   , 0.25  , 0.25  , 0.125 , 0.0625, 1.    ])
     """
     u, b = uncertainty, rejection
-    return np.column_stack([np.ones_like(u), u, b, u * u, u * b, b * b, (b > 0.0).astype(np.float64)])
+    return np.column_stack([np.ones_like(u), u, b, u * u, u * b, b * b, (b >= SAME).astype(np.float64)])
 
 
 def fit_line(uncertainty: Floats, rejection: Floats, weight: Floats | None = None) -> Line:

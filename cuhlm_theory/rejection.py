@@ -7,7 +7,11 @@ from numpy.typing import ArrayLike
 
 from cuhlm_theory._checks import Floats, as_floats, as_positive, as_probability
 
-__all__ = ["Curve", "Line"]
+__all__ = ["SAME", "Curve", "Line"]
+
+SAME = 2e-5
+"""Rejection probability below which two models agree up to their arithmetic, and nothing is rejected [-]; one
+model on both sides is rejected by no more."""
 
 
 @dataclass(frozen=True, slots=True)
