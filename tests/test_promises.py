@@ -11,6 +11,7 @@ from calibration.fit import fit_line
 from calibration.trace import Trace
 from cuhlm_theory.contexts import Tokens
 from cuhlm_theory.law import NEVER_SKIP, Recorded
+from cuhlm_theory.rejection import SAME
 from tests.prompts_law import simulate
 from tests.recording import record
 
@@ -26,7 +27,7 @@ def test_thresholds_agree_with_their_formulas_and_their_intervals_hold_them():
     }
     line = stats.linregress(u, beta)
     assert rows["risk_averse"].threshold == pytest.approx(-line.intercept / line.slope)
-    assert rows["risk_prone"].threshold == pytest.approx((np.mean(beta > 0) - line.intercept) / line.slope)
+    assert rows["risk_prone"].threshold == pytest.approx((np.mean(beta >= SAME) - line.intercept) / line.slope)
     assert rows["cost_optimal 0.2"].threshold == pytest.approx((0.2 - line.intercept) / line.slope)
     assert rows["cost_optimal 5"].threshold == 1.0
     for budget in (0.02, 0.1):
