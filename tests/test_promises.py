@@ -27,7 +27,8 @@ def test_thresholds_agree_with_their_formulas_and_their_intervals_hold_them():
     }
     line = stats.linregress(u, beta)
     assert rows["risk_averse"].threshold == pytest.approx(-line.intercept / line.slope)
-    assert rows["risk_prone"].threshold == pytest.approx((np.mean(beta >= SAME) - line.intercept) / line.slope)
+    delta = np.mean(beta >= SAME)
+    assert rows["risk_prone"].threshold == pytest.approx((delta - line.intercept) / line.slope)
     assert rows["cost_optimal 0.2"].threshold == pytest.approx((0.2 - line.intercept) / line.slope)
     assert rows["cost_optimal 5"].threshold == 1.0
     for budget in (0.02, 0.1):
