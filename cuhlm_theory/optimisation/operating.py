@@ -167,18 +167,23 @@ def operating_point(
     choices = []
     if alive:
         edges = _edges(given)
-        fastest = math.inf
+        fastest, multiplier_s = math.inf, price_s
         for j in affordable[::-1]:  # the largest threshold first: it skips most
-            alone_s = float(given.weight @ given.transmit[:, j]) * float(np.min(given.send_s))
-            if alone_s + price_s * risk[j] >= fastest:
-                continue  # not even one entry a transmission would beat what was found
             room = budget.bias - risk[j]
             if budget.truncation is not None:
                 room = min(room, budget.truncation)
-            found = _truncate(given, edges, int(j), float(max(room, 0.0)), price_s)
-            if found is not None:
-                choices.append(found)
-                fastest = min(fastest, found.latency_s + price_s * (risk[j] + found.truncation))
+            room = float(max(room, 0.0))
+            entry_s = float(given.weight @ given.transmit[:, j]) * float(np.min(given.send_s))
+            dual_s = _least_s(given, edges, int(j), multiplier_s) - (multiplier_s - price_s) * room
+            if max(entry_s, dual_s) + price_s * risk[j] >= fastest:
+                continue  # neither an entry a transmission nor, by weak duality, a truncation beats it
+            found = _truncate(given, edges, int(j), room, price_s)
+            if found is None:
+                continue
+            choices.append(found)
+            total_s = found.latency_s + price_s * (risk[j] + found.truncation)
+            if total_s < fastest:
+                fastest, multiplier_s = total_s, max(found.price_s, price_s)
         if not choices:
             raise InfeasibleError(
                 "no threshold meets the budgets, because quantisation alone exceeds them; raise bias_budget, "
@@ -221,6 +226,14 @@ def _risks(given: Curves, tokens: Tokens) -> Floats:
     """Return the larger of the two estimates of the risk at each threshold, shape [J + 1]."""
     drafts = [float(tokens.weight @ tokens.below(float(t), drafts=True).risk) for t in given.thresholds]
     return np.maximum(given.weight @ given.risk, drafts)
+
+
+def _least_s(given: Curves, edges: _Edges, j: int, multiplier_s: float) -> float:
+    """Least airtime of any truncation at a threshold, a unit of its bias at a price [s]."""
+    airtime = given.weight * given.transmit[:, j]
+    charged = multiplier_s * given.weight * (given.transmit[:, j] > 0.0)
+    gain_s = airtime[edges.context] * edges.saved_s - charged[edges.context] * edges.lost
+    return float(airtime @ edges.full_s + charged @ edges.least - np.maximum(gain_s, 0.0).sum())
 
 
 def _truncate(given: Curves, edges: _Edges, j: int, room: float, price_s: float) -> _Choice | None:
