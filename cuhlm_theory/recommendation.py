@@ -33,7 +33,17 @@ from cuhlm_theory.optimisation import (
 from cuhlm_theory.parameters import Budget, Codec, Latency, Link, System
 from cuhlm_theory.payload import distribution_bit
 from cuhlm_theory.rejection import Line
-from cuhlm_theory.schemes import SCHEMES, Ledger, Outcome, Scheme, at_bias, fastest_threshold, line_up
+from cuhlm_theory.schemes import (
+    SCHEMES,
+    Ledger,
+    Outcome,
+    Scheme,
+    at_bias,
+    fastest_confidence,
+    fastest_threshold,
+    line_up,
+)
+from cuhlm_theory.schemes.draft import UntilUnsure
 from cuhlm_theory.schemes.ledger import resync_s_per_skip
 from cuhlm_theory.schemes.payload import KeptSet, Top
 from cuhlm_theory.table import Table
@@ -307,9 +317,11 @@ class Recommendation:
         )
 
     def _at_its_best(self, scheme: Scheme) -> Scheme:
-        """Give a scheme the numbers that are its own: a kept law its threshold, lossy acceptance its bias."""
+        """Give a scheme the numbers that are its own: what ends a run, a threshold, lossy acceptance."""
         if scheme.verification.knob is not None:
             return self._within_budget(scheme)
+        if isinstance(scheme.draft, UntilUnsure):
+            return fastest_confidence(scheme, self.contexts, self.question.system)
         if not isinstance(scheme.payload, KeptSet):
             return scheme
         if scheme.drafts_several:

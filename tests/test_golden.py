@@ -25,6 +25,7 @@ MOVED = {
     r"inputs\.bandwidth_hz": "see `LOST`",
     r"inputs\.assumed": "what was assumed then is said now",
     r"schemes\[c-sqs\]": "its answers begin with the threshold of a device that has answered before",
+    r"schemes\[confidence-stop\]": "it stops where that is the fastest",
     r"schemes\[k-sqs\]": "16 candidates, as many as a recording holds",
     r"(operating_point|schemes\[cu-hlm-exact\]|certificate|verify_on_sync)\.": _SIZE,
     r"schemes\[cu-hlm-o(ff|n)line\]": "their budget is what the operating point spends on truncation",

@@ -420,3 +420,15 @@ def test_a_table_answers_by_name_and_leaves_as_data(best):
     assert lines[1].startswith(rows.rows[0]["name"])
     assert len({len(line) for line in lines}) <= 2  # aligned; a trailing blank may fall away
     assert rows.cells()[0] == ["name", *rows.shown]
+
+
+def test_drafting_stops_at_the_confidence_that_is_fastest():
+    found = recorded().answer()
+    scheme, tuned = next(row for row in found.evaluated[0] if row[0].name == "confidence-stop")
+    every = [
+        scheme.using(confidence=value).ledger(found.contexts, found.question.system).rate_token_per_s
+        for value in (0.05, 0.4, scheme.draft.confidence - 0.05, scheme.draft.confidence + 0.05)
+        if 0.0 < value < 1.0
+    ]
+    assert tuned.rate_token_per_s >= max(every)
+    assert scheme.draft.confidence != SCHEMES["confidence-stop"].draft.confidence

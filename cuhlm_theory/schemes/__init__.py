@@ -7,7 +7,7 @@ each round does and costs, and ``.outcome()`` of that averages. `at_bias` and `a
 from cuhlm_theory.contexts import NEVER_SKIP
 from cuhlm_theory.schemes.evaluation import best_num_drafts, resolved
 from cuhlm_theory.schemes.ledger import Ledger, Outcome, charged, hlm_latency_s, joined, single_draft_floor_s
-from cuhlm_theory.schemes.lineup import at_bias, at_bits, fastest_threshold, line_up
+from cuhlm_theory.schemes.lineup import at_bias, at_bits, fastest_confidence, fastest_threshold, line_up
 from cuhlm_theory.schemes.payload import lattice_bit
 from cuhlm_theory.schemes.rounds import Rounds, independent_rounds, recorded_rounds
 from cuhlm_theory.schemes.shares import FittedShares, ShareFamily, best_shares
@@ -29,6 +29,7 @@ __all__ = [
     "best_num_drafts",
     "best_shares",
     "charged",
+    "fastest_confidence",
     "fastest_threshold",
     "hlm_latency_s",
     "independent_rounds",

@@ -1,6 +1,6 @@
 """Line the schemes up: turn the knob of each until it has a wanted bias, or sends a wanted number of bits."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
 
 import numpy as np
@@ -78,27 +78,33 @@ def at_bits(scheme: Scheme, contexts: Written, system: System, bits: float) -> S
 
 
 def fastest_threshold(scheme: Scheme, contexts: Written, system: System) -> Scheme:
-    """Return a scheme that drafts until a trigger at the recorded threshold of the highest throughput.
+    """Return a scheme that drafts until a trigger at the recorded threshold of the highest throughput."""
+    return _fastest([_at(scheme, float(at)) for at in contexts.thresholds()], contexts, system)
 
-    Eight thresholds are tried, then eight between the neighbours of the best, and so on.
-    """
+
+def fastest_confidence(scheme: Scheme, contexts: Written, system: System) -> Scheme:
+    """Return a scheme that drafts until the device is unsure at the confidence of the highest throughput."""
+    return _fastest([scheme.using(**numbers) for numbers in scheme.draft.options()], contexts, system)
+
+
+def _fastest(row: Sequence[Scheme], contexts: Written, system: System) -> Scheme:
+    """Try eight schemes of a row in the order of a number, then eight between the neighbours of the best."""
 
     @cache
     def latency_s(place: int) -> float:
         try:
-            ledger = _at(scheme, float(thresholds[place])).ledger(contexts, system)
+            ledger = row[place].ledger(contexts, system)
         except CuhlmError:  # i.i.d. tokens that are all skipped never synchronise
             return np.inf
         return ledger.per_token(ledger.seconds)
 
-    thresholds = contexts.thresholds()
-    near = range(len(thresholds))
+    near = range(len(row))
     while True:
         stride = -(-len(near) // _TRIALS)
         best = min(near[::stride], key=latency_s)
         if stride == 1:
-            return _at(scheme, float(thresholds[best]))
-        near = range(max(best - stride + 1, 0), min(best + stride, len(thresholds)))
+            return row[best]
+        near = range(max(best - stride + 1, 0), min(best + stride, len(row)))
 
 
 def _by_rate(scheme: Scheme, contexts: Written, wanted: float) -> Scheme:
