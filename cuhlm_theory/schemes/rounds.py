@@ -4,8 +4,12 @@ A run of drafts ends at a token that calls for the server, at a maximal length, 
 ends. The server keeps drafts up to the first rejection and replaces that one; the next round starts there.
 """
 
+import hashlib
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,6 +19,7 @@ from cuhlm_theory.contexts import Ints
 from cuhlm_theory.errors import DivergentError
 
 _NEGLIGIBLE = 1e-14  # chance of a run so long that its tail no longer matters
+_MOST_WALKS = 128  # that are remembered: of all schemes on one link, in some tens of megabytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,21 +135,45 @@ def recorded_rounds(
     most = len(order) if max_drafts is None else as_count("max_drafts", max_drafts)
     end = grid(as_probability("ends", ends), 1.0)  # [P, n]
     kept = as_probability("acceptance", acceptance)
-    walked = _walk(
-        kept=grid(kept, 1.0),
-        end=end,
-        end_kept=grid(kept if ending_acceptance is None else ending_acceptance, 1.0),
-        last=_last_draft(end >= 1.0, length, grid(most, 1.0).astype(np.int64)),
-        length=length,
-        bonus=bonus,
-        drafted=np.stack([grid(draft_bit, 0.0), grid(also.entries, 0.0)]),
-        verified=grid(also.bias, 0.0),
+    walked = _walked(
+        _Walk.of(
+            kept=grid(kept, 1.0),
+            end=end,
+            end_kept=grid(kept if ending_acceptance is None else ending_acceptance, 1.0),
+            last=_last_draft(end >= 1.0, length, grid(most, 1.0).astype(np.int64)),
+            length=length,
+            bonus=bonus,
+            drafted=np.stack([grid(draft_bit, 0.0), grid(also.entries, 0.0)]),
+            verified=grid(also.bias, 0.0),
+        )
     )
     names = ("weight", "num_drafts", "num_tokens", "all_kept", "kept_tokens", "draft_bit", "entries", "bias")
     return Rounds(
         **{name: flat(values) for name, values in zip(names, walked, strict=True)},
         prompt=np.asarray(prompt),
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Walk:
+    """What a walk depends on: recorded chances and payloads, no link and no latency."""
+
+    digest: bytes
+    given: Mapping[str, Any] = field(compare=False)
+
+    @classmethod
+    def of(cls, **given: Any) -> "_Walk":
+        digest = hashlib.blake2b(digest_size=16)
+        for value in map(np.asarray, given.values()):
+            digest.update(repr((value.shape, value.dtype.str)).encode())
+            digest.update(np.ascontiguousarray(value).data)
+        return cls(digest=digest.digest(), given=given)
+
+
+@lru_cache(maxsize=_MOST_WALKS)
+def _walked(asked: _Walk) -> tuple[Floats, ...]:
+    """Walk along the texts once for all links: the same recorded numbers take the same rounds."""
+    return _walk(**asked.given)
 
 
 def _walk(
