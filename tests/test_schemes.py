@@ -26,6 +26,7 @@ from cuhlm_theory.schemes import (
     scheme,
     single_draft_floor_s,
 )
+from cuhlm_theory.schemes import rounds as walks
 from cuhlm_theory.schemes.payload import ConformalLattice, conformal_sizes
 from cuhlm_theory.verification import output_law
 from tests.protocols import rounded
@@ -700,3 +701,18 @@ def test_at_equal_bias_a_server_that_draws_can_lose_to_one_that_verifies():
         assert verifies.floor_ratio >= 1 - 1e-12
         faster.append(verifies.latency_s < draws.latency_s)
     assert any(faster)
+
+
+def test_a_walk_is_remembered_by_its_numbers_alone():
+    def walk(acceptance, bits):
+        prompt = np.zeros(4, dtype=np.int64)
+        return recorded_rounds(acceptance, [0, 1, 0, 1], prompt, bits, bonus=False)
+
+    walks._walked.cache_clear()
+    first = walk([0.5] * 4, [24.0] * 4)
+    first.num_tokens[:] = -1.0  # what was given away is no part of what is remembered
+    again, other = walk([0.5] * 4, [24.0] * 4), walk([0.5] * 4, [25.0] * 4)
+    assert walks._walked.cache_info()[:2] == (1, 2)
+    np.testing.assert_array_equal(again.num_tokens, walk(np.full(4, 0.5), [24] * 4).num_tokens)
+    assert np.all(again.num_tokens > 0.0)
+    np.testing.assert_allclose(other.draft_bit, again.draft_bit * 25.0 / 24.0)

@@ -16,6 +16,7 @@ from cuhlm_theory.schemes.table import Scheme
 from cuhlm_theory.texts import Written
 
 _CLOSE = 1e-12
+_SPENT = 1e-16  # of a bias, where it is met with equality
 _TRIALS = 8  # thresholds that are tried at once
 _HALVINGS = 40
 _KNOB_HALVINGS = 16
@@ -226,9 +227,19 @@ def _spent_whole(scheme: Scheme, spent: Callable[[Scheme], float], wanted: float
     if not scheme.skip.randomised or abs(now - wanted) <= _CLOSE:
         return scheme
     low, high = (scheme.skip.mix, 1.0) if now < wanted else (0.0, scheme.skip.mix)
-    for _ in range(_HALVINGS):
-        mix = 0.5 * (low + high)
-        low, high = (mix, high) if spent(scheme.using(mix=mix)) <= wanted else (low, mix)
+    below, above = (spent(scheme.using(mix=mix)) - wanted for mix in (low, high))
+    if above <= 0.0:
+        return scheme.using(mix=high)
+    moved = 0
+    for _ in range(_HALVINGS):  # regula falsi; an end that stays twice counts half (Illinois)
+        if below >= -_SPENT:
+            break
+        mix = low - below * (high - low) / (above - below)
+        rest = spent(scheme.using(mix=mix)) - wanted
+        if rest > 0.0:
+            high, above, below, moved = mix, rest, below * (0.5 if moved > 0 else 1.0), 1
+        else:
+            low, below, above, moved = mix, rest, above * (0.5 if moved < 0 else 1.0), -1
     return scheme.using(mix=low)
 
 
