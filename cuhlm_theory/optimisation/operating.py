@@ -191,11 +191,7 @@ def operating_point(
             )
     else:
         choices = [_Choice(j=int(j)) for j in affordable if not np.any(given.transmit[:, j] > 0.0)]
-        if not choices:
-            raise InfeasibleError(
-                f"the link is dead and skipping every token costs a bias of {risk[-1]:.4g}, above the budget "
-                f"{risk_limit:.4g}; raise snr_db or bias_budget"
-            )
+        _refuse_dead_link(choices, float(risk[-1]), risk_limit)
     best = min(choices, key=lambda choice: choice.latency_s + price_s * (risk[choice.j] + choice.truncation))
     relaxed = _randomised(given, budget) if bound and alive else None
     return OperatingPoint(
@@ -220,6 +216,14 @@ class _Choice:
     truncation: float = 0.0
     price_s: float = 0.0
     stopped: bool = False  # whether the budget, not the price, ended the truncation
+
+
+def _refuse_dead_link(choices: list[_Choice], risk: float, limit: float) -> None:
+    if not choices:
+        raise InfeasibleError(
+            f"the link is dead and skipping every token costs a bias of {risk:.4g}, above the budget "
+            f"{limit:.4g}; raise snr_db or bias_budget"
+        )
 
 
 def _risks(given: Curves, tokens: Tokens) -> Floats:
