@@ -535,7 +535,8 @@ def recorded_account() -> Statement:
             "A draft of law x is kept with probability s, else verified with xhat: accepted with a = "
             "min(1, y/xhat), replaced by a token of law r if not; P is the chance of a replacement and P_0 "
             "that with nothing kept. Tokens with s > 0 are among the entries sent, xhat = x. TV_0 is the "
-            "bias with nothing kept, which a trace records at some sizes, rho the risk; g = (P_0 - P) r.",
+            "bias with nothing kept, which a trace records at some sizes, TV_q that of the law q written, "
+            "rho the risk; g = (P_0 - P) r, and e = s (x - y)+ is what keeping has of a token beyond y.",
             "TV_0 can rise with k, so a recorded size bounds no other: between sizes TV_k is charged.",
         ),
         assumed=proof.assumed,
