@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 
     from calibration.pairs import Pair
 
-__all__ = ["Settings", "collect", "describe", "k_grid"]
+__all__ = ["Settings", "collect", "describe", "k_grid", "score"]
 
 Floats = NDArray[np.float64]
 
@@ -336,7 +336,7 @@ def _write_one(
     """Let one model answer and the other read it; columns of each answer."""
     writer, reader = (pair.slm, pair.llm) if settings.writer == "slm" else (pair.llm, pair.slm)
     text, written = _write(pair, writer, contexts, settings, batch)
-    read = _score(pair, reader, contexts, text)
+    read = score(pair, reader, contexts, text)
     slm_logits, llm_logits = (written, read) if settings.writer == "slm" else (read, written)
     with _threads() as threads:
         return list(
@@ -551,8 +551,27 @@ def _draw(law: Floats, rng: np.random.Generator) -> int:
     )
 
 
-def _score(pair: Pair, model: Any, contexts: list[list[int]], text: list[list[int]]) -> torch.Tensor:
-    """Logits of a model at every token of a text, shape [B, steps, V]."""
+def score(pair: Pair, model: Any, contexts: list[list[int]], text: list[list[int]]) -> torch.Tensor:
+    """Return the logits of a model at every token of a text, shape [B, steps, V].
+
+    Texts are padded to the longest; what stands behind a shorter one means nothing.
+
+    Parameters
+    ----------
+    pair : Pair
+        Models and vocabulary.
+    model : PreTrainedModel
+        The one of the two that reads.
+    contexts : list of list of int, B entries
+        What each text follows [token].
+    text : list of list of int, B entries
+        Texts [token].
+
+    Returns
+    -------
+    torch.Tensor
+        Float32 logits [nat].
+    """
     import torch
 
     num_steps = max(map(len, text))

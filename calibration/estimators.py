@@ -109,15 +109,17 @@ def measures(columns: Mapping[str, ArrayLike], vocab_size: int) -> dict[str, Flo
     Parameters
     ----------
     columns : mapping of str to array_like, shape [N]
-        Columns of a trace.
+        Columns of a trace, and ``dropout_uncertainty`` and ``paraphrase_uncertainty`` of
+        `calibration.perturbations`.
     vocab_size : int
         V, which scales the entropy to [0, 1].
 
     Returns
     -------
     dict of str to ndarray of float64, shape [N]
-        ``mean_uncertainty``, ``sampled_uncertainty_M``, ``entropy``, ``one_minus_max_prob``,
-        ``one_minus_draft_prob``, ``one_minus_margin`` and ``genie``, as far as their columns are there [-].
+        ``mean_uncertainty``, ``sampled_uncertainty_M``, those of dropout and paraphrases, ``entropy``,
+        ``one_minus_max_prob``, ``one_minus_draft_prob``, ``one_minus_margin`` and ``genie``, as far as
+        their columns are there [-].
 
     Raises
     ------
@@ -140,6 +142,9 @@ def measures(columns: Mapping[str, ArrayLike], vocab_size: int) -> dict[str, Flo
     for num_samples, name in SAMPLE_COLUMNS.items():
         if name in found:
             result[f"sampled_uncertainty_{num_samples}"] = found[name]
+    for name in ("dropout_uncertainty", "paraphrase_uncertainty"):
+        if name in found:
+            result[name] = found[name]
     if "entropy" in found:
         result["entropy"] = found["entropy"] / math.log(size)
     for name, source in (("max_prob", "max_prob"), ("draft_prob", "draft_prob"), ("margin", "margin")):

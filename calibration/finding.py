@@ -95,7 +95,7 @@ def load(name_or_path: str | Path, *, text: str = "auto") -> Calibration:
     >>> load("u-hlm").line.intercept
     -0.06
     >>> load("smollm2")
-    Calibration(smollm2: beta = 0.8995 u -0.2211, 11341 tokens of 128 prompts, texts slm, llm)
+    Calibration(smollm2: beta = 0.9011 u -0.2201, 11254 tokens of 128 prompts, texts slm, llm, hybrid-0.5)
     >>> load("no-such-pair")
     Traceback (most recent call last):
     ...

@@ -10,6 +10,7 @@ from derivations.statement import Failure, Statement, own_failures
 
 MODULES: tuple[str, ...] = (
     "capacity",
+    "run_length",
     "payload",
     "verification",
     "uncertainty",

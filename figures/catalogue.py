@@ -28,6 +28,8 @@ NAMES = (
     "headline",
     "bits_and_bias",
     "attenuation",
+    "u_hlm",
+    "run_length",
 )
 """Every figure, a module of the same name each."""
 

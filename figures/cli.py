@@ -40,17 +40,29 @@ def _list(context: click.Context, parameter: click.Parameter, wanted: bool) -> N
 @options.calibration
 @options.system
 @options.of(Budget, only=["bias_budget"])
+@click.option("--paper", type=click.Choice(["u-hlm"]), default=None, help="Only the figures of this paper.")
 @click.option("--jobs", type=click.IntRange(min=1), default=None, help="Processes [default: one a core].")
 @click.option(
     "--list", "listed", is_flag=True, expose_value=False, is_eager=True, callback=_list, help="Names."
 )
 @output.reports(_render_files)
 def figures(
-    *, names: tuple[str, ...], out: Path, calibration: str, text: str, jobs: int | None, **values: Any
+    *,
+    names: tuple[str, ...],
+    paper: str | None,
+    out: Path,
+    calibration: str,
+    text: str,
+    jobs: int | None,
+    **values: Any,
 ) -> output.Result:
     """Draw the figures as .pdf and .png, and write the .csv that each one draws."""
     from figures import catalogue
 
+    if names and paper is not None:
+        raise ValueError(f"--paper and NAME exclude each other; got {paper!r} and {names[0]!r}")
+    if paper is not None:
+        names = tuple(name for name in catalogue.NAMES if catalogue.figure(name).paper == paper)
     ladder = options.ladder(values, {"calibration": load(calibration, text=text)})
     files, refused = catalogue.make(
         names,

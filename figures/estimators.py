@@ -23,6 +23,8 @@ LABELS = {
     "sampled_uncertainty_20": "sampled, M = 20",
     "sampled_uncertainty_5": "sampled, M = 5",
     "sampled_uncertainty_1": "sampled, M = 1",
+    "dropout_uncertainty": "dropout, M = 20",
+    "paraphrase_uncertainty": "paraphrases, M = 20",
     "entropy": r"entropy / ln V",
     "one_minus_max_prob": r"$1 - x_{(1)}$",
     "one_minus_draft_prob": r"$1 - x_d$",
@@ -137,6 +139,7 @@ def draw(axes: Mapping[str, "Axes"], tables: Tables) -> None:
 
 FIGURE = Figure(
     name="estimators",
+    paper="u-hlm",
     title="Estimators of uncertainty compared",
     answers="CU-HLM: temperature perturbation correlates best with rejection",
     status="reconstructed",

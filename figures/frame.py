@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import calibration as calibrations
-from calibration import Calibration
+from calibration import Calibration, perturbations
 from cuhlm_theory._files import whole
 from cuhlm_theory.contexts import Tokens
 from cuhlm_theory.errors import MissingInputError
@@ -58,9 +58,13 @@ class Source:
 
     @property
     def columns(self) -> Mapping[str, NDArray[Any]]:
-        """The trace as recorded, for what `Tokens` does not carry; empty without a trace."""
+        """The trace as recorded, with what `cuhlm perturb` put beside it; empty without a trace."""
         recorded = self.calibration.trace
-        return {} if recorded is None else recorded.columns
+        if recorded is None:
+            return {}
+        file = self.calibration.texts.get(self.calibration.own_text)
+        perturbed = {} if file is None else perturbations.read(file, recorded.sha256)
+        return {**recorded.columns, **{f"{name}_uncertainty": u for name, u in perturbed.items()}}
 
     @property
     def verified(self) -> "Trace | None":
@@ -184,6 +188,8 @@ class Figure:
     """Panels beside each other."""
     panel_height_in: float = 2.1
     """Height of a panel [in]."""
+    paper: str = ""
+    """Published system whose figures it draws again, as ``--paper`` names it."""
     pair: str = "qwen2.5-coder"
     """Shipped calibration that the small picture of the gallery is drawn from."""
 

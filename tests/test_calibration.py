@@ -321,14 +321,15 @@ def test_a_folder_of_the_first_edition_has_its_one_text(tmp_path):
 
 def test_one_writer_can_be_asked_for_and_what_belongs_to_the_pair_stays():
     both, large = load("smollm2"), load("smollm2", text="llm")
-    assert (list(both.texts), list(large.texts)) == (["slm", "llm"], ["llm"])
-    assert (large.writer, large.own_text, large.num_tokens) == ("llm", "llm", 11082)
+    assert (list(both.texts), list(large.texts)) == (["slm", "llm", "hybrid-0.5"], ["llm"])
+    assert (large.writer, large.own_text, large.num_tokens) == ("llm", "llm", 11103)
     assert large.line.slope == pytest.approx(1.135, abs=5e-4)
     assert (large.llm_latency_s, large.vocab_size) == (both.llm_latency_s, both.vocab_size)
     assert load("smollm2-llm-text") == large
     assert load("smollm2", text="slm").line == both.line
-    with pytest.raises(MissingInputError, match="smollm2 has no text of hybrid, it has slm, llm; record it"):
-        load("smollm2-hybrid-text")
+    assert load("smollm2-hybrid-text").own_text == "hybrid-0.5"
+    with pytest.raises(MissingInputError, match="u-hlm has no text of hybrid"):
+        load("u-hlm", text="hybrid")
 
 
 def test_prompts_have_one_number_on_all_texts_and_others_another(tmp_path):

@@ -32,6 +32,7 @@ def test_a_figure_by_name_as_json(capsys, tmp_path):
         (("figures", "nothing-like-it", "--out", "x"), 2, "figure must be one of"),
         (("figures", "rejection_line", "--calibration", "u-hlm", "--out", "x"), 1, "cuhlm calibrate"),
         (("figures", "headline", "--calibration", "no-such", "--out", "x"), 2, "no-such"),
+        (("figures", "channel", "--paper", "u-hlm", "--out", "x"), 2, "--paper and NAME exclude each other"),
         (("report", "--out", "no/such/folder/page.html"), 2, "existing folder"),
         (("report", "--calibration", "cu-hlm", "--out", "page.html"), 1, "--uncertainty"),
     ],
@@ -46,10 +47,20 @@ def test_what_cannot_be_drawn_is_one_line(capsys, tmp_path, monkeypatch, argumen
     assert not list(tmp_path.iterdir())
 
 
+def test_the_figures_of_a_paper_are_those_that_name_it(capsys, tmp_path, monkeypatch):
+    from figures import catalogue
+
+    drawn = []
+    monkeypatch.setattr(catalogue, "make", lambda names, **_: (drawn.extend(names), ([], []))[1])
+    code, _, _ = run(capsys, "figures", "--paper", "u-hlm", "--out", str(tmp_path), "--json")
+    assert code == 0
+    assert drawn == ["estimators", "u_hlm", "run_length"]
+
+
 def test_the_figures_are_listed_without_an_output_folder(capsys):
     code, out, _ = run(capsys, "figures", "--list")
     assert code == 0
-    assert len(out.splitlines()) == 15
+    assert len(out.splitlines()) == 17
 
 
 def test_a_page_for_a_published_line_and_an_assumed_law(capsys, tmp_path, monkeypatch):

@@ -277,6 +277,7 @@ VALUES = {
     "tv_from_llm": 0.3, "tv_profile": 0.1, "tx_power_w": 0.2, "uncertainty": 0.4, "uplink_s": 0.1,
     "vocab_size": 5, "weight": 1.0, "split_ties": True,
     "saves_s": 0.2, "keeps": 0.5, "skip_mass": 0.5, "excess": 0.05, "draft_s": 0.01,
+    "num_packets": 20, "chance": 0.5,
     "verify_s": 0.1, "delay_s": 0.05, "most": 3.0, "round_s": 1.0,
     "rate_adaptive_mean_latency_s.bits": 0.0,  # of more its mean diverges
 }  # fmt: skip

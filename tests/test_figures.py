@@ -28,6 +28,8 @@ FEW = {
     "channel": {"num_points": 12},
     "headline": {"num_points": 15},
     "attenuation": {"num_points": 12, "num_resamples": 40},
+    "u_hlm": {"num_points": 5, "num_resamples": 40},
+    "run_length": {"num_runs": 40, "longest": 2000},
 }
 
 
@@ -79,7 +81,7 @@ def test_the_same_tokens_give_the_same_csv(name, source, tables, tmp_path):
 
 @pytest.mark.parametrize("name", catalogue.NAMES)
 def test_a_csv_column_says_its_unit(name, tables):
-    texts = {"scheme", "text", "threshold", "estimator", "point", "shown", "tokens", "M"}
+    texts = {"scheme", "text", "threshold", "estimator", "point", "shown", "tokens", "M", "quantity"}
     for table in tables[name].values():
         lengths = {len(np.atleast_1d(column)) for column in table.values()}
         assert len(lengths) == 1
@@ -398,6 +400,26 @@ def test_decoding_that_was_really_run_is_drawn_beside_theory(source, tmp_path):
             found, one = compute(name, run), catalogue.figure(name)
             axes = Canvas().subplots(len(one.panels), 1)
             one.draw(dict(zip(one.panels, axes, strict=True)), found)
+
+
+def test_what_u_hlm_transmits_is_what_lies_above_the_threshold(source, tables):
+    drawn = tables["u_hlm"]
+    assert drawn["threshold"]["TR [-]"] == pytest.approx(1.0 - np.cumsum(drawn["law"]["share of tokens [-]"]))
+    u, beta = source.columns["sampled_uncertainty"], source.tokens.rejection
+    below = u < 0.0731  # 20 draws give multiples of 0.05
+    rows = drawn["scheme"]
+    averse = list(rows["scheme"]).index("u-hlm, averse")
+    assert rows["TR [-]"][averse] == pytest.approx(1.0 - below.mean())
+    assert rows["TSR [-]"][averse] == pytest.approx(1.0 - beta[below].mean())
+
+
+def test_throughput_over_printed_fading_falls_with_the_run(tables):
+    drawn = tables["run_length"]
+    for name, column in drawn["throughput"].items():
+        if name.endswith("[token/s]"):
+            assert np.all(np.diff(column) < 0.0) or "simulated" in name
+    simulated, limit = (drawn["latency"][f"{kind} 0.5 [s]"] for kind in ("simulated", "limit"))
+    assert simulated == pytest.approx(limit, rel=0.25)
 
 
 def test_an_unknown_figure_is_told_its_nearest_neighbour():

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from calibration import finding, trace
+from calibration import trace
 
 HEADER = trace.TraceHeader(
     slm="small",
@@ -73,12 +73,6 @@ def test_a_trace_without_the_columns_that_none_had_at_first_is_written_as_it_is(
     trace.write(tmp_path / "old.parquet", HEADER, columns)
     again = trace.read(tmp_path / "old.parquet")
     assert again.columns.keys() == columns.keys()
-
-
-def test_the_shipped_trace_lacks_the_candidates_and_is_read_all_the_same():
-    recorded = finding.load("smollm2").needed_trace()
-    assert recorded.header.threshold is None
-    assert not trace.OPTIONAL & recorded.columns.keys()
 
 
 def test_what_was_written_is_read(path):
