@@ -225,6 +225,7 @@ def chain(
     seconds_of,
     rest=None,
     check=verify,
+    schedule=lambda num, all_kept: num,
 ):
     """Several drafts a round, on a chain of contexts.
 
@@ -234,7 +235,8 @@ def chain(
     round, ``read`` being the tokens that the device and the server are fed, by what their caches lack.
     Where the context is the previous token, drafts depend on earlier drafts, so a wrong rollback would show
     in the transitions. With ``rest`` the draft that ends a run is not looked at, and the server replaces
-    from there. What ``check`` returns beside a token and whether the draft was kept goes to answer_bits.
+    from there. schedule(num, all_kept) is the most drafts of the next round. What ``check`` returns beside a
+    token and whether the draft was kept goes to answer_bits.
     """
     y = world.y.tolist()
     ledger = Ledger(outputs=np.zeros(world.shape))
@@ -261,6 +263,7 @@ def chain(
                 break
         laws.rewind(len(committed))
         all_kept = kept
+        max_drafts = schedule(max_drafts, all_kept)
         if all_kept and bonus:
             c = then(committed[-1][1])
             committed.append((c, dice.draw(y[c])))
@@ -278,7 +281,9 @@ def chain(
     return ledger
 
 
-def replay(acceptance, ends, prompt, bits, num_replays, dice, *, max_drafts, bonus):
+def replay(
+    acceptance, ends, prompt, bits, num_replays, dice, *, max_drafts, bonus, schedule=lambda num, kept: num
+):
     """Run the rounds over recorded acceptances; returns totals per replay [num_replays, 5].
 
     Columns: rounds, drafts, sum over rounds of tokens / drafts, fully kept rounds, bits.
@@ -290,10 +295,10 @@ def replay(acceptance, ends, prompt, bits, num_replays, dice, *, max_drafts, bon
     totals = np.zeros((num_replays, 5))
     for r in range(num_replays):
         for keep, stop, size in texts:
-            at, num = 0, len(keep)
+            at, num, most = 0, len(keep), max_drafts
             while at < num:
                 last = at
-                while not stop[last] and last + 1 < num and last - at + 1 < max_drafts:
+                while not stop[last] and last + 1 < num and last - at + 1 < most:
                     last += 1
                 rejected = [j for j in range(at, last + 1) if dice.roll() >= keep[j]]
                 if rejected:
@@ -301,6 +306,7 @@ def replay(acceptance, ends, prompt, bits, num_replays, dice, *, max_drafts, bon
                 else:
                     committed = last - at + 1 + (1 if bonus and last + 1 < num else 0)
                     totals[r, 3] += 1
+                most = schedule(most, not rejected)
                 totals[r, 0] += 1
                 totals[r, 1] += last - at + 1
                 totals[r, 2] += committed / (last - at + 1)

@@ -65,7 +65,8 @@ def test_the_table_holds_the_schemes_of_the_command_line_contract_by_their_names
     contract = (
         "slm llm hlm rand-hlm u-hlm cu-hlm-offline cu-hlm-online cu-hlm-exact floor dsd tk-slt tslt k-sqs "
     )
-    contract += "c-sqs dssd confidence-stop verify-on-sync kept-law kept-law-exact "
+    contract += "c-sqs dssd confidence-stop heuristic verify-on-sync kept-law "
+    contract += "kept-law-exact "
     contract += "specstop q-s asymspec ids-only lenience cascade typical block-verification"
     assert set(contract.split()) <= SCHEMES.keys()
     assert all(name == row.name for name, row in SCHEMES.items())

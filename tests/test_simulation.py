@@ -9,7 +9,12 @@ import pytest
 from cuhlm_theory.capacity import attempt_latency_s
 from cuhlm_theory.parameters import Codec, Latency, Link, Passes, System
 from cuhlm_theory.rejection import Line
-from cuhlm_theory.schemes import SCHEMES, recorded_rounds
+from cuhlm_theory.schemes import (
+    SCHEMES,
+    recorded_rounds,
+    recorded_scheduled_rounds,
+)
+from cuhlm_theory.schemes.draft import Scheduled
 from cuhlm_theory.verification import output_law, server_sampling_law
 from tests.protocols import (
     ConformalLaws,
@@ -49,13 +54,22 @@ NUMBERS = {
 NUM_ROUNDS = 20_000
 FIXED = ("dsd", "tk-slt", "tslt", "k-sqs", "dssd", "specstop", "q-s", "asymspec", "ids-only")
 CHAINS = [
-    *((name, True) for name in (*FIXED, "confidence-stop")),
+    *((name, True) for name in (*FIXED, "confidence-stop", "heuristic")),
     ("verify-on-sync", False),
     ("verify-on-sync", True),
     ("kept-law-exact", False),
 ]
 TRIGGERED = ("verify-on-sync", "kept-law-exact")
-ON_DEVICE = ("dssd", "confidence-stop", "verify-on-sync", "specstop", "asymspec", "lenience", "typical")
+ON_DEVICE = (
+    "dssd",
+    "confidence-stop",
+    "heuristic",
+    "verify-on-sync",
+    "specstop",
+    "asymspec",
+    "lenience",
+    "typical",
+)
 CHECKS = {"ids-only": match, "asymspec": propose}
 LEVELS = 65_535  # so fine that the loss of rounding, for which K-SQS and C-SQS have a bound, does not show
 CONFORMAL = {"target": 0.2, "step": 0.05, "start": 0.1}
@@ -291,6 +305,14 @@ def _laws(world, name, levels=LEVELS):
     return FixedLaws(world.x)
 
 
+def _same(num, all_kept):
+    return num
+
+
+def _plus_two_or_minus_one(most):
+    return lambda num, all_kept: min(num + 2, most) if all_kept else max(num - 1, 1)
+
+
 @pytest.mark.parametrize(
     ("name", "bonus", "levels"),
     [
@@ -314,6 +336,7 @@ def test_protocols_of_several_drafts_are_exact_on_a_chain(name, bonus, levels):
         laws=_laws(world, name, levels),
         ends=ends,
         max_drafts=10_000 if name in TRIGGERED else 3,
+        schedule=_plus_two_or_minus_one(4) if name == "heuristic" else _same,
         bonus=bonus,
         bits_of=lambda c: 1,
         answer_bits=lambda kept, *seen: 1,
@@ -333,6 +356,7 @@ def _independent(name, bonus, levels):
         {
             "threshold": threshold,
             "num_drafts": 3,
+            "first_drafts": 3,
             "num_candidates": 3,
             "max_drafts": 4,
             "confidence": confidence,
@@ -374,6 +398,7 @@ def _independent(name, bonus, levels):
         laws=_laws(world, name, levels),
         ends=ends,
         max_drafts=10_000 if name in TRIGGERED else {"confidence-stop": 4}.get(name, 3),
+        schedule=_plus_two_or_minus_one(4) if name == "heuristic" else _same,
         bonus=bonus,
         bits_of=bits,
         answer_bits=answer_bits,
@@ -620,3 +645,31 @@ def test_a_run_of_passes_takes_what_the_ledger_says(name):
         one_constant = {"slm_s": SLM, "llm_s": LLM}[column].seconds(1, context)
         if name == "u-hlm" and column == "llm_s":  # what the printed model takes it for is far off
             assert ledger.per_token(ledger.llm_calls) * one_constant < 0.98 * expected
+
+
+@pytest.mark.parametrize("bonus", [True, False])
+def test_scheduled_rounds_over_a_recording_are_those_of_its_replay(bonus):
+    tokens = recording(random_world(41), num_texts=3, length=25, seed=2)
+    prompt = tokens.prompt.copy()
+    prompt[70:] = 3  # texts of 25, 25, 20 and 5 tokens
+    acceptance, bits = np.sqrt(1 - tokens.rejection), np.arange(75.0)
+    rule = Scheduled(first_drafts=3, max_drafts=6, adds_bonus=bonus)
+    totals = replay(
+        acceptance,
+        np.zeros(75),
+        prompt,
+        bits,
+        2000,
+        Dice(4),
+        max_drafts=3,
+        bonus=bonus,
+        schedule=_plus_two_or_minus_one(6),
+    )
+    rounds = recorded_scheduled_rounds(acceptance, prompt, bits, rule)
+    weight = rounds.weight
+    expected = [weight, weight * rounds.num_drafts, None, weight * rounds.all_kept, weight * rounds.draft_bit]
+    for column, value in enumerate(expected):
+        if value is not None:
+            mean, error = totals[:, column].mean(), totals[:, column].std() / math.sqrt(2000)
+            assert abs(mean - value.sum()) <= SE * error
+    assert np.bincount(prompt, weight * rounds.num_tokens) == pytest.approx([25, 25, 20, 5])

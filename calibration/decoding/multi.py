@@ -39,6 +39,8 @@ class _Drafting:
         """What was remembered after each draft of the run."""
         self.rule = cast("Run", settings.scheme.draft)
         """What ends a run."""
+        self.longest = self.rule.longest
+        """Longest run of the next round [token]; None sets no limit."""
         self.chance = 1.0
         """That all drafts of the run are kept, as a rule that looks at it estimates it [-]."""
 
@@ -92,6 +94,8 @@ def run(
             rows.append(bonus_row(int(draws.token(ys[-1])[0]), rows[-1]))
         else:
             server.rollback(len(stage.text) + kept)
+        if drafting.longest is not None:
+            drafting.longest = drafting.rule.after(drafting.longest, kept == len(drafts))
         # what was drafted after a rejection is no part of the text
         drafting.memory = drafting.memories[min(kept, len(drafts) - 1)]
         device.rollback(len(stage.text) + kept)
@@ -119,7 +123,7 @@ def _draft_run(
     device: Session, settings: Settings, draws: laws.Draws, stage: Stage, drafting: _Drafting
 ) -> Asking[tuple[list[_Draft], float]]:
     """Draft until the run ends, the text is full, or the text would stop."""
-    longest = min(drafting.rule.longest or stage.room, stage.room)
+    longest = min(drafting.longest or stage.room, stage.room)
     drafts: list[_Draft] = []
     text, wall_s = list(stage.text), 0.0
     drafting.chance = 1.0

@@ -10,6 +10,7 @@ from cuhlm_theory.schemes.ledger import Ledger, Outcome, charged, hlm_latency_s,
 from cuhlm_theory.schemes.lineup import at_bias, at_bits, fastest_confidence, fastest_threshold, line_up
 from cuhlm_theory.schemes.payload import lattice_bit
 from cuhlm_theory.schemes.rounds import Rounds, independent_rounds, recorded_rounds
+from cuhlm_theory.schemes.schedule import independent_scheduled_rounds, recorded_scheduled_rounds
 from cuhlm_theory.schemes.shares import FittedShares, ShareFamily, best_shares
 from cuhlm_theory.schemes.skip import KeepShare
 from cuhlm_theory.schemes.table import SCHEMES, Scheme, scheme
@@ -33,10 +34,12 @@ __all__ = [
     "fastest_threshold",
     "hlm_latency_s",
     "independent_rounds",
+    "independent_scheduled_rounds",
     "joined",
     "lattice_bit",
     "line_up",
     "recorded_rounds",
+    "recorded_scheduled_rounds",
     "resolved",
     "scheme",
     "single_draft_floor_s",

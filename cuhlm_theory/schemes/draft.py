@@ -47,6 +47,10 @@ class Run(Draft, Protocol):
         """Longest run begun at each recorded draft, or anywhere [token]; None sets no limit."""
         ...
 
+    def after(self, longest: int, all_kept: bool) -> int:
+        """Longest run of the next round [token], after one of this longest run."""
+        ...
+
     @property
     def adds_bonus(self) -> bool:
         """Whether the LLM adds its own token after a fully kept run."""
@@ -115,6 +119,10 @@ class Fixed:
         """Return the same everywhere."""
         return self.longest
 
+    def after(self, longest: int, all_kept: bool) -> int:
+        """Return the same, whatever became of the round."""
+        return longest
+
     def ends(self, contexts: Contexts, skips: Skips) -> Floats:
         """Nothing but the number ends a run."""
         return np.zeros(len(contexts))
@@ -127,6 +135,49 @@ class Fixed:
 @dataclass(frozen=True, slots=True)
 class FixedBySurvival(Fixed):
     """As `Fixed`, but the best number follows from how long drafts survive where rounds begin."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scheduled:
+    """Two drafts more after a round that was kept whole, one fewer after any other; each text begins anew."""
+
+    first_drafts: int = 5
+    """Drafts of the first round of a text [token]."""
+    max_drafts: int = 20
+    """Most drafts a round [token]."""
+    adds_bonus: bool = True
+    """Whether the LLM adds its own token after a fully kept run, as in [SD]."""
+
+    present: ClassVar[bool] = True
+    several: ClassVar[bool] = True
+    follows_text: ClassVar[bool] = True
+    triggered: ClassVar[bool] = False
+    count: ClassVar[str | None] = None
+
+    def __post_init__(self) -> None:
+        as_count("first_drafts", self.first_drafts)
+        as_count("max_drafts", self.max_drafts)
+
+    @property
+    def longest(self) -> int | None:
+        """The first number, or the most where that is less."""
+        return min(self.first_drafts, self.max_drafts)
+
+    def longest_from(self, tokens: Tokens) -> int | Ints | None:
+        """Return the first number, which is right where a text begins."""
+        return self.longest
+
+    def after(self, longest: int, all_kept: bool) -> int:
+        """Two more, or one fewer, from 1 to the most."""
+        return min(longest + 2, self.max_drafts) if all_kept else max(longest - 1, 1)
+
+    def ends(self, contexts: Contexts, skips: Skips) -> Floats:
+        """Nothing but the number ends a run."""
+        return np.zeros(len(contexts))
+
+    def options(self) -> list[dict[str, float]]:
+        """Nothing: the schedule chooses."""
+        return [{}]
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +209,10 @@ class UntilUnsure:
     def longest_from(self, tokens: Tokens) -> int | Ints | None:
         """Return the same everywhere."""
         return self.longest
+
+    def after(self, longest: int, all_kept: bool) -> int:
+        """Return the same, whatever became of the round."""
+        return longest
 
     def ends(self, contexts: Contexts, skips: Skips) -> Floats:
         """Whether the device was unsure."""
@@ -191,6 +246,10 @@ class UntilAsked:
     def adds_bonus(self) -> bool:
         """Never: the pass knows no law after a token that the server has just drawn."""
         return False
+
+    def after(self, longest: int, all_kept: bool) -> int:
+        """Return the same, whatever became of the round."""
+        return longest
 
     def ends(self, contexts: Contexts, skips: Skips) -> Floats:
         """Whether the skip rule transmits."""
@@ -264,6 +323,10 @@ class UntilRisky:
     def stops(self, chance: float) -> bool:
         """Whether a run ends whose drafts are all kept with this chance."""
         return chance < self.survival * (1.0 - _ROUNDING)
+
+    def after(self, longest: int, all_kept: bool) -> int:
+        """Return the same, whatever became of the round."""
+        return longest
 
     def ends(self, contexts: Contexts, skips: Skips) -> Floats:
         """Nothing but the survival of the run ends it."""

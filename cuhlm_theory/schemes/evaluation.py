@@ -12,10 +12,11 @@ from cuhlm_theory.drafting import best_drafts_of_survival, best_drafts_on_link
 from cuhlm_theory.kept_law import most_kept_tokens
 from cuhlm_theory.parameters import System
 from cuhlm_theory.rivals import independent_survival_curve, survival_curve
-from cuhlm_theory.schemes.draft import FixedBySurvival, Run
+from cuhlm_theory.schemes.draft import FixedBySurvival, Run, Scheduled
 from cuhlm_theory.schemes.ledger import Ledger, charged, drafting_on_server, resync_bit_per_transmission
 from cuhlm_theory.schemes.payload import Carried
 from cuhlm_theory.schemes.rounds import Charges, Rounds, block_rounds, independent_rounds, recorded_rounds
+from cuhlm_theory.schemes.schedule import independent_scheduled_rounds, recorded_scheduled_rounds
 from cuhlm_theory.schemes.verification import Account
 
 if TYPE_CHECKING:
@@ -235,6 +236,8 @@ def _rounds(
         return _blocks(tokens, acceptance, carried.bit, size, **options)
     if tokens.prompt is not None:
         charges = Charges(entries=size, bias=bias)
+        if isinstance(draft, Scheduled):
+            return recorded_scheduled_rounds(kept, tokens.prompt, carried.bit, draft, charges=charges)
         return recorded_rounds(
             kept, ends, tokens.prompt, carried.bit, ending_acceptance=last, charges=charges, **options
         )
@@ -244,6 +247,8 @@ def _rounds(
     final = float(weight @ (ends * last)) / ending if ending > 0.0 else 1.0
     charges = Charges(entries=float(weight @ size), bias=float(weight @ bias))
     bit = float(weight @ carried.bit)
+    if isinstance(draft, Scheduled):
+        return independent_scheduled_rounds(min(keep, 1.0), bit, draft, charges=charges)
     return independent_rounds(ending, min(keep, 1.0), min(final, 1.0), bit, charges=charges, **options)
 
 

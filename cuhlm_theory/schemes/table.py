@@ -12,6 +12,7 @@ from cuhlm_theory.schemes.draft import (
     FixedBySurvival,
     NoDraft,
     One,
+    Scheduled,
     UntilAsked,
     UntilRisky,
     UntilTrigger,
@@ -55,7 +56,7 @@ from cuhlm_theory.schemes.verification import (
 )
 from cuhlm_theory.texts import Written
 
-Draft = NoDraft | One | Fixed | UntilUnsure | UntilAsked | UntilTrigger | UntilRisky
+Draft = NoDraft | One | Fixed | Scheduled | UntilUnsure | UntilAsked | UntilTrigger | UntilRisky
 Skip = Always | Never | AtRandom | Below | KeepShare
 Status = Literal["printed", "reconstructed", "assumed", "new"]
 Text = Literal["slm", "llm", "hybrid"]
@@ -345,6 +346,16 @@ _ROWS = (
         verification=PrefixOnDevice(),
         reference="transformers, assistant_confidence_threshold",
         status="printed",
+    ),
+    Scheme(
+        name="heuristic",
+        title="two drafts more after a round that was kept, one fewer after any other",
+        draft=Scheduled(),
+        skip=Never(),
+        payload=IndexAndProbability(),
+        verification=PrefixOnDevice(),
+        reference="transformers, num_assistant_tokens_schedule; what a draft carries is assumed",
+        status="assumed",
     ),
     Scheme(
         name="verify-on-sync",

@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 
 from cuhlm_theory import drafting
 from cuhlm_theory.parameters import FixedRate, Latency
+from cuhlm_theory.schemes import independent_scheduled_rounds
+from cuhlm_theory.schemes.draft import Scheduled
 from tests.joins.formula import derived, statement, value
 
 few = settings(max_examples=25)
@@ -151,3 +153,13 @@ def test_sync_latency_and_its_break_even(rate, trigger, rejected, rejected_sent,
         cuhlm = slm + trigger * (up + llm + 8.0 / rate) + (1 - trigger) * 0.1 * llm
         equal = drafting.sync_latency_s(tau, trigger, edge, packet, bonus=False, **answers)
         assert float(equal) == pytest.approx(cuhlm)
+
+
+def test_a_schedule_keeps_one_round_in_three_whole():
+    """Up by two, down by one: in the steady state a third of the rounds is kept, away from both ends."""
+    settled = statement("drafting.schedule").claims[1]
+    for alpha in (0.8, 0.9):
+        rounds = independent_scheduled_rounds(alpha, 1.0, Scheduled(max_drafts=60))
+        assert rounds.mean(rounds.all_kept) == pytest.approx(1 / 3, abs=0.01)
+        number = value(settled.rhs, **{"lambda": -math.log(alpha)})
+        assert rounds.mean(rounds.num_drafts) == pytest.approx(number, rel=0.2)
