@@ -49,9 +49,10 @@ def compute(source: Source, *, num_points: int = 81) -> Tables:
         points["transmit share [-]"], points["payload ratio [-]"]
     )
     rate = np.geomspace(1e3, 1e8, num_points)
-    latency = Latency(**{f"{side}_s": presets.SETTINGS[f"{side}_latency_s"].value for side in ("slm", "llm")})
+    slm_s, llm_s = (presets.SETTINGS[f"{side}_latency_s"].value for side in ("slm", "llm"))
+    latency = Latency(slm_s=slm_s, llm_s=llm_s)
     full_s, offline_s = full_bit / rate, offline_bit / rate
-    fast = Latency(slm_s=latency.slm_s / 10.0, llm_s=latency.llm_s / 10.0)
+    fast = Latency(slm_s=slm_s / 10.0, llm_s=llm_s / 10.0)
     tables["rate"] = {
         "link rate [bit/s]": rate,
         "k* = 30 [-]": throughput.speedup_over_hlm(latency, _CU_TX, offline_s, full_s),

@@ -1,7 +1,7 @@
 """Ledgers of what a scheme would do on recorded tokens, or on i.i.d. tokens of an assumed law."""
 
 from dataclasses import fields, replace
-from typing import TYPE_CHECKING, TypedDict, cast
+from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 import numpy as np
 
@@ -218,9 +218,10 @@ def _kept_and_rejected(
 
 def _happening(rounds: Rounds) -> Rounds:
     """Leave out the kinds of round that never happen."""
-    columns = {entry.name: getattr(rounds, entry.name) for entry in fields(rounds)}
+    columns: dict[str, Any] = {entry.name: getattr(rounds, entry.name) for entry in fields(rounds)}
     happens = rounds.weight > 0.0
-    return Rounds(**{name: None if column is None else column[happens] for name, column in columns.items()})
+    chosen: dict[str, Any] = {k: None if column is None else column[happens] for k, column in columns.items()}
+    return Rounds(**chosen)
 
 
 def _rounds(

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from cuhlm_theory._checks import Floats, as_count, as_probability
+from cuhlm_theory._checks import Floats, as_probability
 from cuhlm_theory.contexts import Ints
 from cuhlm_theory.schemes.draft import Scheduled
 from cuhlm_theory.schemes.rounds import Charges, Rounds
@@ -121,7 +121,7 @@ def _walk(kept: Floats, length: Ints, drafted: Floats, verified: Floats, rule: S
             begins[:, start + 1 : start + 1 + tried.shape[1], rule.after(wanted, False)] += (
                 chance[:, None] * tried
             )
-            np.add.at(begins, (text, start + drafts + added, rule.after(wanted, True)), chance * whole)
+            begins[text, start + drafts + added, rule.after(wanted, True)] += chance * whole
             bits, entries = before[:, text, np.minimum(start + drafts, longest)] - before[:, text, start]
             committed = tokens[text, drafts - 1] + added * whole
             sums[:, :, start] += chance * np.stack(
@@ -179,18 +179,18 @@ def independent_scheduled_rounds(
     (1.0, 1.0)
     """
     keep = float(as_probability("acceptance", acceptance))
-    count = np.arange(1, int(as_count("max_drafts", rule.max_drafts)) + 1)
-    whole = keep**count
+    count: Floats = np.arange(1.0, rule.max_drafts + 1.0)
+    whole: Floats = keep**count
     step = np.zeros((len(count), len(count)))
-    for place, drafts in enumerate(count.tolist()):
+    for place, drafts in enumerate(range(1, rule.max_drafts + 1)):
         step[place, rule.after(drafts, True) - 1] += whole[place]
         step[place, rule.after(drafts, False) - 1] += 1.0 - whole[place]
     weight = _steady(step)
-    reached = np.cumsum(keep ** (count - 1.0))
+    reached: Floats = np.cumsum(keep ** (count - 1.0), dtype=np.float64)
     also = charges or Charges()
     return Rounds(
         weight=weight,
-        num_drafts=count.astype(np.float64),
+        num_drafts=count,
         num_tokens=reached + (whole if rule.adds_bonus else 0.0),
         all_kept=whole,
         kept_tokens=count + float(rule.adds_bonus),
