@@ -173,10 +173,11 @@ class Calibration:
                     f"calibration {self.name} was fitted on {self.num_tokens} tokens; "
                     f"{self.texts[name]} holds {len(found)}"
                 )
-            expected = self.source.get("trace_sha256") if name == self.own_text else None
-            if expected not in (None, found.sha256):
+            known = {self.own_text: self.source.get("trace_sha256"), **self.source.get("texts_sha256", {})}
+            if known.get(name) not in (None, found.sha256):
                 raise ValueError(
-                    f"calibration {self.name} was fitted on another trace than {self.texts[name]}; fit again"
+                    f"calibration {self.name} was fitted on another trace than {self.texts[name]}; "
+                    "fit again with `cuhlm fit`"
                 )
             self._traces[name] = found
         return self._traces.get(name)

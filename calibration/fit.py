@@ -267,8 +267,11 @@ def fit_folder(folder: Path, *, name: str, seed: int = 0) -> Calibration:
     recorded = {text: trace.read(file) for text, file in texts.items()}
     first = next(iter(recorded.values()))
     tried = [promises.trial(one, seed=seed) for one in recorded.values() if one.header.threshold is not None]
+    fitted = fit_trace(first, name=name, seed=seed)
+    hashes = {text: one.sha256 for text, one in recorded.items()}
     found = replace(
-        fit_trace(first, name=name, seed=seed),
+        fitted,
+        source={**fitted.source, "texts_sha256": hashes},
         folder=folder,
         texts=texts,
         promises=tuple(tried),

@@ -28,7 +28,15 @@ from numpy.typing import NDArray
 
 from calibration.decoding import Clock, Decoded, Settings, decode, decode_together, settings_of, system_of
 from calibration.decoding.plan import offline_size, recommended, sizes, skip_rate
-from calibration.decoding.records import ACCEPTED, RESAMPLED, SKIPPED, charged, columns, new_row
+from calibration.decoding.records import (
+    ACCEPTED,
+    DECODED_FORMAT,
+    RESAMPLED,
+    SKIPPED,
+    charged,
+    columns,
+    new_row,
+)
 from calibration.progress import track
 from calibration.prompts import Prompt
 from cuhlm_theory._checks import as_count
@@ -211,6 +219,7 @@ def execute(
         header["runs"] = [header["runs"][run] for run in done]
     work = _Work(lineup=lineup, parts=parts)
     with alone(out):
+        (out / "parts").mkdir(exist_ok=True)
         _work_off([run for run, part in enumerate(parts) if not _finished(part)], load, pair, work, jobs)
         return _join(pair, work, header, out)
 
@@ -306,7 +315,6 @@ def _header(pair: "Pair", lineup: LineUp) -> dict[str, Any]:
 
 def _parts(header: dict[str, Any], store: Path) -> list[Path]:
     """Return the file of each run, named by all that its tokens depend on, which latencies are not."""
-    store.mkdir(parents=True, exist_ok=True)
     common = {key: header[key] for key in header if key not in ("runs", "note", "versions", "system")}
     common["system"] = {key: header["system"][key] for key in ("link", "codec")}
     keys = [json.dumps([common, run], sort_keys=True).encode() for run in header["runs"]]
@@ -344,7 +352,7 @@ def _join(pair: "Pair", work: _Work, header: dict[str, Any], out: Path) -> Path:
         for row, scores in zip(mine, log_likelihood(pair.llm, context, said, temperature=heat), strict=True):
             row["llm_log_likelihood"] = float(scores.mean())
     _compare_texts(answers, runs)
-    stamped = {**header, "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
+    stamped = {"format": DECODED_FORMAT, **header, "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
     table = {name: np.concatenate([part[name] for part in tables]) for name in tables[0]}
     _write_parquet(out / DECODED_FILE, table, stamped)
     _write_parquet(out / ANSWERS_FILE, {name: [row[name] for row in answers] for name in answers[0]}, stamped)

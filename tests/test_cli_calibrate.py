@@ -131,6 +131,31 @@ def test_texts_are_added_to_those_that_are_there(capsys, base, tmp_path):
     )
 
 
+def test_what_was_recorded_is_fitted_without_a_model(capsys, base, tmp_path):
+    out = tmp_path / "pair"
+    made = _run(capsys, [*base, "--out", str(out), "--texts", "slm,llm", "--seed", "2"])
+    (out / "calibration.json").rename(tmp_path / "before.json")
+    found = _run(capsys, ["fit", str(out), "--seed", "2"])
+    assert found["name"] == "pair"
+    assert {k: v for k, v in made.items() if k not in ("name", "rounds")} == {
+        k: v for k, v in found.items() if k != "name"
+    }
+    assert _run(capsys, ["fit", str(out), "--name", "mine"])["name"] == "mine"
+    assert _run(capsys, ["fit", str(out)])["name"] == "mine"
+    (tmp_path / "empty").mkdir()
+    assert "must hold a text" in _refused(capsys, ["fit", str(tmp_path / "empty")])[1]
+
+
+def test_every_text_must_be_the_one_that_was_fitted(capsys, base, tmp_path):
+    for seed in ("1", "2"):
+        _run(capsys, [*base, "--out", str(tmp_path / seed), "--texts", "slm,llm", "--seed", seed])
+    (tmp_path / "2" / "llm" / "trace.parquet").replace(tmp_path / "1" / "llm" / "trace.parquet")
+    with pytest.raises(ValueError, match=r"was fitted on another trace than .*fit again with `cuhlm fit`"):
+        load(tmp_path / "1").text("llm")
+    _run(capsys, ["fit", str(tmp_path / "1")])
+    assert load(tmp_path / "1").text("llm") is not None
+
+
 def test_the_same_seed_gives_the_same_fit_and_another_does_not(capsys, base, tmp_path):
     runs = [
         _run(capsys, [*base, "--out", str(tmp_path / str(i)), "--seed", seed])

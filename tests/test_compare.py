@@ -509,6 +509,22 @@ def test_a_run_s_whole_policy_is_used(recorded, fixed):
     assert found.k_mean == pytest.approx(1.0)  # TV costs next to nothing, so one entry is the cheapest
 
 
+@pytest.mark.parametrize(
+    ("part", "name"),
+    [
+        ("draft", "np"),
+        ("draft", "Tokens"),
+        ("draft", "Draft"),
+        ("skip", "nothing"),
+        ("rounds", "Rounds"),
+        ("os", "x"),
+    ],
+)
+def test_a_file_names_rules_and_nothing_else(part, name):
+    with pytest.raises(ValueError, match=r"rules(\.\w+)? must"):
+        scheme_of({"scheme": "hlm", "rules": {part: name}})
+
+
 def _write(path, header, columns):
     table = pa.table({name: pa.array(values) for name, values in columns.items()})
     if header is not None:
@@ -537,10 +553,22 @@ def test_a_decoded_file_that_is_none_is_refused(tmp_path):
         _write(file, header, columns)
         with pytest.raises(ValueError, match="must have a cuhlm header with its runs"):
             compare.read_decoded(file)
+    for header, said in (
+        (b'{"runs": [], "runs": []}', "the key 'runs' is there twice"),
+        (b"[" * 100_000, "nested too deep"),
+        (b'{"runs": [], "format": "cuhlm-decoded/9"}', "its format is 'cuhlm-decoded/9'"),
+    ):
+        _write(file, header, columns)
+        with pytest.raises(ValueError, match=said):
+            compare.read_decoded(file)
     good = json.dumps({"runs": [U_HLM]}).encode()
     _write(file, good, {name: values for name, values in columns.items() if name != "tv"})
     with pytest.raises(ValueError, match="must have the column 'tv'; it is missing"):
         compare.read_decoded(file)
+    for strange in (["x"] * len(columns["tv"]), [None] * len(columns["tv"]), [[0.1]] * len(columns["tv"])):
+        _write(file, good, {**columns, "tv": strange})
+        with pytest.raises(ValueError, match="must have numbers and no nulls in 'tv'"):
+            compare.read_decoded(file)
     _write(file, good, {**columns, "run": columns["run"] + 1})
     with pytest.raises(ValueError, match="has tokens of a run that its header does not list"):
         compare.read_decoded(file)

@@ -143,7 +143,7 @@ def test_a_file_is_read_back_with_its_hash(u_hlm, tmp_path):
     assert changed.sha256 != u_hlm.sha256
     with pytest.raises(ValueError, match="predictions must be those that the run was made of, sha256"):
         compare.judge_predictions(changed, decoded(u_hlm))
-    for text in ("{", "[]", '{"format": "x"}'):
+    for text in ("{", "[]", '{"format": "x"}', "[" * 100_000, '{"format": "x", "format": "x"}', "null", "1"):
         (tmp_path / "bad.json").write_text(text)
         with pytest.raises(ValueError, match="must be one of `cuhlm predict`"):
             Predictions.read(tmp_path / "bad.json")

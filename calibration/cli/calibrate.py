@@ -16,6 +16,7 @@ from cuhlm_theory.cli import options, output
 from cuhlm_theory.parameters import Budget
 
 if TYPE_CHECKING:
+    from calibration.calibration import Calibration
     from cuhlm_theory.estimate import Estimate
     from cuhlm_theory.texts import Written
 
@@ -27,7 +28,8 @@ _NUM_PROMPTS = 128
 _MOST_ROUNDS = 6
 
 
-def _render(result: output.Result) -> None:
+def show(result: output.Result) -> None:
+    """Print what was fitted."""
     from calibration.calibration import ESTIMATES
 
     rows = [(name, result[name], *(result[f"{name}_ci95"] or (None, None))) for name in ESTIMATES]
@@ -42,7 +44,8 @@ def _render(result: output.Result) -> None:
         ["latency, alone on this machine", "s/token"],
         [("small model", result["slm_latency_s"]), ("large model", result["llm_latency_s"])],
     )
-    for one, before in zip(result["rounds"][1:], result["rounds"], strict=False):
+    rounds = result.get("rounds", [])
+    for one, before in zip(rounds[1:], rounds, strict=False):
         output.say(
             f"Text written at {before['threshold']:g}: the best threshold is {one['threshold']:g} "
             f"[{one['threshold_ci95'][0]:g}, {one['threshold_ci95'][1]:g}]."
@@ -101,7 +104,7 @@ def _render(result: output.Result) -> None:
 @click.option("--skip-long", is_flag=True, help="Leave out prompts that do not fit the models' context.")
 @click.option("--seed", type=options.WHOLE, default=0, show_default=True, help="Seed of every draw.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write into.")
-@output.reports(_render)
+@output.reports(show)
 def command(
     *, prompts: Path | None, num_prompts: int | None, seed: int, out: Path, **values: Any
 ) -> output.Result:
@@ -144,6 +147,12 @@ def command(
         start, bias = fit_folder(out, name=name, seed=seed).written, values["bias_budget"]
         rounds = iterate(contexts, start, bias, most_rounds=_MOST_ROUNDS if values["iterate"] else 1)
     fitted = fit_folder(out, name=name, seed=seed)
+    told = [{"threshold": one.value, "threshold_ci95": one.ci95} for one in rounds]
+    return {**report_of(fitted, out, seed), "rounds": told}
+
+
+def report_of(fitted: "Calibration", out: Path, seed: int) -> output.Result:
+    """Return what a fit found and where it lies."""
     return {
         "name": fitted.name,
         **fitted.estimates,
@@ -151,7 +160,6 @@ def command(
         **{key: getattr(fitted, key) for key in _CONTEXT},
         "texts": {text: str(file) for text, file in fitted.texts.items()},
         "writer": fitted.writer,
-        "rounds": [{"threshold": one.value, "threshold_ci95": one.ci95} for one in rounds],
         "promises": [asdict(one) for one in fitted.promises],
         "seed": seed,
         "intervals": fitted.source["intervals"],

@@ -1,6 +1,5 @@
 """Theory beside decoding that was really run."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,9 @@ from calibration.compare._rows import (
     largest_variance,
 )
 from calibration.decoding import records, scheme_of
+from calibration.decoding.records import DECODED_FORMAT
 from calibration.trace import Trace
+from cuhlm_theory._files import read_json
 from cuhlm_theory.contexts import Tokens
 from cuhlm_theory.errors import MissingInputError
 from cuhlm_theory.parameters import System
@@ -109,12 +110,17 @@ def read_decoded(path: str | Path) -> DecodedTable:
     except (pa.ArrowException, OSError) as error:
         raise ValueError(f"decoded {file} is not a whole parquet file: {error}") from None
     try:
-        header = json.loads((table.schema.metadata or {})[b"cuhlm"])
+        header = read_json((table.schema.metadata or {})[b"cuhlm"], "its header")
         runs = header["runs"]
-    except (KeyError, TypeError, ValueError):
-        raise ValueError(f"decoded {file} must have a cuhlm header with its runs") from None
+        if header.get("format", DECODED_FORMAT) != DECODED_FORMAT:  # none was told at first
+            raise ValueError(f"its format is {header['format']!r}")
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise ValueError(f"decoded {file} must have a cuhlm header with its runs; {error}") from None
     if missing := [name for name in _DECODED if name not in table.column_names]:
         raise ValueError(f"decoded {file} must have the column {missing[0]!r}; it is missing")
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        if column.null_count or not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
+            raise ValueError(f"decoded {file} must have numbers and no nulls in {name!r}; got {column.type}")
     columns = {name: np.from_dlpack(table.column(name).combine_chunks()) for name in table.column_names}
     if columns["run"].size and not 0 <= columns["run"].min() <= columns["run"].max() < len(runs):
         raise ValueError(f"decoded {file} has tokens of a run that its header does not list")

@@ -37,7 +37,7 @@ from calibration.decoding import records, scheme_of
 from calibration.runs import LineUp, Run, lineup_of
 from calibration.trace import Trace
 from cuhlm_theory import bootstrap
-from cuhlm_theory._files import whole
+from cuhlm_theory._files import read_json, whole
 from cuhlm_theory.contexts import Tokens
 from cuhlm_theory.errors import MissingInputError
 from cuhlm_theory.parameters import System
@@ -135,7 +135,7 @@ class Predictions:
     def read(cls, path: str | Path) -> "Predictions":
         """Read what `save` wrote."""
         try:
-            told = json.loads(Path(path).read_text(encoding="utf-8"))
+            told = read_json(Path(path).read_bytes(), "it")
             if told["format"] != _FORMAT:
                 raise KeyError("format")
             rows = tuple(
@@ -154,7 +154,7 @@ class Predictions:
                 rows=rows,
                 **{name: told[name] for name in names},
             )
-        except (OSError, ValueError, TypeError, KeyError) as error:
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise ValueError(f"predictions {str(path)!r} must be one of `cuhlm predict`; {error}") from None
 
     def errors(self) -> Floats:

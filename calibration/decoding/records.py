@@ -13,6 +13,9 @@ from cuhlm_theory.schemes import Ledger, Scheme
 
 Floats = NDArray[np.float64]
 
+DECODED_FORMAT = "cuhlm-decoded/1"
+"""What the header of a file of decoded tokens calls itself."""
+
 SKIPPED, ACCEPTED, RESAMPLED, SAMPLED = range(4)
 ACTIONS = ("skipped", "accepted", "resampled", "sampled")
 """What happened to a token; `sampled` ones the server drew from its own law without a draft."""

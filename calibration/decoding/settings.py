@@ -1,7 +1,7 @@
 """How one text is decoded: a scheme of the table, its free numbers, and the conventions that differ."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, is_dataclass, replace
 from importlib import import_module
 from typing import Any, Literal
 
@@ -127,7 +127,7 @@ def scheme_of(run: Mapping[str, Any], line: Line | Curve | None = None) -> Schem
     """
     found = find_scheme(run["scheme"])
     for part, name in (run.get("rules") or {}).items():
-        kind = getattr(import_module(f"cuhlm_theory.schemes.{part}"), name)
+        kind = _rule(part, name)
         if type(getattr(found, part)) is not kind:
             found = replace(found, **{part: kind()})
     told = {_NAMES.get(key, key): value for key, value in run.items() if value is not None}
@@ -145,6 +145,17 @@ def scheme_of(run: Mapping[str, Any], line: Line | Curve | None = None) -> Schem
         told |= {"bonus": bonus, "adds_bonus": bonus}
     told = {name: tuple(value) if isinstance(value, list) else value for name, value in told.items()}
     return found.given(told | {"line": line})
+
+
+def _rule(part: str, name: str) -> Any:
+    """Class of a rule by its name; nothing else that its module holds."""
+    if part not in _RULES:
+        raise ValueError(f"rules must be of {', '.join(_RULES)}; got {part!r}")
+    module = f"cuhlm_theory.schemes.{part}"
+    kind = getattr(import_module(module), name, None)
+    if not (isinstance(kind, type) and is_dataclass(kind) and kind.__module__ == module):
+        raise ValueError(f"rules.{part} must name a rule of {module}; got {name!r}")
+    return kind
 
 
 def settings_of(run: Mapping[str, Any]) -> Settings:
