@@ -29,9 +29,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from calibration import pairs
-from calibration.progress import track
 from calibration.prompts import code_instruction
 from cuhlm_theory._files import whole
+from cuhlm_theory._progress import track
 
 if TYPE_CHECKING:
     import torch

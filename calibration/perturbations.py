@@ -25,10 +25,10 @@ from numpy.typing import NDArray
 
 from calibration import trace
 from calibration.collect import score
-from calibration.progress import track
 from calibration.prompts import Prompt
 from cuhlm_theory._checks import as_count
 from cuhlm_theory._files import read_json, whole
+from cuhlm_theory._progress import track
 from cuhlm_theory.errors import MissingInputError
 
 if TYPE_CHECKING:

@@ -37,10 +37,10 @@ from calibration.decoding.records import (
     columns,
     new_row,
 )
-from calibration.progress import track
 from calibration.prompts import Prompt
 from cuhlm_theory._checks import as_count
 from cuhlm_theory._files import alone, whole
+from cuhlm_theory._progress import track
 from cuhlm_theory.cli.output import plain
 from cuhlm_theory.contexts import Tokens
 from cuhlm_theory.errors import MissingInputError

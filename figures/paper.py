@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from calibration.progress import track
 from cuhlm_theory import comparison
+from cuhlm_theory._progress import track
 from cuhlm_theory.capacity import rate_bit_per_s
 from cuhlm_theory.cli.output import plain
 from cuhlm_theory.contexts import Tokens

@@ -1,5 +1,6 @@
 """Options that make a setting, and the setting they make: calibration, system, budgets."""
 
+from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
 
@@ -15,6 +16,8 @@ from cuhlm_theory.parameters import Budget, Codec, FixedRate, Latency, Link, Sys
 from cuhlm_theory.recommendation import Question
 
 _SYSTEM = (Link, FixedRate, Codec, Latency, System)
+KEYS = tuple(key for kind in (*_SYSTEM, Budget) for key in quantities(kind))
+"""Keys of the numbers and names that make a setting."""
 
 setting_options = options.group(
     options.calibration,
@@ -48,9 +51,17 @@ setting_options = options.group(
 )
 
 
-def build_setting(values: dict[str, Any]) -> tuple[Question, dict[str, Any]]:
-    """Return the setting and the inputs as they were understood, for the record."""
-    found, uncertainty = load(values["calibration"], text=values["text"]), values["uncertainty"]
+def build_setting(
+    values: dict[str, Any], scenario: Collection[str] | None = None, calibration: Any = None
+) -> tuple[Question, dict[str, Any]]:
+    """Return the setting and the inputs as they were understood, for the record.
+
+    ``scenario`` names what a file said, where no command is running; ``calibration`` is one that was loaded.
+    """
+    found, uncertainty = (
+        calibration or load(values["calibration"], text=values["text"]),
+        values["uncertainty"],
+    )
     law = found.law if uncertainty is None else parse_law(uncertainty, options.recorded_law)
     if law is None:
         raise MissingInputError(
@@ -59,7 +70,7 @@ def build_setting(values: dict[str, Any]) -> tuple[Question, dict[str, Any]]:
         )
     recorded = found.tokens if uncertainty is None else None
     tokens = Tokens.of(law, found.line) if recorded is None else recorded
-    ladder = options.ladder(values, {"calibration": found})
+    ladder = options.ladder(values, {"calibration": found}, scenario=scenario)
     setting = Question(
         line=found.line,
         tokens=tokens,

@@ -184,12 +184,24 @@ system = of(Link, FixedRate, Codec, Latency, System)
 """Options of a whole system; `Ladder.system` builds it."""
 
 
-def ladder(
-    values: Mapping[str, Any], known: Mapping[str, Any] | None = None, *, assume: bool = True
-) -> Ladder:
-    """Return the ladder of the running command's options, which tells those of a scenario file apart."""
+def from_scenario(values: Mapping[str, Any]) -> set[str]:
+    """Return the keys that the scenario file of the running command told."""
     source = click.get_current_context().get_parameter_source
-    scenario = {key for key in values if source(key) is click.core.ParameterSource.DEFAULT_MAP}
+    return {key for key in values if source(key) is click.core.ParameterSource.DEFAULT_MAP}
+
+
+def ladder(
+    values: Mapping[str, Any],
+    known: Mapping[str, Any] | None = None,
+    *,
+    assume: bool = True,
+    scenario: Collection[str] | None = None,
+) -> Ladder:
+    """Return the ladder of a command's options; those of its scenario file are told apart.
+
+    ``scenario`` names them where no command is running.
+    """
+    scenario = from_scenario(values) if scenario is None else scenario
     numbers = {key: one.value for key, one in presets.SCENARIOS.get(values.get("preset") or "", {}).items()}
     return Ladder(values, known, scenario=scenario, preset=numbers, assume=assume)
 

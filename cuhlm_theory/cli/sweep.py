@@ -1,0 +1,113 @@
+"""`cuhlm sweep`: the recommendation over a grid of settings."""
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cuhlm_theory import load
+from cuhlm_theory.cli import options, output
+from cuhlm_theory.cli._setting import KEYS, build_setting, setting_options
+from cuhlm_theory.recommendation import Question
+from cuhlm_theory.sweep import BACKENDS, Row, row_of, sweep
+
+_WORDS = ("fading", "codec")  # keys whose values are names
+_SWEPT = tuple(key for key in (*KEYS, "bias_price_s"))
+
+
+class _Over(click.ParamType):
+    """A key and its values: ``snr-db=-10:20:1`` with both ends, or ``fading=awgn,rayleigh-arq``."""
+
+    name = "KEY=VALUES"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        key, equals, told = str(value).partition("=")
+        key = key.strip().replace("-", "_")
+        if not (equals and told):
+            raise click.UsageError(f"--over must be KEY=A:B:STEP or KEY=V,V; got {value!r}", ctx)
+        if key not in _SWEPT:
+            near = difflib.get_close_matches(key, _SWEPT, n=1, cutoff=0.0)[0].replace("_", "-")
+            raise click.UsageError(
+                f"--over must name a number of the setting, nearest {near}; got {key!r}", ctx
+            )
+        if key in _WORDS:
+            return key, told.split(",")
+        numbers = options.Sweep()
+        found = [numbers.convert(part, param, ctx) for part in told.split(",")]
+        return key, [float(x) for one in found for x in (one if hasattr(one, "__len__") else [one])]
+
+
+def _render(result: output.Result) -> None:
+    output.say(
+        f"Wrote {result['num_points']} points to {result['file']}; {result['num_refused']} have no answer."
+    )
+
+
+@click.command(
+    "sweep",
+    epilog="\b\nExample: cuhlm sweep --over snr-db=-10:20:2 --over round-trip-s=0,0.05 --out map.parquet",
+)
+@options.scenario
+@setting_options
+@click.option(
+    "--over",
+    type=_Over(),
+    multiple=True,
+    required=True,
+    help="Key and its values, KEY=A:B:STEP or KEY=V,V; may be repeated, the grid is the product.",
+)
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    required=True,
+    help="Table to write, .parquet or .csv; a row a point.",
+)
+@click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Workers.")
+@click.option("--backend", type=click.Choice(BACKENDS), default="loky", show_default=True, help="Who works.")
+@click.option("--address", default=None, help="Of a dask or ray cluster [default: one on this machine].")
+@output.reports(_render)
+def command(
+    *,
+    over: Sequence[tuple[str, list[Any]]],
+    out: Path,
+    jobs: int,
+    backend: str,
+    address: str | None,
+    **values: Any,
+) -> output.Result:
+    """Find the recommendation at every point of a grid; what was found is kept when it is interrupted."""
+    grid = dict(over)
+    if len(grid) < len(over):
+        raise ValueError("over must name each key once")
+    if address is not None and backend == "loky":
+        raise ValueError(f"address must be that of a dask or ray cluster; got {address!r} for loky")
+    solve = _Solve(values, frozenset(options.from_scenario(values)) - grid.keys())
+    first = {key: listed[0] for key, listed in grid.items()}
+    solve.question(first)  # what is wrong with all points is said before any work
+    num_points = sweep(solve, grid, out, given=solve.values, jobs=jobs, backend=backend, address=address)
+    import pyarrow.csv
+    import pyarrow.parquet as pq
+
+    read = pyarrow.csv.read_csv if out.suffix == ".csv" else pq.read_table
+    refused = sum(bool(text) for text in read(out)["refused"].to_pylist())
+    return {"file": str(out), "num_points": num_points, "num_refused": refused, "over": grid}
+
+
+@dataclass(frozen=True, slots=True)
+class _Solve:
+    """What a worker is sent: the options of the command, in words."""
+
+    values: dict[str, Any]
+    scenario: frozenset[str]
+
+    def __call__(self, points: Sequence[Row]) -> list[Row]:
+        """Answer the questions of some points, on one calibration."""
+        found = load(self.values["calibration"], text=self.values["text"])
+        return [row_of(self.question(point, found)) for point in points]
+
+    def question(self, point: Row, found: Any = None) -> Question:
+        """Return the question of a point."""
+        return build_setting(self.values | point, self.scenario, found)[0]
