@@ -629,6 +629,7 @@ def _grid(tokens, system):
             yield at("cascade", num_drafts=count, deferral_price=price), True
         for confidence in (0.2, 0.5, 0.8):
             yield at("confidence-stop", confidence=confidence, max_drafts=count), True
+    yield at("heuristic"), True
     for threshold, bonus in itertools.product(thresholds[:-2], (False, True)):
         yield at("verify-on-sync", threshold=threshold, bonus=bonus), True
         yield at("kept-law-exact", threshold=threshold), True
