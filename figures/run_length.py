@@ -64,8 +64,8 @@ def draw(axes: Mapping[str, "Axes"], tables: Tables) -> None:
             label=f"{100 * chance:g} % of runs are faster",
         )
     ax.set(xscale="log", xlabel="transmissions of a run", ylabel="mean uplink latency [s]")
-    ax.set_ylim(bottom=0.0)
-    style.legend_below(ax, ncols=1)
+    ax.set_ylim(0.0, 100.0)
+    ax.legend(loc="upper left")
     style.panel_title(ax, 0, "no mean: marks simulated, lines the limit law")
 
     rate, ax = tables["throughput"], axes["throughput"]
