@@ -81,7 +81,18 @@ def test_the_same_tokens_give_the_same_csv(name, source, tables, tmp_path):
 
 @pytest.mark.parametrize("name", catalogue.NAMES)
 def test_a_csv_column_says_its_unit(name, tables):
-    texts = {"scheme", "text", "threshold", "estimator", "point", "shown", "tokens", "M", "quantity"}
+    texts = {
+        "scheme",
+        "text",
+        "threshold",
+        "estimator",
+        "point",
+        "shown",
+        "tokens",
+        "M",
+        "quantity",
+        "verdict",
+    }
     for table in tables[name].values():
         lengths = {len(np.atleast_1d(column)) for column in table.values()}
         assert len(lengths) == 1
