@@ -12,6 +12,7 @@ import itertools
 import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -106,7 +107,7 @@ def sweep(
     given : mapping
         What else the points depend on; rows that were stored for other values are not taken.
     jobs : int, default 1
-        Workers on this machine.
+        Workers on this machine [-].
     backend : str, default "loky"
         One of `BACKENDS`.
     address : str, optional
@@ -115,7 +116,7 @@ def sweep(
     Returns
     -------
     int
-        Points of the grid.
+        Points of the grid [-].
 
     Raises
     ------
@@ -173,7 +174,8 @@ def _worked_off(
     from joblib import Parallel, delayed
 
     with _workers(backend, address, jobs):
-        parallel = Parallel(n_jobs=-1 if address else jobs, return_as="generator_unordered")
+        as_they_come = "list" if backend == "ray" else "generator_unordered"  # joblib's ray gives all at once
+        parallel: Any = Parallel(n_jobs=-1 if address else jobs, return_as=as_they_come)
         yield from parallel(delayed(_placed)(solve, place, chunk) for place, chunk in todo)
 
 
@@ -191,15 +193,11 @@ def _workers(backend: str, address: str | None, jobs: int) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         try:
             if backend == "dask":
-                from distributed import Client
-
                 here = {} if address else {"n_workers": jobs, "threads_per_worker": 1}
-                stack.enter_context(Client(address, **here))
+                stack.enter_context(import_module("distributed").Client(address, **here))
             elif backend == "ray":
-                import ray
-                from ray.util.joblib import register_ray
-
-                register_ray()
+                import_module("ray.util.joblib").register_ray()
+                ray = import_module("ray")
                 ray.init(address, **({} if address else {"num_cpus": jobs}), log_to_driver=False)
                 stack.callback(ray.shutdown)
         except ModuleNotFoundError as error:

@@ -712,16 +712,15 @@ def sync_break_even_risk() -> Statement:
 
 def schedule() -> Statement:
     """Derive where a schedule of two drafts more and one fewer settles, whatever anything costs."""
-    hazard, kept = sp.symbols("lambda P", positive=True)
+    hazard = sp.Symbol("lambda", positive=True)
     drift = 3 * sp.exp(-hazard * length) - 1
-    change = eq(2 * kept - (1 - kept), 3 * kept - 1)
     falls = lt(sp.Derivative(drift, length), 0)
     still = eq(drift, 0)
     claim = eq(length, sp.log(3) / hazard)
     return Statement(
         name="drafting.schedule",
         title="Where two drafts more and one fewer settle",
-        source="transformers, num_assistant_tokens_schedule",
+        source="here",
         status="new",
         functions=("schemes.recorded_scheduled_rounds", "schemes.independent_scheduled_rounds"),
         tests=(
@@ -729,16 +728,19 @@ def schedule() -> Statement:
             "test_scheduled_rounds_over_a_recording_are_those_of_its_replay",
         ),
         assumptions=(
-            "After a round that was kept whole, chance P, the next has two drafts more, after any other one "
-            "fewer. Drafts are kept independently with chance alpha = exp(-lambda), so P = exp(-lambda g) "
-            "with g drafts.",
+            "The schedule of transformers: after a round that was kept whole, chance P, the next has two "
+            "drafts more, after any other one fewer. Drafts are kept independently with chance alpha = "
+            "exp(-lambda), so P = exp(-lambda g) with g drafts.",
             "Where the mean change is 0; what a draft, a pass and the link cost has no part in it.",
         ),
         assumed=(still,),
-        claims=(change, claim),
+        claims=(claim,),
         steps=(
-            step("The number changes on average by", change, Evaluate()),
-            step("which falls with the number of drafts", falls, Evaluate()),
+            step(
+                "The number changes on average by 2 P - (1 - P) = 3 P - 1, which falls with it",
+                falls,
+                Evaluate(),
+            ),
             step("and is 0 where one round in three is kept whole.", claim, OnlyRoot(length), still, falls),
         ),
     )

@@ -64,7 +64,7 @@ from cuhlm_theory import sweep
 from cuhlm_theory.cli import main
 answer, sweep._CHUNK = sweep.row_of, 4
 def slowly(question):
-    time.sleep(0.02)
+    time.sleep(0.3)
     return answer(question)
 import cuhlm_theory.cli.sweep as command
 command.row_of = slowly

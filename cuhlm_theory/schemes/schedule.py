@@ -175,7 +175,7 @@ def independent_scheduled_rounds(
     Nothing is kept: one draft a round.
 
     >>> rounds = independent_scheduled_rounds(0.0, 24.0, Scheduled())
-    >>> rounds.mean(rounds.num_drafts), rounds.mean(rounds.num_tokens)
+    >>> round(rounds.mean(rounds.num_drafts), 9), round(rounds.mean(rounds.num_tokens), 9)
     (1.0, 1.0)
     """
     keep = float(as_probability("acceptance", acceptance))
