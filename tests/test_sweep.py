@@ -60,7 +60,7 @@ def test_the_bytes_are_the_same_on_one_worker_two_processes_and_a_cluster(run_cu
 
 KILLED = """
 import signal, sys, time
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background inherits that it is ignored
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in the background
 from cuhlm_theory import sweep
 from cuhlm_theory.cli import main
 answer, sweep._CHUNK = sweep.row_of, 4
