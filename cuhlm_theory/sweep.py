@@ -93,7 +93,7 @@ def sweep(
     jobs: int = 1,
     backend: str = "loky",
     address: str | None = None,
-) -> int:
+) -> tuple[int, int]:
     """Solve every point of a grid and write the table, once all are there.
 
     Parameters
@@ -115,8 +115,8 @@ def sweep(
 
     Returns
     -------
-    int
-        Points of the grid [-].
+    tuple of int
+        Points of the grid, and those without an answer.
 
     Raises
     ------
@@ -143,7 +143,7 @@ def sweep(
         with whole(out) as path:
             _write(columns, path, out.suffix)
     shutil.rmtree(store)
-    return len(points)
+    return len(points), sum(row["refused"] is not None for row in rows)
 
 
 def _digest(given: Mapping[str, Any], chunk: Sequence[Row]) -> str:

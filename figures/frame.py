@@ -110,13 +110,14 @@ class Source:
     def column(self, *names: str) -> list[NDArray[Any]]:
         """Return columns of the trace, or say which one it lacks."""
         self.need()
-        lacking = [name for name in names if name not in self.columns]
+        columns = self.columns
+        lacking = [name for name in names if name not in columns]
         if lacking:
             raise MissingInputError(
                 f"the trace of calibration {self.calibration.name} has no column {', '.join(lacking)}; "
                 "record it again with `cuhlm calibrate`"
             )
-        return [np.asarray(self.columns[name]) for name in names]
+        return [np.asarray(columns[name]) for name in names]
 
 
 def load(

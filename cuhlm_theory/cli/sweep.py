@@ -15,7 +15,7 @@ from cuhlm_theory.recommendation import Question
 from cuhlm_theory.sweep import BACKENDS, Row, row_of, sweep
 
 _WORDS = ("fading", "codec")  # keys whose values are names
-_SWEPT = tuple(key for key in (*KEYS, "bias_price_s"))
+_SWEPT = (*KEYS, "bias_price_s")
 
 
 class _Over(click.ParamType):
@@ -87,13 +87,10 @@ def command(
     solve = _Solve(values, frozenset(options.from_scenario(values)) - grid.keys())
     first = {key: listed[0] for key, listed in grid.items()}
     solve.question(first)  # what is wrong with all points is said before any work
-    num_points = sweep(solve, grid, out, given=solve.values, jobs=jobs, backend=backend, address=address)
-    import pyarrow.csv
-    import pyarrow.parquet as pq
-
-    read = pyarrow.csv.read_csv if out.suffix == ".csv" else pq.read_table
-    refused = sum(bool(text) for text in read(out)["refused"].to_pylist())
-    return {"file": str(out), "num_points": num_points, "num_refused": refused, "over": grid}
+    num_points, num_refused = sweep(
+        solve, grid, out, given=solve.values, jobs=jobs, backend=backend, address=address
+    )
+    return {"file": str(out), "num_points": num_points, "num_refused": num_refused, "over": grid}
 
 
 @dataclass(frozen=True, slots=True)

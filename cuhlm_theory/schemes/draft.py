@@ -91,8 +91,27 @@ class One:
         return [{}]
 
 
+class _Alike:
+    """Runs that may be as long wherever they begin, and whatever became of the round before."""
+
+    __slots__ = ()
+
+    @property
+    def longest(self) -> int | None:
+        """As the rule says."""
+        raise NotImplementedError
+
+    def longest_from(self, tokens: Tokens) -> int | Ints | None:
+        """Return the same everywhere."""
+        return self.longest
+
+    def after(self, longest: int, all_kept: bool) -> int:
+        """Return the same, whatever became of the round."""
+        return longest
+
+
 @dataclass(frozen=True, slots=True)
-class Fixed:
+class Fixed(_Alike):
     """A fixed number of drafts a round."""
 
     num_drafts: int | None = None
@@ -114,14 +133,6 @@ class Fixed:
     def longest(self) -> int | None:
         """The number."""
         return self.num_drafts
-
-    def longest_from(self, tokens: Tokens) -> int | Ints | None:
-        """Return the same everywhere."""
-        return self.longest
-
-    def after(self, longest: int, all_kept: bool) -> int:
-        """Return the same, whatever became of the round."""
-        return longest
 
     def ends(self, contexts: Contexts, skips: Skips) -> Floats:
         """Nothing but the number ends a run."""
@@ -181,7 +192,7 @@ class Scheduled:
 
 
 @dataclass(frozen=True, slots=True)
-class UntilUnsure:
+class UntilUnsure(_Alike):
     """Draft until the likeliest token falls below a confidence."""
 
     confidence: float = 0.4
@@ -206,14 +217,6 @@ class UntilUnsure:
         """The most."""
         return self.max_drafts
 
-    def longest_from(self, tokens: Tokens) -> int | Ints | None:
-        """Return the same everywhere."""
-        return self.longest
-
-    def after(self, longest: int, all_kept: bool) -> int:
-        """Return the same, whatever became of the round."""
-        return longest
-
     def ends(self, contexts: Contexts, skips: Skips) -> Floats:
         """Whether the device was unsure."""
         return (contexts.largest_prob() < self.confidence).astype(np.float64)
@@ -224,7 +227,7 @@ class UntilUnsure:
 
 
 @dataclass(frozen=True, slots=True)
-class UntilAsked:
+class UntilAsked(_Alike):
     """Draft while the skip rule keeps; the server writes the token where it does not."""
 
     present: ClassVar[bool] = True
@@ -238,18 +241,10 @@ class UntilAsked:
         """Only the trigger ends a run."""
         return None
 
-    def longest_from(self, tokens: Tokens) -> int | Ints | None:
-        """Return the same everywhere."""
-        return self.longest
-
     @property
     def adds_bonus(self) -> bool:
         """Never: the pass knows no law after a token that the server has just drawn."""
         return False
-
-    def after(self, longest: int, all_kept: bool) -> int:
-        """Return the same, whatever became of the round."""
-        return longest
 
     def ends(self, contexts: Contexts, skips: Skips) -> Floats:
         """Whether the skip rule transmits."""
@@ -278,7 +273,7 @@ class UntilTrigger(UntilAsked):
 
 
 @dataclass(frozen=True, slots=True)
-class UntilRisky:
+class UntilRisky(_Alike):
     """Draft until the chance that the whole run is kept, as the device estimates it, falls below a limit."""
 
     survival: float = 0.4
@@ -323,10 +318,6 @@ class UntilRisky:
     def stops(self, chance: float) -> bool:
         """Whether a run ends whose drafts are all kept with this chance."""
         return chance < self.survival * (1.0 - _ROUNDING)
-
-    def after(self, longest: int, all_kept: bool) -> int:
-        """Return the same, whatever became of the round."""
-        return longest
 
     def ends(self, contexts: Contexts, skips: Skips) -> Floats:
         """Nothing but the survival of the run ends it."""

@@ -60,6 +60,28 @@ class Charges:
     """Bias of a place that is verified [-]."""
 
 
+class TextRows:
+    """Recorded tokens as a row a text, padded to the longest: P texts of up to n tokens."""
+
+    def __init__(self, prompt: NDArray[np.int64]) -> None:
+        self._order = np.argsort(prompt, kind="stable")
+        self._back = np.argsort(self._order)
+        self.length = np.unique(prompt, return_counts=True)[1]
+        """Tokens of each text, shape [P]."""
+        self._cell = np.arange(self.length.max()) < self.length[:, None]  # True where the text has a token
+
+    def grid(self, values: ArrayLike, fill: float) -> Floats:
+        """Return values of the tokens, shape [N] or one for all, as rows, shape [P, n]."""
+        padded = np.full(self._cell.shape, fill)
+        each = np.broadcast_to(np.asarray(values, dtype=np.float64), self._order.shape)
+        padded[self._cell] = each[self._order]
+        return padded
+
+    def flat(self, rows: Floats) -> Floats:
+        """Return rows as values of the tokens, shape [N]."""
+        return np.asarray(rows[self._cell], dtype=np.float64)[self._back]
+
+
 def recorded_rounds(
     acceptance: ArrayLike,
     ends: ArrayLike,
@@ -116,23 +138,10 @@ def recorded_rounds(
     >>> rounds.weight, rounds.num_tokens
     (array([1., 0., 1., 0.]), array([2., 1., 2., 1.]))
     """
-    order = np.argsort(prompt, kind="stable")
-    length = np.unique(prompt, return_counts=True)[1]
-    num_texts, longest = len(length), int(length.max())
-    cell = np.arange(longest) < length[:, None]  # [P, n], True where the text has a token
-    back = np.empty_like(order)
-    back[order] = np.arange(len(order))
-
-    def grid(values: ArrayLike, fill: float) -> Floats:
-        padded = np.full((num_texts, longest), fill)
-        padded[cell] = np.broadcast_to(np.asarray(values, dtype=np.float64), order.shape)[order]
-        return padded
-
-    def flat(values: Floats) -> Floats:
-        return np.asarray(values[cell], dtype=np.float64)[back]
-
+    texts = TextRows(prompt)
+    length, grid, flat = texts.length, texts.grid, texts.flat
     also = charges or Charges()
-    most = len(order) if max_drafts is None else as_count("max_drafts", max_drafts)
+    most = len(prompt) if max_drafts is None else as_count("max_drafts", max_drafts)
     end = grid(as_probability("ends", ends), 1.0)  # [P, n]
     kept = as_probability("acceptance", acceptance)
     walked = _walked(

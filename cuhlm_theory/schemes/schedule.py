@@ -6,7 +6,7 @@ from numpy.typing import ArrayLike, NDArray
 from cuhlm_theory._checks import Floats, as_probability
 from cuhlm_theory.contexts import Ints
 from cuhlm_theory.schemes.draft import Scheduled
-from cuhlm_theory.schemes.rounds import Charges, Rounds
+from cuhlm_theory.schemes.rounds import Charges, Rounds, TextRows
 
 __all__ = ["independent_scheduled_rounds", "recorded_scheduled_rounds"]
 
@@ -61,25 +61,16 @@ def recorded_scheduled_rounds(
     """
     kept = as_probability("acceptance", acceptance)
     also = charges or Charges()
-    texts, row = np.unique(prompt, return_inverse=True)
-    length = np.bincount(row)
-    order = np.argsort(row, kind="stable")
-    column = np.empty_like(order)
-    column[order] = np.concatenate([np.arange(size) for size in length])
-
-    def grid(values: ArrayLike, fill: float) -> Floats:
-        padded = np.full((len(texts), length.max()), fill)
-        padded[row, column] = values
-        return padded
-
+    texts = TextRows(prompt)
+    grid = texts.grid
     walked = _walk(
         grid(kept, 1.0),
-        length,
+        texts.length,
         np.stack([grid(draft_bit, 0.0), grid(also.entries, 0.0)]),
         grid(also.bias, 0.0),
         rule,
     )
-    weight, drafts, tokens, all_kept, kept_tokens, bits, entries, bias = walked[:, row, column]
+    weight, drafts, tokens, all_kept, kept_tokens, bits, entries, bias = map(texts.flat, walked)
 
     def mean(values: Floats, over: Floats) -> Floats:
         return np.divide(values, over, out=np.zeros(len(values)), where=over > 0.0)
