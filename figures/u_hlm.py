@@ -194,8 +194,8 @@ FIGURE = Figure(
     "pair skips more: 70 % of qwen2.5-coder-t1 at 0.431. The ranking of Fig. 3 is not reproduced there: its "
     "three estimators tell rejections alike. Cosine similarities of Fig. 4 and Table I cannot be had: their "
     "reference answers and encoder are not at hand. Throughput is E[N]/E[D] without fading, with the printed "
-    "link, 16 bits a probability of 32 000 tokens, and the printed latencies; over the printed Rayleigh fading "
-    "the mean latency is infinite.",
+    "link, 16 bits a probability of 32 000 tokens, and the printed latencies; over the printed Rayleigh "
+    "fading the mean latency is infinite.",
     compute=compute,
     draw=draw,
     panels=("estimators", "law", "line", "threshold", "scheme", "throughput"),
