@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from cuhlm_theory.errors import DivergentError as DivergentError
     from cuhlm_theory.errors import InfeasibleError as InfeasibleError
     from cuhlm_theory.errors import MissingInputError as MissingInputError
+    from cuhlm_theory.errors import PacketError as PacketError
     from cuhlm_theory.estimate import Estimate as Estimate
     from cuhlm_theory.law import NEVER_SKIP as NEVER_SKIP
     from cuhlm_theory.law import Beta as Beta
@@ -58,7 +59,7 @@ _PLACES = {
     "capacity": ("packet_latency_s", "rate_bit_per_s", "snr_from_db"),
     "contexts": ("Tokens",),
     "crossover": ("Change",),
-    "errors": ("CuhlmError", "DivergentError", "InfeasibleError", "MissingInputError"),
+    "errors": ("CuhlmError", "DivergentError", "InfeasibleError", "MissingInputError", "PacketError"),
     "estimate": ("Estimate",),
     "law": ("NEVER_SKIP", "Beta", "Law", "Recorded", "Threshold", "Uniform", "parse_law"),
     "parameters": ("Budget", "Codec", "Latency", "Link", "Passes", "System"),

@@ -15,3 +15,7 @@ class InfeasibleError(CuhlmError):
 
 class MissingInputError(CuhlmError):
     """The answer needs something that was not given, such as the law of the uncertainty."""
+
+
+class PacketError(CuhlmError):
+    """A packet was cut short, altered, or written in another form than the reader expects."""

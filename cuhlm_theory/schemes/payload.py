@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from cuhlm_theory import truncation
 from cuhlm_theory._checks import Floats, as_count, as_nonnegative, as_positive, as_probability
 from cuhlm_theory.capacity import packet_latency_s
+from cuhlm_theory.codec import Form, Shorter, distribution_form, listed_form
 from cuhlm_theory.contexts import Contexts, Ints, Tokens
 from cuhlm_theory.errors import MissingInputError
 from cuhlm_theory.kept_law import most_kept_tokens, payload_bit
@@ -81,6 +82,10 @@ class Payload:
         """Bits of a message with so many entries [bit]."""
         return np.zeros(np.shape(size))
 
+    def form(self, codec: Codec, skip: Skip) -> Form | Shorter | None:
+        """How the law that a draft is verified with is written; None where nothing is."""
+        return None
+
     def acceptance(self, contexts: Contexts, sizes: Ints) -> Floats | None:
         """Chance to keep a draft in each context; None where it is drawn from x."""
         return None
@@ -132,10 +137,21 @@ class KeptSet(Payload):
     def bit(self, size: ArrayLike, codec: Codec, skip: Skip) -> Floats:
         """Bits of the kept law, and of the place of the draft in it [bit]."""
         count = np.asarray(size, dtype=np.int64)
-        known = most_kept_tokens(min(max(skip.highest, 0.0), 1.0), codec.vocab_size)
-        most = max(int(known), int(np.max(count)))
+        most = max(_most_kept(codec, skip), int(np.max(count)))
         law_bit = payload_bit(count, codec.vocab_size, codec.prob_bits, most, index_bits=codec.bits_per_index)
         return law_bit.astype(np.float64) + float(self.says_which) * np.ceil(np.log2(np.maximum(count, 1)))
+
+    def form(self, codec: Codec, skip: Skip) -> Form:
+        """Write the kept law, rounded down; the tag is the place of the draft in it."""
+        return Form(
+            vocab_size=codec.vocab_size,
+            levels=2**codec.prob_bits - 1,
+            least=0,
+            most=_most_kept(codec, skip),
+            index_bits=codec.bits_per_index,
+            prob_bits=codec.prob_bits,
+            tag_bits=None if self.says_which else 0,
+        )
 
     def received_law(self, law: Floats, size: int, keeps: Callable[[], Floats]) -> Floats:
         """Return the kept law itself."""
@@ -154,6 +170,10 @@ class Index(Payload):
     def bit(self, size: ArrayLike, codec: Codec, skip: Skip) -> Floats:
         """Bits of an index [bit]."""
         return np.full(np.shape(size), float(codec.bits_per_index))
+
+    def form(self, codec: Codec, skip: Skip) -> Form:
+        """Write a law of one token: its only level costs nothing."""
+        return Form(vocab_size=codec.vocab_size, levels=1, size=1, index_bits=codec.bits_per_index)
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +210,10 @@ class IndexAndProbability(Payload):
         """Bits of an entry [bit]."""
         return np.full(np.shape(size), float(codec.bits_per_index + codec.prob_bits))
 
+    def form(self, codec: Codec, skip: Skip) -> Form:
+        """Write what the law says of one token."""
+        return listed_form(codec, 1)
+
 
 class _Distribution(Payload):
     """Send entries of the device's law in the chosen codec."""
@@ -199,6 +223,10 @@ class _Distribution(Payload):
     def bit(self, size: ArrayLike, codec: Codec, skip: Skip) -> Floats:
         """Bits of the codec [bit]."""
         return np.asarray(distribution_bit(codec, np.asarray(size)), dtype=np.float64)
+
+    def form(self, codec: Codec, skip: Skip) -> Form | Shorter:
+        """Write the entries in the chosen codec; the length tells a size that varies."""
+        return distribution_form(codec)
 
     def received_law(self, law: Floats, size: int, keeps: Callable[[], Floats]) -> Floats:
         """Return the entries, and what is left spread evenly over the others."""
@@ -212,6 +240,10 @@ class Full(_Distribution):
     def sizes(self, contexts: Contexts, system: System, skip: Skip) -> Ints | None:
         """V everywhere."""
         return np.full(len(contexts), system.codec.vocab_size)
+
+    def form(self, codec: Codec, skip: Skip) -> Form | Shorter:
+        """Write all entries in the chosen codec."""
+        return distribution_form(codec, codec.vocab_size)
 
     def draft_law(self, law: Floats, memory: float = 0.0) -> tuple[Floats, int, float]:
         """Draw from the law itself, all of which is sent."""
@@ -234,6 +266,10 @@ class Top(_Distribution):
     def sizes(self, contexts: Contexts, system: System, skip: Skip) -> Ints | None:
         """K everywhere."""
         return np.full(len(contexts), min(self.offline_k, system.codec.vocab_size))
+
+    def form(self, codec: Codec, skip: Skip) -> Form | Shorter:
+        """Write k entries in the chosen codec."""
+        return distribution_form(codec, min(self.offline_k, codec.vocab_size))
 
 
 @dataclass(frozen=True, slots=True)
@@ -317,6 +353,11 @@ class Candidates(Payload):
         entry = self.candidate_bits + (codec.bits_per_index if self.with_indices else 0)
         return np.asarray(size, dtype=np.float64) * entry
 
+    def form(self, codec: Codec, skip: Skip) -> Form:
+        """Write K entries with their indices, whether or not `bit` charges them: no server can do without."""
+        size = min(self.num_candidates, codec.vocab_size)
+        return listed_form(replace(codec, prob_bits=self.candidate_bits), size)
+
     def acceptance(self, contexts: Contexts, sizes: Ints) -> Floats | None:
         """1 - TV(x-tilde_k, y)."""
         return contexts.acceptance_within(sizes)
@@ -354,6 +395,11 @@ class Lattice(Payload):
     def bit(self, size: ArrayLike, codec: Codec, skip: Skip) -> Floats:
         """Bits of the lattice point [bit]."""
         return _each(size, lambda k: lattice_bit(k, self.lattice_levels, codec.vocab_size))
+
+    def form(self, codec: Codec, skip: Skip) -> Form:
+        """Write the lattice point of K entries by gaps."""
+        size = min(self.num_candidates, codec.vocab_size)
+        return Form(vocab_size=codec.vocab_size, levels=self.lattice_levels, size=size)
 
     def acceptance(self, contexts: Contexts, sizes: Ints) -> Floats | None:
         """1 - TV of the lattice point and y."""
@@ -405,6 +451,10 @@ class ConformalLattice(Payload):
     def bit(self, size: ArrayLike, codec: Codec, skip: Skip) -> Floats:
         """Bits of the lattice point and of its size [bit]."""
         return _each(size, lambda k: lattice_bit(k, self.lattice_levels, codec.vocab_size, send_size=True))
+
+    def form(self, codec: Codec, skip: Skip) -> Form:
+        """Write the size, and the lattice point by gaps."""
+        return Form(vocab_size=codec.vocab_size, levels=self.lattice_levels, most=codec.vocab_size)
 
     def acceptance(self, contexts: Contexts, sizes: Ints) -> Floats | None:
         """1 - TV of the lattice point and y."""
@@ -463,6 +513,11 @@ class DenseLattice(Payload):
         point = lattice_bit(codec.vocab_size, self.lattice_levels, codec.vocab_size)
         return np.full(np.shape(size), float(point + self.number_bits))
 
+    def form(self, codec: Codec, skip: Skip) -> Form:
+        """Write the lattice point of all entries by gaps; the tag is the number."""
+        vocab = codec.vocab_size
+        return Form(vocab_size=vocab, levels=self.lattice_levels, size=vocab, tag_bits=self.number_bits)
+
     def acceptance(self, contexts: Contexts, sizes: Ints) -> Floats | None:
         """At least 1 - TV(x, y) less what dropping a tail and rounding the rest would move."""
         assert isinstance(contexts, Tokens)
@@ -477,6 +532,11 @@ class DenseLattice(Payload):
     def draft_law(self, law: Floats, memory: float = 0.0) -> tuple[Floats, int, float]:
         """Round the law."""
         return round_to_lattice(law, self.lattice_levels), len(law), memory
+
+
+def _most_kept(codec: Codec, skip: Skip) -> int:
+    """Most tokens that both sides know a kept law to name [token]."""
+    return int(most_kept_tokens(min(max(skip.highest, 0.0), 1.0), codec.vocab_size))
 
 
 def _each(size: ArrayLike, bits_of: Callable[[int], int]) -> Floats:
