@@ -23,6 +23,7 @@ MODULES: tuple[str, ...] = (
     "throughput",
     "passes",
     "schemes",
+    "codec",
     "rivals",
     "optimise",
 )

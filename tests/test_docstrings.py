@@ -188,6 +188,7 @@ SUFFIXES = {
     "_db": "dB",
     "_bit": "bit",
     "_bits": "bit",
+    "_byte": "byte",
     "_bit_per_s": "bit/s",
     "_token_per_s": "token/s",
     "_j": "J",

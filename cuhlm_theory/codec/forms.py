@@ -1,8 +1,8 @@
 """How a law is written: first how many tokens it names, then which, then their levels.
 
-Every payload rule is one `Form` (`Payload.form` says which). Its length is the formula of the rule: to the bit
-where all fields have a fixed width, within `bits.most_subset_bit` where a set is written by its gaps. A form
-in which nothing tells the size reads it off the length of what is left, so it stands last in a packet.
+Every payload rule is one `Form` (`Payload.form` says which). Its length is the formula of the rule: to
+the bit where all fields have a fixed width, within `bits.most_subset_bit` where a set is written by its gaps.
+A form in which nothing tells the size reads it off the length of what is left, so it stands last in a packet.
 """
 
 import json
@@ -132,7 +132,7 @@ class Form(Written[LatticeLaw]):
         if most is not None and named > most:
             raise ValueError(f"law must name at most {most} tokens in this form; got {law}")
         missing = max((self.least if self.size is None else self.size) - named, 0)
-        fill = np.setdiff1d(np.arange(named + missing), law.index)[:missing] if missing else law.index[:0]
+        fill = np.flatnonzero(law.kept() == 0.0)[:missing]
         index = np.concatenate([law.index, fill])
         order = np.argsort(index)
         return index[order], np.concatenate([law.count, np.zeros_like(fill)])[order]
@@ -212,14 +212,14 @@ class TokenList(Written[Ints]):
         return reader.numbers(num, self.index_bits)
 
 
-def listed_form(codec: Codec, size: int | None = None) -> Form:
+def listed_form(codec: Codec, k: int | None = None) -> Form:
     r"""Form of entries of fixed width: what `payload.printed_bit` counts.
 
     Parameters
     ----------
     codec : Codec
         Vocabulary and widths.
-    size : int, optional
+    k : int, optional
         Entries, where both sides know it; by default they go to the end of the packet [token].
 
     Returns
@@ -230,7 +230,7 @@ def listed_form(codec: Codec, size: int | None = None) -> Form:
     Raises
     ------
     ValueError
-        If the size is not a whole number in [1, V], or a probability has more than 48 bits.
+        If k is not a whole number in [1, V], or a probability has more than 48 bits.
 
     Examples
     --------
@@ -240,20 +240,20 @@ def listed_form(codec: Codec, size: int | None = None) -> Form:
     return Form(
         vocab_size=codec.vocab_size,
         levels=2**codec.prob_bits - 1,
-        size=size,
+        size=k,
         index_bits=codec.bits_per_index,
         prob_bits=codec.prob_bits,
     )
 
 
-def distribution_form(codec: Codec, size: int | None = None) -> Form | Shorter:
+def distribution_form(codec: Codec, k: int | None = None) -> Form | Shorter:
     r"""Form of a truncated law in a codec: what `payload.distribution_bit` counts.
 
     Parameters
     ----------
     codec : Codec
         Vocabulary, widths and kind.
-    size : int, optional
+    k : int, optional
         Entries kept, where both sides know it [token].
 
     Returns
@@ -265,7 +265,7 @@ def distribution_form(codec: Codec, size: int | None = None) -> Form | Shorter:
     Raises
     ------
     ValueError
-        If the size is not a whole number in [1, V], or a probability has more than 48 bits.
+        If k is not a whole number in [1, V], or a probability has more than 48 bits.
 
     Notes
     -----
@@ -276,7 +276,7 @@ def distribution_form(codec: Codec, size: int | None = None) -> Form | Shorter:
     >>> from cuhlm_theory.codec import round_truncated
     >>> law = round_truncated([0.1, 0.6, 0.25, 0.05], k=2, prob_bits=8)
     >>> for kind in ("printed", "dense", "enumerative"):
-    ...     print(kind, distribution_form(Codec(vocab_size=4, kind=kind), size=2).bit(law))
+    ...     print(kind, distribution_form(Codec(vocab_size=4, kind=kind), k=2).bit(law))
     printed 20
     dense 32
     enumerative 19
@@ -284,13 +284,13 @@ def distribution_form(codec: Codec, size: int | None = None) -> Form | Shorter:
     vocab, bits = codec.vocab_size, codec.prob_bits
     levels = 2**bits - 1
     whole = Form(vocab_size=vocab, levels=levels, size=vocab, prob_bits=bits)
-    if codec.kind == "dense" or (size == vocab and (codec.kind != "printed" or codec.index_bits == 0)):
+    if codec.kind == "dense" or (k == vocab and (codec.kind != "printed" or codec.index_bits == 0)):
         return whole  # which no other is shorter than where every token is sent
     if codec.kind == "printed":
-        listed = listed_form(codec, size)
+        listed = listed_form(codec, k)
         return Shorter(listed, whole) if codec.index_bits == 0 else listed
-    most = min(vocab, levels) if size is None else None
-    by_gaps = Form(vocab_size=vocab, levels=levels, size=size, most=most, prob_bits=bits)
+    most = min(vocab, levels) if k is None else None
+    by_gaps = Form(vocab_size=vocab, levels=levels, size=k, most=most, prob_bits=bits)
     return Shorter(by_gaps, whole) if codec.kind == "best" else by_gaps
 
 

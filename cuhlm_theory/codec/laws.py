@@ -58,7 +58,7 @@ class LatticeLaw:
     @classmethod
     def of(cls, law: ArrayLike, levels: int, *, tag: int = 0) -> "LatticeLaw":
         """Return a law, or a part of one, whose probabilities are multiples of 1/levels, shape [V]."""
-        scaled = as_nonnegative("law", law) * levels
+        scaled = _one_law("law", as_nonnegative("law", law)) * levels
         count = np.rint(scaled)
         if np.any(off := np.abs(scaled - count) > _OFF):
             got = scaled[off][0] / levels
@@ -141,9 +141,15 @@ def round_truncated(dist: ArrayLike, k: int, prob_bits: int) -> LatticeLaw:
     >>> round_truncated([0.1, 0.6, 0.3], k=1, prob_bits=2).law().round(6)
     array([0.166667, 0.666667, 0.166667])
     """
-    x = as_distribution("dist", dist)
+    x = _one_law("dist", as_distribution("dist", dist))
     kept = drop_tail(x, k) > 0.0
     cells = quantise(np.append(x[kept], x[~kept].sum()), prob_bits)
     entries = np.zeros(x.size)
     entries[kept] = cells[:-1]
     return LatticeLaw.of(entries, 2**prob_bits - 1)
+
+
+def _one_law(name: str, value: Floats) -> Floats:
+    if value.ndim != 1:
+        raise ValueError(f"{name} must be one law, shape [V]; got shape {value.shape}")
+    return value
