@@ -93,9 +93,9 @@ def gap_length() -> Statement:
             "test_a_set_comes_back_and_takes_no_more_than_its_bound",
         ),
         assumptions=(
-            "n of V tokens are named, at most half of them, N = V - n are not. A gap g, the tokens between one "
-            "and the next that is named, is written as its lowest r bits and, in unary with one bit to end it, "
-            "the rest q of g = q m + low bits, m = 2^r. Q, G, S: sums of rests, gaps and low bits.",
+            "n of V tokens are named, at most half of them, N = V - n are not. The gap g before each that is "
+            "named is written as its lowest r bits and, in unary with one bit to end it, the rest q of g = q "
+            "m + low bits, m = 2^r. Q, G, S: sums of rests, gaps and low bits.",
             "2^r <= floor(N/n) < 2^(r + 1), so N = n t m with 1 <= t < 2; between 1 and 2 the logarithm is "
             "above its chord, t - 1 <= log2 t.",
             "C is the number of sets of n of V tokens. Of all numbers of tokens that V coins of bias n/V can "
@@ -161,8 +161,8 @@ def truncated_rounding() -> Statement:
         ),
         assumptions=(
             "The k largest probabilities and the mass of the tail, n = k + 1 numbers that sum to 1, are "
-            "rounded by largest remainders: a total variation of T (lemma). Spread evenly over the tail it is "
-            "as much from the truncated law, so B, that from x, is at most T_k + T.",
+            "rounded by largest remainders: a total variation of T (lemma). Spread evenly over the tail it "
+            "is as much from the truncated law, so B, that from x, is at most T_k + T.",
             "z entries that are left with nothing join the t tokens of the tail, so that each of these has d "
             "where it had c. A is the total variation from x after that, as B is before.",
             "An entry is at least every token of the tail. If one of the z is below d, so is the whole tail, "

@@ -174,7 +174,7 @@ def test_a_law_that_was_quantised_is_only_truncated(law, bits, data):
     k = data.draw(sizes(law))
     quantised = truncation.quantise(law, bits)
     expected = truncation.reconstruct(quantised, k)
-    assert round_truncated(quantised, k, bits).law() == pytest.approx(expected, abs=1e-15)
+    np.testing.assert_allclose(round_truncated(quantised, k, bits).law(), expected, rtol=0.0, atol=1e-15)
 
 
 @given(laws(st.integers(2, 30)), st.integers(1, 4), st.data())
@@ -407,10 +407,9 @@ def test_bits_with_the_right_checksum_are_refused_or_are_what_they_say(name, bod
     forged = content + zlib.crc32(content, zlib.crc32(form.agreed.encode())).to_bytes(4, "big")
     try:
         messages = decode(form, forged)
-    except PacketError as error:
-        assert str(error).startswith("packet must ")
-    else:
-        assert encode(form, *messages) == forged
+    except PacketError:
+        return
+    assert encode(form, *messages) == forged
 
 
 def test_a_length_that_never_ends_or_takes_a_byte_too_many_is_refused():

@@ -137,7 +137,8 @@ def most_subset_bit(k: ArrayLike, vocab_size: int) -> Ints:
 
     Notes
     -----
-    Sets of uniformly drawn tokens take 0.03 to 0.14 bits a token more than the logarithm, not 0.56.
+    Of the logarithm, sets of uniformly drawn tokens take 0.03 to 0.14 bits a token more, and half of
+    :math:`\log_2 (2 \pi n)`: 2 % for 30 of 32 000, 0.4 % for 832 of 151 936.
 
     Examples
     --------
