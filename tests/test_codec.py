@@ -133,10 +133,10 @@ def test_the_bound_is_close_to_the_logarithm_of_the_number_of_sets():
 
 
 def test_the_longest_set_is_as_long_as_the_bound():
-    for k, vocab in ((1, 32), (3, 51), (100, 32_036), (500, 1000)):
+    for k, vocab in ((1, 2), (1, 32), (3, 50), (47, 50), (100, 32_035), (500, 1000), (501, 1000)):
         writer = Writer()
-        writer.subset(np.arange(vocab - k, vocab), vocab)
-        assert writer.bit == most_subset_bit(k, vocab)
+        writer.subset(np.arange(k) if 2 * k > vocab else np.arange(vocab - k, vocab), vocab)
+        assert writer.bit == most_subset_bit(k, vocab) == most_subset_bit(vocab - k, vocab)
 
 
 @pytest.mark.parametrize("k", [16, 30, 256, 1000, 20_000])
