@@ -123,7 +123,7 @@ def truncated_rounding() -> Statement:
     tail, joined = sp.symbols("t z", positive=True)
     truncated, before, after, kept = sp.symbols("T_k B A k", positive=True)
     proof = Proof()
-    proof_mass = proof.assume(eq(low * (tail + joined), high * tail))
+    spread = proof.assume(eq(low * (tail + joined), high * tail))
     moved = proof.assume(le(after, before + tail * (high - low) - joined * low))
     triangle = proof.assume(le(before, truncated + cells))
     counted = proof.assume(eq(entries, kept + 1))
@@ -137,7 +137,7 @@ def truncated_rounding() -> Statement:
         "which is what the others are given.",
         eq(tail * (high - low), joined * low),
         Combine(),
-        proof_mass,
+        spread,
     )
     nearer = proof.step("So nothing is lost by joining,", le(after, before), Combine(), moved, balance)
     claim = proof.step(
@@ -161,8 +161,9 @@ def truncated_rounding() -> Statement:
         ),
         assumptions=(
             "The k largest probabilities and the mass of the tail, n = k + 1 numbers that sum to 1, are "
-            "rounded by largest remainders: a total variation of T (lemma). Spread evenly over the tail it "
-            "is as much from the truncated law, so B, that from x, is at most T_k + T.",
+            "rounded to multiples of 1/ell by largest remainders: a total variation of T (lemma). Spread "
+            "evenly over the tail it is as much from the truncated law, so B, that from x, is at most T_k + "
+            "T.",
             "z entries that are left with nothing join the t tokens of the tail, so that each of these has d "
             "where it had c. A is the total variation from x after that, as B is before.",
             "An entry is at least every token of the tail. If one of the z is below d, so is the whole tail, "

@@ -301,7 +301,7 @@ def encode(form: Written[Message], *messages: Message) -> bytes:
     ----------
     form : Written
         How they are written: a `Form`, a `Shorter` or a `TokenList`.
-    *messages : LatticeLaw or ndarray
+    *messages : LatticeLaw or list of tokens
         Laws, one a draft, or a list of tokens; several only where the form says where one ends.
 
     Returns
