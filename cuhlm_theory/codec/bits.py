@@ -9,6 +9,7 @@ from cuhlm_theory.errors import PacketError
 Ints = NDArray[np.int64]
 Bits = NDArray[np.uint8]
 
+_WORD = ">i8"  # a whole number, its bits from the first to the last
 _MOST_TOKENS = 2**48  # keeps the length of any set within int64
 
 
@@ -41,8 +42,8 @@ class Writer:
         whole = np.atleast_1d(np.asarray(values, dtype=np.int64))
         if np.any(wide := whole >> width):
             raise ValueError(f"values must lie in [0, 2^{width} - 1]; got {whole[wide != 0][0]}")
-        places = np.arange(width - 1, -1, -1)
-        self._parts.append(((whole[:, None] >> places) & 1).astype(np.uint8).ravel())
+        octets = whole.astype(_WORD).view(np.uint8).reshape(-1, 8)
+        self._parts.append(np.unpackbits(octets, axis=1)[:, 64 - width :].ravel())
 
     def subset(self, members: Ints, size: int) -> None:
         """Write a set of numbers below ``size``, ascending; how many they are is known to the reader.
@@ -84,9 +85,10 @@ class Reader:
         """Read so many whole numbers of ``width`` bits each, shape [num]."""
         if num * width > self.left:
             raise PacketError(f"packet must hold {num * width} bits more; got {self.left}")
-        bits = self._bits[self._place : self._place + num * width].reshape(num, width)
+        words = np.zeros((num, 64), dtype=np.uint8)
+        words[:, 64 - width :] = self._bits[self._place : self._place + num * width].reshape(num, width)
         self._place += num * width
-        return bits @ (np.int64(1) << np.arange(width - 1, -1, -1, dtype=np.int64))
+        return np.packbits(words, axis=1).view(_WORD).ravel().astype(np.int64)
 
     def subset(self, num: int, size: int) -> Ints:
         """Read a set of ``num`` numbers below ``size``, ascending, as `Writer.subset` writes it."""
