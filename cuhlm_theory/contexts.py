@@ -161,6 +161,10 @@ class Contexts(Protocol):
         """Chance to keep it once these entries are rounded, shape [N] [-]; NaN where not all are known."""
         ...
 
+    def knows_largest(self, k: Ints) -> bool:
+        """Whether the k largest entries of each context are known one by one, on both sides."""
+        ...
+
     def kept_count(self, threshold: float, vocab_size: int) -> Ints:
         """Tokens that have at most this uncertainty, shape [N] [token]."""
         ...
@@ -540,6 +544,15 @@ class Tokens:
         law = rounding(kept / kept.sum(axis=1, keepdims=True))
         found[known] = np.minimum(law, y[known]).sum(axis=1)
         return found
+
+    def knows_largest(self, k: Ints) -> bool:
+        """Whether the candidates hold the k largest entries of each context.
+
+        >>> row = {"uncertainty": np.array([0.1]), "rejection": np.array([0.0])}
+        >>> Tokens(**row).knows_largest(np.array([1]))
+        False
+        """
+        return self.candidate_prob is not None and bool(np.all(k <= self.candidate_prob.shape[1]))
 
     def likeliest(self) -> tuple[Array, Array]:
         """Return x and y of the candidates of each context, the likeliest first, shape [N, C] [-]."""

@@ -295,6 +295,10 @@ class Drafts:
         laws = [rounding(truncation.drop_tail(self.here.x, int(size))) for size in k]
         return np.array([1.0 - float(verification.total_variation(law, self.y)) for law in laws])
 
+    def knows_largest(self, k: Ints) -> bool:
+        """Both laws are at hand."""
+        return True
+
     def kept_count(self, threshold: float, vocab_size: int) -> Ints:
         """Tokens that a threshold may keep."""
         return np.full(len(self), int(np.count_nonzero(self.here.draft_law * self.here.at_most(threshold))))

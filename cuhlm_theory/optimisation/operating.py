@@ -14,6 +14,7 @@ from cuhlm_theory.optimisation.knapsack import Knapsack, lower_hull, solve
 from cuhlm_theory.parameters import Budget, System
 
 _SLACK = 1e-12  # rounding of sums of float32 columns that meet a budget with equality
+_SORTED, _SAMPLED = 4096, 512  # steps that are sorted, and of which the others are halved
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,9 +96,10 @@ def operating_point(
 
     with :math:`k_\mu(x) = \arg\min_k P_\mathrm{tx}(x) \tau_\mathrm{up}(k) + \mu \mathrm{TV}_k`, which the
     device finds without the server: truncation is due wherever the context may transmit, the airtime only
-    when it does. For each recorded threshold the multipliers at which some context changes its k are sorted
-    and taken as long as the budget lasts, which is exact. The result is deterministic; `solve` gives the best
-    randomised single-draft policy that knows the risk of every context, a bound for those.
+    when it does. For each recorded threshold the steps at which some context changes its k are taken, those
+    that save most per bias first, as long as the budget lasts, which is exact. The result is deterministic;
+    `solve` gives the best randomised single-draft policy that knows the risk of every context, a bound for
+    those.
     Derivation: ``derivations.optimise.operating_point``.
 
     Parameters
@@ -174,9 +176,11 @@ def operating_point(
                 room = min(room, budget.truncation)
             room = float(max(room, 0.0))
             entry_s = float(given.weight @ given.transmit[:, j]) * float(np.min(given.send_s))
+            if entry_s + price_s * risk[j] >= fastest:
+                continue  # not even an entry a transmission beats it
             dual_s = _least_s(given, edges, int(j), multiplier_s) - (multiplier_s - price_s) * room
-            if max(entry_s, dual_s) + price_s * risk[j] >= fastest:
-                continue  # neither an entry a transmission nor, by weak duality, a truncation beats it
+            if dual_s + price_s * risk[j] >= fastest:
+                continue  # by weak duality, no truncation beats it
             found = _truncate(given, edges, int(j), room, price_s)
             if found is None:
                 continue
@@ -241,40 +245,55 @@ def _least_s(given: Curves, edges: _Edges, j: int, multiplier_s: float) -> float
 
 
 def _truncate(given: Curves, edges: _Edges, j: int, room: float, price_s: float) -> _Choice | None:
-    """Truncate as far as the room lasts: take the steps in order of what they save per bias."""
+    """Truncate as far as the room lasts: take the steps that save most per bias."""
     transmit = given.transmit[:, j]
     weight = given.weight * (transmit > 0.0)
-    rate_s = transmit[edges.context] * edges.saved_s / edges.lost  # what a step saves per bias
-    order = np.argsort(-rate_s, kind="stable")
-    rate_s, context = rate_s[order], edges.context[order]
-    full_s = float((given.weight * transmit) @ edges.full_s)
     least = float(weight @ edges.least)
     if least > room + _SLACK:
         return None
-    lost = least + np.cumsum(weight[context] * edges.lost[order])
-    saved_s = np.cumsum((given.weight * transmit)[context] * edges.saved_s[order])
-    worth = int(np.searchsorted(-rate_s, -price_s, side="left"))  # steps that save more than they cost
-    most = int(np.searchsorted(lost, room + _SLACK, side="right"))
-    count = min(most, worth)
-    while 0 < count < len(lost) and rate_s[count] == rate_s[count - 1]:
-        count -= 1  # the rule takes equal bargains together or not at all
-    if count == 0:
-        price = 2.0 * float(rate_s[0]) if len(lost) else 0.0
-        stopped = bool(len(lost)) and worth > 0
-        return _Choice(j=j, latency_s=full_s, truncation=least, price_s=price, stopped=stopped)
-    price = _between(rate_s, count)
+    rate_s = transmit[edges.context] * edges.saved_s / edges.lost  # what a step saves per bias
+    lost = weight[edges.context] * edges.lost
+    worth = rate_s > price_s  # the others save less than they cost
+    taken = rate_s > max(_last_left(rate_s, lost, room + _SLACK - least), price_s)
+    airtime = given.weight * transmit
+    saved_s = float(airtime[edges.context[taken]] @ edges.saved_s[taken])
     return _Choice(
         j=j,
-        latency_s=max(full_s - float(saved_s[count - 1]), 0.0),
-        truncation=float(lost[count - 1]),
-        price_s=price,
-        stopped=count < min(worth, len(lost)),
+        latency_s=max(float(airtime @ edges.full_s) - saved_s, 0.0),
+        truncation=least + float(lost[taken].sum()),
+        price_s=_between(rate_s, taken),
+        stopped=bool(np.any(worth & ~taken)),
     )
 
 
-def _between(rate_s: Floats, count: int) -> float:
-    """Return a multiplier that takes the first ``count`` steps and no other."""
-    return 0.5 * float(rate_s[count - 1] + rate_s[count]) if count < len(rate_s) else 0.0
+def _last_left(rate_s: Floats, lost: Floats, room: float) -> float:
+    """Return the largest rate such that all steps above it fit into the room; -inf where every step fits.
+
+    As if the steps were sorted by their rate and taken one by one, equal ones together or not at all; but
+    whole halves are taken or left at once, so that hardly any of them is ever sorted.
+    """
+    left = -math.inf
+    while len(rate_s) > _SORTED:
+        above = rate_s > np.median(rate_s[:: len(rate_s) // _SAMPLED])
+        if not above.any():
+            break  # most are equal
+        spent = float(lost[above].sum())
+        if spent <= room:
+            room -= spent
+            above = ~above
+        else:
+            left = float(np.max(rate_s[~above]))
+        rate_s, lost = rate_s[above], lost[above]
+    order = np.argsort(-rate_s)
+    count = int(np.searchsorted(np.cumsum(lost[order]), room, side="right"))
+    return float(rate_s[order[count]]) if count < len(order) else left
+
+
+def _between(rate_s: Floats, taken: NDArray[np.bool_]) -> float:
+    """Return a multiplier that takes these steps and no other."""
+    if not taken.any():
+        return 2.0 * float(rate_s.max(initial=0.0))
+    return 0.0 if taken.all() else 0.5 * float(rate_s[taken].min() + rate_s[~taken].max())
 
 
 def _randomised(given: Curves, budget: Budget) -> Knapsack:

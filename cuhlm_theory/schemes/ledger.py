@@ -71,6 +71,8 @@ class Outcome:
     """E[D]/E[N] [s]."""
     throughput_token_per_s: float
     """E[N]/E[D], the rate a user sees [token/s]."""
+    throughput_is_bound: bool
+    """Whether tokens a round and throughput are the least they can be."""
     mean_rate_token_per_s: float
     """E[N/D], the other average [token/s]."""
     speedup_over_hlm: float
@@ -133,6 +135,8 @@ class Ledger:
     """Whether the bias is an upper bound."""
     bias_note: str = ""
     """Empty, or why the bias is not exact."""
+    throughput_is_bound: bool = False
+    """Whether tokens a round, and so the throughput, are the least they can be."""
     threshold: float | None = None
     """u_th in use [-]."""
     skip_rate: float | None = None
@@ -212,6 +216,7 @@ class Ledger:
             tokens_per_round=tokens,
             latency_s=latency_s,
             throughput_token_per_s=self.rate_token_per_s,
+            throughput_is_bound=self.throughput_is_bound,
             mean_rate_token_per_s=float(mean_rate_token_per_s(self.tokens, self.seconds, self.weight)),
             speedup_over_hlm=float("nan") if dead and not np.isfinite(hlm_s) else hlm_s / latency_s,
             energy_j_per_token=self.system.tx_power_w * air_s

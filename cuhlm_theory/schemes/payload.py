@@ -37,6 +37,8 @@ class Carried:
     """TV between the law of the draft and the law the server receives [-]; None is 0."""
     acceptance: Floats | None = None
     """Chance that the server keeps the draft, where the draft is not drawn from x [-]."""
+    acceptance_is_bound: bool = False
+    """Whether that is, in some context, the least that it can be."""
 
 
 class Payload:
@@ -118,7 +120,12 @@ class Payload:
             size=sizes,
             truncation_tv=contexts.truncation_tv(sizes) if self.truncates else None,
             acceptance=self.acceptance(contexts, sizes),
+            acceptance_is_bound=self.bounds_acceptance(contexts, sizes),
         )
+
+    def bounds_acceptance(self, contexts: Contexts, sizes: Ints) -> bool:
+        """Whether the chance to keep a draft is, in some context, the least that it can be."""
+        return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -405,6 +412,10 @@ class Lattice(Payload):
         """1 - TV of the lattice point and y."""
         return _lattice_acceptance(contexts, sizes, self.lattice_levels)
 
+    def bounds_acceptance(self, contexts: Contexts, sizes: Ints) -> bool:
+        """Where more entries are rounded than are known one by one."""
+        return not contexts.knows_largest(sizes)
+
     def options(self, tokens: Tokens) -> list[dict[str, float]]:
         """Sizes whose acceptance was recorded, and levels."""
         sizes = tokens.need("coarse_k_grid")
@@ -459,6 +470,10 @@ class ConformalLattice(Payload):
     def acceptance(self, contexts: Contexts, sizes: Ints) -> Floats | None:
         """1 - TV of the lattice point and y."""
         return _lattice_acceptance(contexts, sizes, self.lattice_levels)
+
+    def bounds_acceptance(self, contexts: Contexts, sizes: Ints) -> bool:
+        """Where more entries are rounded than are known one by one."""
+        return not contexts.knows_largest(sizes)
 
     def options(self, tokens: Tokens) -> list[dict[str, float]]:
         """Targets and levels."""
@@ -524,6 +539,10 @@ class DenseLattice(Payload):
         kept = np.asarray(contexts.need("k_grid"), dtype=np.float64)
         moved = contexts.need("tail_mass") + kept / (4.0 * self.lattice_levels)
         return np.clip(1.0 - contexts.mean_rejection() - moved.min(axis=1), 0.0, 1.0)
+
+    def bounds_acceptance(self, contexts: Contexts, sizes: Ints) -> bool:
+        """Everywhere."""
+        return True
 
     def options(self, tokens: Tokens) -> list[dict[str, float]]:
         """Levels."""
