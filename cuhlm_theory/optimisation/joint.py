@@ -108,7 +108,7 @@ def _best(
 
 def _settings(scheme: Scheme, tokens: Tokens, system: System, max_drafts: int) -> Iterator[Candidate]:
     """Every combination of what the rules offer, each with the best count of drafts."""
-    for numbers in scheme.offered(tokens, scheme.verification.options()):
+    for numbers in scheme.offered(tokens):
         tuned, count = scheme.using(**numbers), scheme.draft.count
         try:
             if count is None:

@@ -136,7 +136,7 @@ class Scheme:
         return replace(found, text=tokens.text)
 
     def offered(self, tokens: Tokens, *more: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-        """Numbers of every combination of what drafting, skipping and payload offer, and of more.
+        """Numbers of every combination of what the four rules offer, and of more.
 
         >>> from cuhlm_theory.law import Uniform
         >>> from cuhlm_theory.rejection import Line
@@ -144,7 +144,8 @@ class Scheme:
         >>> list(SCHEMES["dssd"].offered(tokens, [{"num_drafts": 1}, {"num_drafts": 2}]))
         [{'num_drafts': 1}, {'num_drafts': 2}]
         """
-        own = self.skip.options(tokens), self.payload.options(tokens), self.draft.options()
+        of_tokens = self.skip.options(tokens), self.payload.options(tokens)
+        own = *of_tokens, self.draft.options(), self.verification.options()
         for chosen in itertools.product(*own, *more):
             yield {name: value for one in chosen for name, value in one.items()}
 
