@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from calibration import compare, runs
-from calibration.calibration import Calibration
+from calibration.calibration import Calibration, PassTime
 from calibration.compare import Prediction, Predictions
 from calibration.compare._predictions import _with_intervals
 from calibration.decoding import Settings
@@ -99,6 +99,49 @@ def test_the_interval_is_that_of_the_two_errors(u_hlm):
     assert (high - low) / 2 == pytest.approx(half, rel=0.05)
     assert (high + low) / 2 == pytest.approx(row.predicted, abs=0.1 * half)
     assert drawn.var() > expected.var()  # the dice of a run
+
+
+def passes_off_by(relative):
+    part = dict.fromkeys(("fixed_s", "per_token_s", "per_context_token_s"), 0.01)
+    errors = {f"{name}_error": 0.0 for name in part} | {f"{name}_ci95": (0.01, 0.01) for name in part}
+    return PassTime(**part, **errors, relative_residual=relative, num_passes=30)
+
+
+def test_a_measured_pass_is_predicted_as_well_as_passes_were_timed(calibration, tmp_path):
+    """Over log-normal lengths of the two kinds of pass, of which a run has its shares."""
+    wanted = dataclasses.replace(lineup(SCHEMES["u-hlm"].using(threshold=0.4)), one_by_one=True)
+    timed = dataclasses.replace(calibration, slm_pass=passes_off_by(0.2), llm_pass=passes_off_by(0.3))
+    plain, wide = (compare.predict(one, wanted) for one in (calibration, timed))
+    for one, other in zip(plain.rows, wide.rows, strict=True):
+        if one.quantity != "throughput [token/s]":
+            assert one.prediction_interval95 == other.prediction_interval95
+            continue
+        slm, llm = one.compute_share
+        assert slm == pytest.approx(0.01 * one.predicted, rel=1e-4)  # a draft a token
+        assert 0.0 < llm < 1.0 - slm
+        halves = [np.diff(np.log(row.prediction_interval95))[0] / 2 for row in (one, other)]
+        passes = 1.96 * np.hypot(0.2 * slm, 0.3 * llm)
+        assert halves[1] == pytest.approx(np.hypot(halves[0], passes), rel=0.05)
+    assert "pass_error" not in json.loads(plain.to_json())  # as files of before
+    wide.save(tmp_path / "predictions.json")
+    wide_again = Predictions.read(tmp_path / "predictions.json")
+    assert wide_again.sha256 == wide.sha256
+    np.testing.assert_array_equal(wide_again.errors(), wide.errors())
+
+
+def test_speed_by_the_least_acceptance_is_a_lower_bound(calibration):
+    """A whole law on a lattice: what dropping a tail and rounding move is charged in full."""
+    q_s = SCHEMES["q-s"].using(num_drafts=2, lattice_levels=5)
+    found = compare.predict(calibration, lineup(q_s, SCHEMES["dssd"].using(num_drafts=2)))
+    speeds = ("tokens per round", "throughput [token/s]")
+    rows = {(row.run, row.quantity): row for row in found.rows if row.quantity in speeds}
+    assert len(rows) == 4
+    for (run, _), row in rows.items():
+        low, high = row.prediction_interval95
+        assert row.bound == row.is_least == (run == "q-s")
+        assert not row.is_largest
+        assert low is not None
+        assert (high is None) == row.bound
 
 
 def test_drawing_every_chance_keeps_the_mean(calibration):

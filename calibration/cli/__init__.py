@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,12 @@ if TYPE_CHECKING:
 
 models = options.group(
     click.option("--pair", default=None, help="Built-in pair [default: smollm2]."),
-    click.option("--slm", default=None, help="Small model: hub id, folder or .gguf file; with --llm."),
+    click.option(
+        "--slm",
+        default=None,
+        help="Small model: hub id, folder or .gguf file, with --llm; one of the two may be http://HOST:PORT, "
+        "where llama.cpp's server runs it.",
+    ),
     click.option("--llm", default=None, help="Large model, likewise."),
     click.option("--device", default="cpu", show_default=True, help="cpu or cuda."),
     click.option("--dtype", default="float32", show_default=True, help="float32, bfloat16 or float16."),
@@ -72,4 +77,12 @@ def prompts_of(
     return found[:wanted]
 
 
-__all__ = ["CHOICE", "models", "pair_of", "prompts_of"]
+def reach(interval: Sequence[float | None]) -> str:
+    """Return a prediction's interval in words; a bound has one end."""
+    low, high = interval
+    if low is None:
+        return f"at most {high:.3g}"
+    return f"at least {low:.3g}" if high is None else f"{low:.3g} to {high:.3g}"
+
+
+__all__ = ["CHOICE", "models", "pair_of", "prompts_of", "reach"]

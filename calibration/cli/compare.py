@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
+from calibration.cli import reach
 from cuhlm_theory import load
 from cuhlm_theory.cli import options, output
 from cuhlm_theory.errors import MissingInputError
@@ -98,7 +99,7 @@ def _render(result: output.Result) -> None:
                     row["class"],
                     _number(row["predicted"]),
                     _number(row["measured"]),
-                    _interval(row["ci95"]),
+                    row["ci95"] and reach(row["ci95"]),
                     _ANSWERS[row["agrees"]],
                 )
                 for row in result["rows"]
@@ -135,7 +136,7 @@ def _render_forecasts(result: output.Result) -> None:
             [
                 (
                     *(row[key] for key in ("run", "quantity", "class", "text", "predicted")),
-                    _interval(row["prediction_interval95"]),
+                    reach(row["prediction_interval95"]),
                     row["measured"],
                     _ANSWERS[row["inside"]],
                     row["holm_p_value"],
@@ -150,12 +151,6 @@ def _wrapped(text: str, taken: int) -> str:
     """Break a text into lines that leave ``taken`` columns of the terminal to the other cells."""
     columns = max(20, shutil.get_terminal_size().columns - taken)
     return textwrap.fill(text, columns, subsequent_indent="  ")
-
-
-def _interval(ends: list[float] | tuple[float | None, float] | None) -> str | None:
-    if ends is None:
-        return None
-    return f"at most {ends[1]:.3g}" if ends[0] is None else f"{ends[0]:.3g} to {ends[1]:.3g}"
 
 
 def _number(value: float) -> float | None:

@@ -5,23 +5,18 @@ from typing import Any
 
 import click
 
-from calibration.cli import lineup
+from calibration.cli import lineup, reach
 from cuhlm_theory import load
 from cuhlm_theory.cli import options, output
 
 
 def _render(result: output.Result) -> None:
     rows = [
-        (row["run"], row["quantity"], row["class"], row["predicted"], _ends(row))
+        (row["run"], row["quantity"], row["class"], row["predicted"], reach(row["prediction_interval95"]))
         for row in result["predictions"]
     ]
     note = f"Wrote {result['files'][0]}, sha256 {result['sha256']}."
     output.table("Predicted", ["run", "quantity", "class", "predicted", "95 %"], rows, note=note)
-
-
-def _ends(row: dict[str, Any]) -> str:
-    low, high = row["prediction_interval95"]
-    return f"at most {high:.4g}" if low is None else f"{low:.4g} to {high:.4g}"
 
 
 @click.command(

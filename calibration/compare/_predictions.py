@@ -62,17 +62,29 @@ class Prediction:
     category: Category
     """`forecast`, or `identity` where the run is charged with the formula that predicts it."""
     bound: bool
-    """Whether the prediction is an upper bound."""
+    """Whether the prediction is a bound: the largest bias, or the least speed."""
     text: str
     """Trace that it was predicted on."""
     expected: Floats
     """Top and bottom of the ratio as they are expected of each recorded prompt, shape [2, P]."""
     drawn: Floats
     """The same once every chance is drawn, shape [2, P]."""
+    compute_share: tuple[float, float] = (0.0, 0.0)
+    """Shares of the seconds under the ratio that are measured passes of the small and the large model [-]."""
     predicted: float = np.nan
     """Ratio of the expected sums."""
-    prediction_interval95: tuple[float | None, float] = (None, np.nan)
-    """Where the ratio of the run should lie; of a bound only the upper end."""
+    prediction_interval95: tuple[float | None, float | None] = (None, None)
+    """Where the ratio of the run should lie; of a bound one end only."""
+
+    @property
+    def is_largest(self) -> bool:
+        """Whether it is the largest value there can be."""
+        return self.bound and self.quantity == "bias"
+
+    @property
+    def is_least(self) -> bool:
+        """Whether it is the least value there can be."""
+        return self.bound and self.quantity != "bias"
 
     def to_dict(self) -> dict[str, Any]:
         """Return what is predicted under the names of the command line."""
@@ -84,7 +96,7 @@ class Prediction:
             "text": self.text,
             "predicted": self.predicted,
             "prediction_interval95": list(self.prediction_interval95),
-        }
+        } | ({"compute_share": list(self.compute_share)} if any(self.compute_share) else {})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -103,6 +115,9 @@ class Predictions:
     """Seed of the resamples."""
     num_resamples: int = 4000
     """Resamples of prompts."""
+    pass_error: tuple[float, float] = (0.0, 0.0)
+    """Relative distance of timed passes of both models from the planes that charge them [-]: how far off a
+    pass of the run may be."""
 
     @property
     def sha256(self) -> str:
@@ -124,6 +139,8 @@ class Predictions:
                 for row in self.rows
             ],
         }
+        if any(self.pass_error):
+            told["pass_error"] = list(self.pass_error)
         return json.dumps(told, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
     def save(self, path: str | Path) -> None:
@@ -144,6 +161,7 @@ class Predictions:
                     prediction_interval95=tuple(row.pop("prediction_interval95")),
                     expected=np.array(row.pop("expected")),
                     drawn=np.array(row.pop("drawn")),
+                    compute_share=tuple(row.pop("compute_share", (0.0, 0.0))),
                     **row,
                 )
                 for row in told["predictions"]
@@ -152,6 +170,7 @@ class Predictions:
             return cls(
                 lineup=lineup_of(told["lineup"], told["texts"]),
                 rows=rows,
+                pass_error=tuple(told.get("pass_error", (0.0, 0.0))),
                 **{name: told[name] for name in names},
             )
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
@@ -159,11 +178,24 @@ class Predictions:
 
     def errors(self) -> Floats:
         """Draw what each row's measurement may be off by, all rows at once, shape [B, R]."""
-        draws = {
-            text: _Draws.of(told["prompts"], [prompt.name for prompt in self.lineup.prompts], self)
-            for text, told in self.traces.items()
-        }
-        return np.column_stack([draws[row.text].errors(row) for row in self.rows])
+        draws = self._draws()
+        rng = np.random.default_rng([self.seed, 1])
+        longer = (
+            rng.standard_normal((self.num_resamples, 2))
+            * self.pass_error
+            @ np.transpose([row.compute_share for row in self.rows])
+        )
+        drawn = np.column_stack([draws[row.text].errors(row) for row in self.rows])
+        return drawn + self.values() * np.expm1(-longer)
+
+    def values(self) -> Floats:
+        """Return what is predicted, shape [R]."""
+        draws = self._draws()
+        return np.array([draws[row.text].ratio(row) for row in self.rows])
+
+    def _draws(self) -> dict[str, "_Draws"]:
+        names = [prompt.name for prompt in self.lineup.prompts]
+        return {text: _Draws.of(told["prompts"], names, self) for text, told in self.traces.items()}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -248,9 +280,10 @@ def predict(
             digest = hashlib.sha256(path.read_bytes()).hexdigest()
             names = [recorded.header.prompt_names[i] for i in np.unique(recorded.columns["prompt"])]
             traces[text] = {"prompts": names, "sha256": digest}
-        rows += _rows(run, text, recorded, lineup.system, np.random.default_rng(seed))
+        rows += _rows(run, text, recorded, lineup, np.random.default_rng(seed))
     found = Predictions(
         lineup=lineup,
+        pass_error=_pass_error(calibration) if lineup.one_by_one else (0.0, 0.0),
         calibration=calibration.name,
         traces=traces,
         rows=tuple(rows),
@@ -258,6 +291,14 @@ def predict(
         num_resamples=num_resamples,
     )
     return _with_intervals(found)
+
+
+def _pass_error(calibration: Calibration) -> tuple[float, float]:
+    """Return how far timed passes are from their planes; none are known to be off that were not timed."""
+    slm, llm = (
+        0.0 if t is None else t.relative_residual for t in (calibration.slm_pass, calibration.llm_pass)
+    )
+    return slm, llm
 
 
 def _recorded(calibration: Calibration, scheme: Scheme) -> tuple[str, Trace]:
@@ -269,8 +310,8 @@ def _recorded(calibration: Calibration, scheme: Scheme) -> tuple[str, Trace]:
     return name, found
 
 
-def _rows(run: Run, text: str, recorded: Trace, system: System, rng: np.random.Generator) -> list[Prediction]:
-    scheme, length = run.settings.scheme, run.settings.max_new_tokens
+def _rows(run: Run, text: str, recorded: Trace, lineup: LineUp, rng: np.random.Generator) -> list[Prediction]:
+    scheme, length, system = run.settings.scheme, run.settings.max_new_tokens, lineup.system
     if length > recorded.header.max_new_tokens:
         raise MissingInputError(
             f"the trace on {text} text ends after {recorded.header.max_new_tokens} tokens; "
@@ -278,7 +319,11 @@ def _rows(run: Run, text: str, recorded: Trace, system: System, rng: np.random.G
         )
     tokens = beginnings(recorded, length)
     predicted, drawn = scheme.ledger(tokens, system), _drawn(scheme, tokens, system, rng)
-    bounded = predicted.bias_is_bound or bool(np.any(predicted.truncation > 0.0))
+    bounded = {
+        "bias": predicted.bias_is_bound or bool(np.any(predicted.truncation > 0.0)),
+        **dict.fromkeys(("tokens per round", "throughput [token/s]"), predicted.throughput_is_bound),
+    }
+    timed = _compute_share(predicted) if lineup.one_by_one else (0.0, 0.0)
     pairs: list[tuple[str, Category, Sums, Sums]] = [
         (quantity.name, quantity.category, sums(quantity, predicted), sums(quantity, drawn))
         for quantity in QUANTITIES
@@ -297,13 +342,20 @@ def _rows(run: Run, text: str, recorded: Trace, system: System, rng: np.random.G
             run=run.name,
             quantity=name,
             category=category,
-            bound=name == "bias" and bounded,
+            bound=bounded.get(name, False),
+            compute_share=timed if name == "throughput [token/s]" else (0.0, 0.0),
             text=text,
             expected=_rounded(expected),
             drawn=_rounded(happened),
         )
         for name, category, expected, happened in pairs
     ]
+
+
+def _compute_share(rounds: Ledger) -> tuple[float, float]:
+    """Return the shares of a scheme's seconds that the passes of its two models take."""
+    slm, llm = (rounds.mean(part) / rounds.mean(rounds.seconds) for part in (rounds.slm_s, rounds.llm_s))
+    return float(f"{slm:.6g}"), float(f"{llm:.6g}")
 
 
 def _rounded(both: Sums) -> Floats:
@@ -324,19 +376,20 @@ def _drawn(scheme: Scheme, tokens: Tokens, system: System, rng: np.random.Genera
 
 def _with_intervals(found: Predictions) -> Predictions:
     """Return the predictions with their intervals; what no draw moves is a formula of the settings."""
-    names = [prompt.name for prompt in found.lineup.prompts]
-    draws = {text: _Draws.of(told["prompts"], names, found) for text, told in found.traces.items()}
     rows = []
-    for row in found.rows:
-        errors, predicted = draws[row.text].errors(row), draws[row.text].ratio(row)
+    for row, predicted, errors in zip(found.rows, found.values().tolist(), found.errors().T, strict=True):
         if not np.isfinite(errors).all():
             continue  # some draws hold no such token
-        low, high = predicted + np.quantile(errors, [0.025, 0.975])
-        ends = (None, predicted + np.quantile(errors, 0.95)) if row.bound else (low, high)
         category = row.category if np.ptp(errors) > _SLACK * abs(predicted) else "identity"
-        ends = tuple(None if end is None else float(end) for end in ends)
+        ends = _ends(row, predicted + errors)
         rows.append(replace(row, predicted=predicted, prediction_interval95=ends, category=category))
     return replace(found, rows=tuple(rows))
+
+
+def _ends(row: Prediction, drawn: Floats) -> tuple[float | None, float | None]:
+    """Return where 95 % of the draws lie: between two ends, or on one side of a bound's."""
+    low, high = np.quantile(drawn, [0.05, 0.95] if row.bound else [0.025, 0.975]).tolist()
+    return (None if row.is_largest else low), (None if row.is_least else high)
 
 
 # ---------------------------------------------------------------------------------------------------- judging
@@ -353,12 +406,12 @@ class Judged:
     category: Category
     """Class of the statement."""
     bound: bool
-    """Whether the prediction is an upper bound."""
+    """Whether the prediction is a bound: the largest bias, or the least speed."""
     text: str
     """Trace that it was predicted on."""
     predicted: float
     """Prediction."""
-    prediction_interval95: tuple[float | None, float]
+    prediction_interval95: tuple[float | None, float | None]
     """Its interval."""
     measured: float
     """What the run did."""
@@ -385,7 +438,7 @@ class Verdict:
     p_value: float
     """Chance that the ranks of their errors are as far from uniform if every prediction holds [-]."""
     num_bounds: int
-    """Forecasts that are upper bounds."""
+    """Forecasts that are bounds."""
     bounds_inside: int
     """How many of them hold."""
 
@@ -429,14 +482,14 @@ def judge_predictions(found: Predictions, decoded: DecodedTable) -> Verdict:
             continue
         value = measured[row.run, row.quantity]
         rank = _rank(errors[:, place], value - row.predicted)
-        p_value = 1.0 - rank if row.bound else 2.0 * min(rank, 1.0 - rank)
+        tails = [1.0 - rank] if row.is_largest else [rank] if row.is_least else [2.0 * rank, 2.0 - 2.0 * rank]
         (low, high), slack = row.prediction_interval95, _SLACK * abs(row.predicted)
         rows.append(
             Judged(
                 **{name: getattr(row, name) for name in _KEPT},
                 measured=value,
-                inside=(low is None or value >= low - slack) and value <= high + slack,
-                p_value=p_value if row.category == "forecast" else None,
+                inside=(low is None or value >= low - slack) and (high is None or value <= high + slack),
+                p_value=min(tails) if row.category == "forecast" else None,
             )
         )
         places.append(place)
