@@ -6,9 +6,8 @@ for n tokens fed at once onto a cache of c. Skipping saves the server the fixed 
 (`passes.skipping_saves_the_fixed_part`), so one number a model, as printed in the literature, cannot tell
 what skipping is worth.
 
-``python -m calibration.passes --pair smollm2`` times a pair on this machine and prints JSON; nothing else
-should run meanwhile, and the load that it met is printed with the rest. ``--into FOLDER --context TOKENS``
-puts what was timed, or is read from ``--timed FILE``, into the calibrations of a folder.
+``cuhlm passes`` times a pair on this machine; nothing else should run meanwhile, and the load that it met is
+told with the rest.
 """
 
 from __future__ import annotations
@@ -27,8 +26,9 @@ from scipy import stats
 from calibration.answers import admit, needs_attention
 from calibration.calibration import PassTime
 from cuhlm_theory._checks import as_count
+from cuhlm_theory.errors import MissingInputError
 
-__all__ = ["CONTEXTS", "WIDTHS", "fit", "known_passes", "time_passes"]
+__all__ = ["CONTEXTS", "WIDTHS", "fit", "known_passes", "put_into", "time_pair", "time_passes"]
 
 Floats = NDArray[np.float64]
 
@@ -188,7 +188,7 @@ def known_passes(found: Mapping[str, Any], context: float) -> dict[str, Any]:
     Parameters
     ----------
     found : mapping
-        What the command wrote: ``passes`` of each model, and what they were timed with.
+        As of `time_pair`: ``passes`` of each model, and what they were timed with.
     context : float
         Tokens in the cache before a pass, mean over the recorded texts [token].
 
@@ -197,6 +197,11 @@ def known_passes(found: Mapping[str, Any], context: float) -> dict[str, Any]:
     dict of str to object
         ``slm_pass`` and ``llm_pass``, the fits; ``slm_latency_s`` and ``llm_latency_s``, a pass of one token
         onto ``context`` tokens, by the passes of one token alone, of which most of a text is made.
+
+    Raises
+    ------
+    ValueError
+        If a model's passes are not there, or fix no plane.
 
     Examples
     --------
@@ -209,26 +214,87 @@ def known_passes(found: Mapping[str, Any], context: float) -> dict[str, Any]:
     """
     known: dict[str, Any] = {}
     for side in ("slm", "llm"):
-        cells = found[side]["passes"]
-        n, c, t = (
-            np.array([cell[key] for cell in cells], dtype=np.float64)
-            for key in ("width", "context", "seconds")
-        )
+        try:
+            rows = [[cell[key] for key in ("width", "context", "seconds")] for cell in found[side]["passes"]]
+            n, c, t = np.array(rows, dtype=np.float64).T
+        except (KeyError, TypeError, ValueError):
+            raise ValueError(f"timed must hold width, context and seconds of the passes of {side}") from None
         known[f"{side}_pass"] = fit(n, c, t)
         known[f"{side}_latency_s"] = float(np.polyval(np.polyfit(c[n == 1], t[n == 1], 1), context))
     return known
 
 
-def _put_into(folder: Path, found: Mapping[str, Any], context: float) -> None:
-    """Put what was timed into every calibration of a folder: each text is of the same pair."""
+def put_into(folder: Path, found: Mapping[str, Any], context: float) -> list[Path]:
+    """Put what was timed into every calibration of a folder: each text is of the same pair.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder that holds calibrations.
+    found : mapping
+        As of `time_pair`.
+    context : float
+        Tokens in the cache before a pass, mean over the recorded texts [token].
+
+    Returns
+    -------
+    list of Path
+        Files that took it over.
+
+    Raises
+    ------
+    MissingInputError
+        If there is no calibration.
+    """
     from calibration.calibration import Calibration
     from calibration.finding import CALIBRATION_FILE
 
     told = {key: value for key, value in found.items() if key not in ("slm", "llm")}
-    for path in sorted(folder.rglob(CALIBRATION_FILE)):
+    paths = sorted(folder.rglob(CALIBRATION_FILE))
+    if not paths:
+        raise MissingInputError(f"{folder} holds no {CALIBRATION_FILE}; give a folder of `cuhlm calibrate`")
+    for path in paths:
         fitted = Calibration.from_json(path.read_text(encoding="utf-8"), origin=f"calibration {path}")
         source = {**fitted.source, "latencies": {**told, "mean_context": context}}
         dataclasses.replace(fitted, **known_passes(found, context), source=source).save(path)
+    return paths
+
+
+def time_pair(pair: Any, *, num_repeats: int = 5, contexts: Sequence[int] = CONTEXTS) -> dict[str, Any]:
+    """Time both models of a pair, and say with what.
+
+    Parameters
+    ----------
+    pair : Pair
+        Models of `calibration.pairs.load_pair`.
+    num_repeats : int, default 5
+        Passes a median is taken over.
+    contexts : sequence of int
+        Tokens in the cache before [token].
+
+    Returns
+    -------
+    dict of str to object
+        ``slm`` and ``llm``, each the fit and its ``passes``; the load before and after, threads and versions.
+    """
+    import os
+    import platform
+
+    import torch
+
+    before = os.getloadavg()
+    return {
+        "slm": {"model": pair.slm_id, **_measured(pair.slm, num_repeats, contexts)},
+        "llm": {"model": pair.llm_id, **_measured(pair.llm, num_repeats, contexts)},
+        "dtype": pair.dtype,
+        "device": pair.device,
+        "num_threads": torch.get_num_threads(),
+        "num_repeats": num_repeats,
+        "load_before": before,
+        "load_after": os.getloadavg(),
+        "versions": {"python": platform.python_version(), "torch": torch.__version__},
+        "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
 
 
 def _measured(model: Any, num_repeats: int, contexts: Sequence[int]) -> dict[str, Any]:
@@ -238,69 +304,3 @@ def _measured(model: Any, num_repeats: int, contexts: Sequence[int]) -> dict[str
         for n, c, t in zip(width, context, seconds.tolist(), strict=True)
     ]
     return {**dataclasses.asdict(fit(width, context, seconds)), "passes": cells}
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Time a pair and print or write what was found.
-
-    Parameters
-    ----------
-    arguments : sequence of str, optional
-        Command line; the process's own by default.
-    """
-    import argparse
-    import json
-
-    from calibration.pairs import load_pair
-
-    parser = argparse.ArgumentParser(description="Time passes of a pair and fit what one costs.")
-    parser.add_argument("--pair", help="built-in pair")
-    parser.add_argument("--slm", help="small model: folder or .gguf file")
-    parser.add_argument("--llm", help="large model, likewise")
-    parser.add_argument("--num-repeats", type=int, default=5)
-    parser.add_argument("--contexts", type=int, nargs="+", default=CONTEXTS)
-    parser.add_argument("--out", type=Path, help="file to write instead of printing")
-    parser.add_argument("--timed", type=Path, help="file that was written before, instead of timing")
-    parser.add_argument("--into", type=Path, help="folder whose calibrations take over what was timed")
-    parser.add_argument("--context", type=float, help="with --into: mean tokens before a pass in its texts")
-    given = parser.parse_args(arguments)
-    if (given.into is None) != (given.context is None):
-        parser.error("--into and --context go together; got one")
-    if given.timed is not None:
-        found = json.loads(given.timed.read_text(encoding="utf-8"))
-    else:
-        found = _timed_pair(load_pair(given.pair, slm=given.slm, llm=given.llm), given)
-    if given.into is not None:
-        _put_into(given.into, found, given.context)
-        return
-    text = json.dumps(found, indent=2) + "\n"
-    if given.out is None:
-        print(text, end="")
-    else:
-        given.out.write_text(text)
-
-
-def _timed_pair(pair: Any, given: Any) -> dict[str, Any]:
-    """Time both models, and say with what."""
-    import os
-    import platform
-
-    import torch
-
-    before = os.getloadavg()
-    return {
-        "slm": {"model": pair.slm_id, **_measured(pair.slm, given.num_repeats, given.contexts)},
-        "llm": {"model": pair.llm_id, **_measured(pair.llm, given.num_repeats, given.contexts)},
-        "dtype": pair.dtype,
-        "device": pair.device,
-        "num_threads": torch.get_num_threads(),
-        "num_repeats": given.num_repeats,
-        "load_before": before,
-        "load_after": os.getloadavg(),
-        "versions": {"python": platform.python_version(), "torch": torch.__version__},
-        "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-    }
-
-
-if __name__ == "__main__":
-    main()

@@ -114,7 +114,7 @@ def test_refuses_what_cannot_be_timed(model):
         passes.time_passes(model, num_repeats=0)
 
 
-def test_the_command_writes_both_models(model, monkeypatch, tmp_path):
+def test_the_command_writes_both_models(model, monkeypatch, tmp_path, cuhlm_json):
     from calibration import pairs
 
     pair = pairs.Pair(
@@ -128,11 +128,14 @@ def test_the_command_writes_both_models(model, monkeypatch, tmp_path):
         vocab_size=20,
     )
     monkeypatch.setattr(pairs, "load_pair", lambda *_, **__: pair)
-    passes.main(["--num-repeats", "1", "--contexts", "8", "32", "--out", str(tmp_path / "passes.json")])
+    shown = cuhlm_json("passes", "--num-repeats", "1", "--out", tmp_path / "passes.json")
     written = json.loads((tmp_path / "passes.json").read_text())
     assert len(written["llm"]["passes"]) == 2 * len(passes.WIDTHS)
     assert written["slm"]["per_token_s_ci95"][0] < written["slm"]["per_token_s_ci95"][1]
     assert written["num_threads"] >= 1
+    assert {key: shown[key] for key in written} == written
+    assert shown["files"] == [str(tmp_path / "passes.json")]
+    assert shown["fits"]["slm"]["fixed_s"] == pytest.approx(written["slm"]["fixed_s"])
 
 
 def _timed(**parts):
@@ -151,8 +154,10 @@ def test_a_calibration_takes_over_what_was_timed(tmp_path, run_cuhlm):
     for name in ("calibration.json", "llm/trace.parquet"):
         shutil.copy(DATA / "smollm2" / name, tmp_path / "smollm2" / name)
     (tmp_path / "timed.json").write_text(json.dumps(_timed(fixed_s=0.02, each_s=0.001)))
-    told = ["--timed", str(tmp_path / "timed.json"), "--into", str(tmp_path / "smollm2"), "--context", "100"]
-    passes.main(told)
+    told = ("--timed", tmp_path / "timed.json", "--into", tmp_path / "smollm2", "--context", "100")
+    code, shown, _ = run_cuhlm("passes", *told)
+    assert code == 0
+    assert "0.001" in shown
     for text in ("auto", "llm"):
         found = load(tmp_path / "smollm2", text=text)
         assert found.slm_latency_s == pytest.approx(0.022)
@@ -167,8 +172,14 @@ def test_a_calibration_takes_over_what_was_timed(tmp_path, run_cuhlm):
     inputs = json.loads(run_cuhlm(*asked)[1])["inputs"]
     assert inputs["llm_per_token_s"] == pytest.approx(0.01)
     assert inputs["llm_latency_from"] == "calibration"
-    with pytest.raises(SystemExit):
-        passes.main(told[:-2])
+    code, _, err = run_cuhlm("passes", *told[:-2])
+    assert (code, err.startswith("cuhlm: --context must be given with --into")) == (2, True)
+    (tmp_path / "timed.json").write_text('{"slm": {"passes": [{"width": 1}]}}')
+    code, _, err = run_cuhlm("passes", *told)
+    assert (code, "--timed must hold width, context and seconds of the passes of slm" in err) == (2, True)
+    (tmp_path / "none").mkdir()
+    code, _, err = run_cuhlm("passes", *told[:3], tmp_path / "none", *told[4:])
+    assert (code, "holds no calibration.json" in err) == (1, True)
 
 
 def test_a_step_between_one_token_and_two_leaves_the_latency_of_one_alone():
