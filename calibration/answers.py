@@ -94,7 +94,7 @@ def keeps_prefix(model: Any) -> bool:
         If the model looks at tokens that come later.
     """
     if model not in _TRIED:
-        _TRIED[model] = _try(model)
+        _TRIED[model] = not getattr(model, "reads_anew", False) and _try(model)
     return _TRIED[model]
 
 
@@ -140,7 +140,7 @@ def needs_attention(model: Any, purpose: str) -> None:
     CuhlmError
         If `keeps_prefix` is false.
     """
-    if not keeps_prefix(model):
+    if not keeps_prefix(model) and not getattr(model, "reads_anew", False):
         raise CuhlmError(
             f"{type(model).__name__} keeps a recurrent state that cannot be rolled back and so cannot be "
             f"{purpose}; use a model with full attention"

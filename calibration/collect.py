@@ -34,7 +34,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration import trace
-from calibration.answers import admit, needs_attention
+from calibration.answers import admit, keeps_prefix, needs_attention
 from calibration.finding import TRACE_FILE
 from calibration.prompts import Prompt
 from cuhlm_theory import presets, truncation
@@ -495,6 +495,9 @@ def _steps(
     """Logits of the next token of each row, shape [B, V]; send the tokens that follow, shape [B]."""
     import torch
 
+    if not keeps_prefix(model):
+        yield from _steps_anew(pair, model, contexts)
+        return
     logits, cache = _prefill(pair, model, contexts)
     _, mask = _padded(contexts, model.device)
     position = mask.sum(-1, keepdim=True)
@@ -516,6 +519,20 @@ def _steps(
         before = position[:, 0].tolist()
         logits = admit(step.logits[:, -1:], pair.vocab_size, pair.side(model), fed, before)[:, 0]
         position = position + 1
+
+
+def _steps_anew(
+    pair: Pair, model: Any, contexts: list[list[int]]
+) -> Generator[torch.Tensor, NDArray[np.int64] | None, None]:
+    """As `_steps`, of a model that reads its whole text at every step."""
+    texts = [list(context) for context in contexts]
+    while True:
+        ids, mask = _padded(texts, model.device)
+        answer = model(input_ids=ids, attention_mask=mask, use_cache=False, logits_to_keep=1)
+        tokens = yield admit(answer.logits[:, -1:], pair.vocab_size, pair.side(model), texts)[:, 0]
+        assert tokens is not None  # nothing to send is for the first step alone
+        for text, token in zip(texts, tokens.tolist(), strict=True):
+            text.append(token)
 
 
 def _write(
@@ -623,9 +640,11 @@ def decode_latency_s(model: Any, context: list[int]) -> float:
     times = []
     for _ in range(_WARM_UP + _TIMED):
         last = step.logits[:, -1].argmax(-1, keepdim=True)
+        ids = torch.cat([ids, last], dim=1)
+        cached = {"past_key_values": step.past_key_values} if keeps_prefix(model) else {}
         finish()
         start = time.perf_counter()
-        step = model(input_ids=last, past_key_values=step.past_key_values, use_cache=True, logits_to_keep=1)
+        step = model(input_ids=last if cached else ids, use_cache=True, logits_to_keep=1, **cached)
         finish()
         times.append(time.perf_counter() - start)
     return float(np.median(times[_WARM_UP:]))

