@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import itertools
 import json
+import math
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from cuhlm_theory._files import alone, read_json, whole
 from cuhlm_theory._progress import track
@@ -28,7 +31,9 @@ __all__ = ["BACKENDS", "COLUMNS", "row_of", "sweep"]
 BACKENDS = ("loky", "dask", "ray")
 """What can work on a grid: processes of this machine, or a cluster of dask or ray."""
 _CHUNK = 16  # points that are stored together
-_FORMATS = (".parquet", ".csv")
+_PARTITION = 65_536  # points of a file of a data set
+_FORMATS = (".parquet", ".csv", "")
+_STATED, _REFUSED = "cuhlm_points", "cuhlm_refused"
 
 COLUMNS: Mapping[str, type] = {
     "scheme": str,
@@ -94,7 +99,7 @@ def sweep(
     backend: str = "loky",
     address: str | None = None,
 ) -> tuple[int, int]:
-    """Solve every point of a grid and write the table, once all are there.
+    """Solve every point of a grid and write the table, once all are there; of a data set file by file.
 
     Parameters
     ----------
@@ -103,7 +108,7 @@ def sweep(
     over : mapping of str to sequence
         Values of each key; the grid is their product, the last key fastest.
     out : Path
-        Table to write, ``.parquet`` or ``.csv``.
+        Table to write, ``.parquet`` or ``.csv``; without a suffix a folder of Parquet files, one data set.
     given : mapping
         What else the points depend on; rows that were stored for other values are not taken.
     jobs : int, default 1
@@ -126,24 +131,72 @@ def sweep(
         If the backend is not installed.
     """
     if out.suffix not in _FORMATS:
-        raise ValueError(f"out must end in {' or '.join(_FORMATS)}; got {str(out)!r}")
-    points = [dict(zip(over, values, strict=True)) for values in itertools.product(*over.values())]
+        raise ValueError(f"out must end in {', '.join(_FORMATS[:-1])} or nothing; got {str(out)!r}")
+    sizes = [len(values) for values in over.values()]
+    total = math.prod(sizes)
+    work = _Work(solve, jobs, backend, address)
+    each = _PARTITION if out.suffix == "" else total
+    num_refused, written = 0, set()
+    for number, start in enumerate(range(0, total, each)):
+        file = out / f"points-{number:06}.parquet" if out.suffix == "" else out
+        places = np.unravel_index(np.arange(start, min(start + each, total)), sizes)
+        points = [
+            {key: values[place] for (key, values), place in zip(over.items(), at, strict=True)}
+            for at in zip(*(one.tolist() for one in places), strict=True)
+        ]
+        written.add(file)
+        num_refused += _table(work, points, file, given, f"points {start} to {start + len(points)}")
+    for left in {*out.glob("points-*.parquet")} - written:  # of a larger grid
+        left.unlink()
+    return total, num_refused
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """Who solves points."""
+
+    solve: Callable[[Sequence[Row]], list[Row]]
+    jobs: int
+    backend: str
+    address: str | None
+
+
+def _table(work: _Work, points: Sequence[Row], file: Path, given: Mapping[str, Any], text: str) -> int:
+    """Write the table of some points, once all are there; the number of those without an answer."""
+    stated = _digest(given, points)
+    if (known := _written(file, stated)) is not None:
+        return known
+    file.parent.mkdir(parents=True, exist_ok=True)
     chunks = [points[start : start + _CHUNK] for start in range(0, len(points), _CHUNK)]
-    store = out.with_name(f".{out.name}.points")
+    store = file.with_name(f".{file.name}.points")
     with alone(store):
         parts = [store / f"{_digest(given, chunk)}.json" for chunk in chunks]
         todo = [place for place, part in enumerate(parts) if _stored(part) is None]
-        work = _worked_off(solve, [(place, chunks[place]) for place in todo], jobs, backend, address)
-        for place, rows in track(work, len(todo), "points"):
+        solved = _worked_off(work, [(place, chunks[place]) for place in todo])
+        for place, rows in track(solved, len(todo), text):
             with whole(parts[place]) as path:
                 path.write_text(json.dumps(rows), encoding="utf-8")
         rows = [row for part in parts for row in _stored(part) or ()]
-        columns = {key: [point[key] for point in points] for key in over}
+        columns = {key: [point[key] for point in points] for key in points[0]}
         columns |= {key: [row[key] for row in rows] for key in COLUMNS}
-        with whole(out) as path:
-            _write(columns, path, out.suffix)
+        num_refused = sum(row["refused"] is not None for row in rows)
+        with whole(file) as path:
+            _write(columns, path, file.suffix, {_STATED: stated, _REFUSED: str(num_refused)})
     shutil.rmtree(store)
-    return len(points), sum(row["refused"] is not None for row in rows)
+    return num_refused
+
+
+def _written(file: Path, stated: str) -> int | None:
+    """Points without an answer of a part that was written for these points before; None where it was not."""
+    import pyarrow.lib
+    import pyarrow.parquet as pq
+
+    try:
+        told = pq.read_schema(file).metadata or {}
+    except (OSError, pyarrow.lib.ArrowException):
+        return None
+    same = told.get(_STATED.encode()) == stated.encode()
+    return int(told[_REFUSED.encode()]) if same else None
 
 
 def _digest(given: Mapping[str, Any], chunk: Sequence[Row]) -> str:
@@ -160,23 +213,17 @@ def _stored(part: Path) -> list[Row] | None:
     return rows if isinstance(rows, list) else None
 
 
-def _worked_off(
-    solve: Callable[[Sequence[Row]], list[Row]],
-    todo: Sequence[tuple[int, Sequence[Row]]],
-    jobs: int,
-    backend: str,
-    address: str | None,
-) -> Iterator[tuple[int, list[Row]]]:
+def _worked_off(work: _Work, todo: Sequence[tuple[int, Sequence[Row]]]) -> Iterator[tuple[int, list[Row]]]:
     """Give the rows of each chunk as they come."""
-    if jobs == 1 and backend == "loky":
-        yield from ((place, solve(chunk)) for place, chunk in todo)
+    if work.jobs == 1 and work.backend == "loky":
+        yield from ((place, work.solve(chunk)) for place, chunk in todo)
         return
     from joblib import Parallel, delayed
 
-    with _workers(backend, address, jobs):
-        as_they_come = "list" if backend == "ray" else "generator_unordered"  # joblib's ray gives all at once
-        parallel: Any = Parallel(n_jobs=-1 if address else jobs, return_as=as_they_come)
-        yield from parallel(delayed(_placed)(solve, place, chunk) for place, chunk in todo)
+    with _workers(work):
+        as_they_come = "list" if work.backend == "ray" else "generator_unordered"  # joblib's ray: all at once
+        parallel: Any = Parallel(n_jobs=-1 if work.address else work.jobs, return_as=as_they_come)
+        yield from parallel(delayed(_placed)(work.solve, place, chunk) for place, chunk in todo)
 
 
 def _placed(
@@ -186,29 +233,30 @@ def _placed(
 
 
 @contextlib.contextmanager
-def _workers(backend: str, address: str | None, jobs: int) -> Iterator[None]:
+def _workers(work: _Work) -> Iterator[None]:
     """Connect to a cluster, or start one here, for as long as it is needed."""
     from joblib import parallel_config
 
+    here = work.address is None
     with contextlib.ExitStack() as stack:
         try:
-            if backend == "dask":
-                here = {} if address else {"n_workers": jobs, "threads_per_worker": 1}
-                stack.enter_context(import_module("distributed").Client(address, **here))
-            elif backend == "ray":
+            if work.backend == "dask":
+                own = {"n_workers": work.jobs, "threads_per_worker": 1} if here else {}
+                stack.enter_context(import_module("distributed").Client(work.address, **own))
+            elif work.backend == "ray":
                 import_module("ray.util.joblib").register_ray()
                 ray = import_module("ray")
-                ray.init(address, **({} if address else {"num_cpus": jobs}), log_to_driver=False)
+                ray.init(work.address, **({"num_cpus": work.jobs} if here else {}), log_to_driver=False)
                 stack.callback(ray.shutdown)
         except ModuleNotFoundError as error:
             raise MissingInputError(
-                f"backend {backend} needs {error.name}: pip install {error.name}"
+                f"backend {work.backend} needs {error.name}: pip install {error.name}"
             ) from None
-        stack.enter_context(parallel_config(backend=backend))
+        stack.enter_context(parallel_config(backend=work.backend))
         yield
 
 
-def _write(columns: Mapping[str, list[Any]], path: Path, suffix: str) -> None:
+def _write(columns: Mapping[str, list[Any]], path: Path, suffix: str, told: Mapping[str, str]) -> None:
     import pyarrow as pa
     import pyarrow.csv
     import pyarrow.parquet as pq
@@ -223,4 +271,4 @@ def _write(columns: Mapping[str, list[Any]], path: Path, suffix: str) -> None:
     if suffix == ".csv":
         pyarrow.csv.write_csv(table, path)
     else:
-        pq.write_table(table, path, compression="zstd")
+        pq.write_table(table.replace_schema_metadata(told), path, compression="zstd")

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pyarrow.parquet as pq
@@ -58,6 +59,36 @@ def test_the_bytes_are_the_same_on_one_worker_two_processes_and_a_cluster(run_cu
     assert made[0] == made[1] == made[-1]
 
 
+@pytest.mark.slow
+def test_a_worker_of_a_cluster_that_is_killed_changes_nothing(run_cuhlm, tmp_path, monkeypatch):
+    distributed = pytest.importorskip("distributed")
+    monkeypatch.setattr(sweep, "_CHUNK", 2)
+    over = ("--over", "snr-db=-10:20:1", "--over", "bandwidth-hz=1e5,1e6")
+    whole, cut = tmp_path / "whole.csv", tmp_path / "cut.csv"
+    assert run_cuhlm("sweep", *LAW, *over, "--out", str(whole))[0] == 0
+    killed = []
+
+    def kill(cluster):
+        while not list((tmp_path / ".cut.csv.points").glob("*.json")):
+            time.sleep(0.01)
+        for worker in list(cluster.workers.values()):
+            killed.append(worker.pid)
+            os.kill(worker.pid, signal.SIGKILL)
+            time.sleep(0.5)
+
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
+    ) as cluster:
+        killer = threading.Thread(target=kill, args=(cluster,), daemon=True)
+        killer.start()
+        how = ("--backend", "dask", "--address", cluster.scheduler_address)
+        code, _, err = run_cuhlm("sweep", *LAW, *over, *how, "--out", str(cut))
+        killer.join(60)
+    assert code == 0, err
+    assert len(killed) == 2
+    assert cut.read_bytes() == whole.read_bytes()
+
+
 KILLED = """
 import signal, sys, time
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in the background
@@ -93,9 +124,9 @@ def test_what_was_found_before_a_kill_is_kept_and_ends_in_the_same_bytes(run_cuh
     touched = []
     solve = sweep._worked_off
 
-    def noted(given, todo, *others):
+    def noted(work, todo):
         touched.extend(todo)
-        return solve(given, todo, *others)
+        return solve(work, todo)
 
     sweep._worked_off = noted
     try:
@@ -105,6 +136,26 @@ def test_what_was_found_before_a_kill_is_kept_and_ends_in_the_same_bytes(run_cuh
     assert len(touched) == 3 - len(kept)
     assert cut.read_bytes() == whole.read_bytes()
     assert not store.exists()
+
+
+def test_a_data_set_is_the_table_in_files_and_keeps_those_that_are_there(cuhlm_json, tmp_path, monkeypatch):
+    file, folder = tmp_path / "map.parquet", tmp_path / "map"
+    cuhlm_json("sweep", *LAW, *GRID, "--out", str(file))
+    monkeypatch.setattr(sweep, "_PARTITION", 4)
+    told = cuhlm_json("sweep", *LAW, *GRID, "--out", str(folder))
+    assert (told["num_points"], told["num_refused"]) == (9, 0)
+    assert [path.name for path in sorted(folder.iterdir())] == [f"points-{n:06}.parquet" for n in range(3)]
+    assert rows_of(folder) == rows_of(file)
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    lost, damaged, kept = sorted(folder.iterdir())
+    lost.unlink()
+    damaged.write_bytes(b"PAR1")
+    stamp = kept.stat().st_mtime_ns
+    cuhlm_json("sweep", *LAW, *GRID, "--out", str(folder))
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+    assert kept.stat().st_mtime_ns == stamp
+    cuhlm_json("sweep", *LAW, "--over", "snr-db=0,5", "--out", str(folder))
+    assert len(rows_of(folder)) == 2
 
 
 def test_a_point_without_an_answer_says_why(cuhlm_json, tmp_path):
@@ -124,7 +175,10 @@ def test_a_point_without_an_answer_says_why(cuhlm_json, tmp_path):
         (["--over", "snr=1,2"], "--over must name a number of the setting, nearest snr-db; got 'snr'"),
         (["--over", "snr-db=a:b:c"], "--over must be a number"),
         (["--over", "snr-db=1", "--over", "snr_db=2"], "--over must name each key once"),
-        (["--over", "snr-db=1", "--out", "map.txt"], "--out must end in .parquet or .csv; got 'map.txt'"),
+        (
+            ["--over", "snr-db=1", "--out", "map.txt"],
+            "--out must end in .parquet, .csv or nothing; got 'map.txt'",
+        ),
         (["--over", "snr-db=1", "--address", "here:1"], "--address must be that of a dask or ray cluster"),
         (["--over", "bandwidth-hz=-1,1"], "--bandwidth-hz must be positive"),
         ([], "Missing option '--over'"),

@@ -61,9 +61,9 @@ def _render(result: output.Result) -> None:
 )
 @click.option(
     "--out",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=click.Path(path_type=Path),
     required=True,
-    help="Table to write, .parquet or .csv; a row a point.",
+    help="Table to write, .parquet or .csv, a row a point; without a suffix a folder, one Parquet data set.",
 )
 @click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Workers.")
 @click.option("--backend", type=click.Choice(BACKENDS), default="loky", show_default=True, help="Who works.")
