@@ -94,7 +94,7 @@ FIGURE = Figure(
     answers="CU-HLM, eq. (23): the bound U on the resampling error",
     status="new",
     caption="Nothing is skipped, so all bias comes from truncation. The true output bias never exceeds the "
-    "total variation that truncation costs; the printed U is 2.9 to 6.4 times that.",
+    "total variation that truncation costs; the printed U is at least 2.885 times that.",
     compute=compute,
     draw=draw,
     panels=("quantiles", "cells"),

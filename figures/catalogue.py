@@ -1,16 +1,17 @@
 """All figures: their names in order, how they are made, and the page of what they answer."""
 
 import difflib
+import functools
 import importlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
+from cuhlm_theory._progress import track
 from cuhlm_theory.errors import CuhlmError, MissingInputError
 from cuhlm_theory.parameters import Budget, System
 from figures import style
-from figures.frame import Figure, load
+from figures.frame import Figure, Source, load
 
 NAMES = (
     "rejection_line",
@@ -80,9 +81,10 @@ def make(
     text: str = "auto",
     system: System | None = None,
     bias_budget: float = 0.05,
+    look: str = "ieee",
     num_jobs: int | None = None,
 ) -> tuple[list[Path], dict[str, str]]:
-    """Compute, draw and write figures, two at a time.
+    """Compute, draw and write figures, as many at a time as there are processes.
 
     Parameters
     ----------
@@ -98,13 +100,15 @@ def make(
         Link, codec and latencies; the assumed link and the calibration's own when not given.
     bias_budget : float, default 0.05
         Mean per-token total variation that may be spent [-].
+    look : str, default "ieee"
+        Kind of publication, one of `style.LOOKS`.
     num_jobs : int, optional
         Processes; as many as cores, at most 4, when not given.
 
     Returns
     -------
     files : list of Path
-        What was written, .pdf, .png and .csv of each figure.
+        What was written, .pdf, .png, .csv and .txt, the caption, of each figure.
     refused : dict of str to str
         Figures that this calibration has no data for, and what it lacks.
 
@@ -117,20 +121,10 @@ def make(
     """
     chosen = list(dict.fromkeys(figure(name).name for name in (names or NAMES)))
     jobs = min(num_jobs or min(os.cpu_count() or 1, 4), len(chosen))
-    bias_budget = Budget(bias=bias_budget).bias
-    options: dict[str, Any] = {"text": text, "system": system, "bias_budget": bias_budget}
-    _ = load(calibration, **options).tokens  # what is bad for all fails here, once
+    given = (calibration, text, system, Budget(bias=bias_budget).bias)
+    _ = _source(*given).tokens  # what is bad for all fails here, once
     order = sorted(chosen, key=lambda name: (name not in _SLOW, chosen.index(name)))
-    shares = [(order[job::jobs], out, calibration, options) for job in range(jobs)]
-    if jobs == 1:
-        made = [_make_some(*shares[0])]
-    else:
-        import multiprocessing
-        from concurrent.futures import ProcessPoolExecutor
-
-        with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
-            made = [future.result() for future in [pool.submit(_make_some, *share) for share in shares]]
-    found = {name: result for part in made for name, result in part.items()}
+    found = dict(track(_made(order, jobs, out, style.LOOKS[look], given), len(order), "Drawing"))
     results = [found[name] for name in chosen]
     refused = {name: reason for name, (_, reason) in zip(chosen, results, strict=True) if reason}
     files = [file for written, _ in results for file in written]
@@ -140,27 +134,46 @@ def make(
     return files, refused
 
 
-def _make_some(
-    names: Sequence[str], out: Path, calibration: str, options: Mapping[str, Any]
-) -> dict[str, tuple[list[Path], str]]:
-    """Make the figures of one process; for each its files, or why there are none."""
-    source = load(calibration, **options)
-    results: dict[str, tuple[list[Path], str]] = {}
-    for name in names:
-        drawn = figure(name)
-        try:
-            tables = drawn.compute(source)
-        except (CuhlmError, ValueError) as error:  # such as a line that falls: no threshold follows from it
-            results[name] = [], str(error)
-        else:
-            results[name] = drawn.write(tables, out), ""
-    return results
+_Given = tuple[str, str, System | None, float]
+_Made = tuple[list[Path], str]
+
+
+def _made(
+    names: Sequence[str], num_jobs: int, out: Path, look: style.Look, given: _Given
+) -> Iterator[tuple[str, _Made]]:
+    """Make figures in so many processes; each as it is done."""
+    if num_jobs == 1:
+        yield from ((name, _make_one(name, out, look, given)) for name in names)
+        return
+    import multiprocessing
+    from concurrent.futures import ProcessPoolExecutor, as_completed
+
+    with ProcessPoolExecutor(num_jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
+        asked = {pool.submit(_make_one, name, out, look, given): name for name in names}
+        yield from ((asked[done], done.result()) for done in as_completed(asked))
+
+
+def _make_one(name: str, out: Path, look: style.Look, given: _Given) -> _Made:
+    """Make a figure; its files, or why there are none."""
+    drawn = figure(name)
+    try:
+        tables = drawn.compute(_source(*given))
+    except (CuhlmError, ValueError) as error:  # such as a line that falls: no threshold follows from it
+        return [], str(error)
+    return drawn.write(tables, out, look), ""
+
+
+@functools.lru_cache(maxsize=1)
+def _source(calibration: str, text: str, system: System | None, bias_budget: float) -> Source:
+    """Read what all figures of a process are drawn from."""
+    return load(calibration, text=text, system=system, bias_budget=bias_budget)
 
 
 _INTRODUCTION = """\
 # Figures
 
-`cuhlm figures --out DIR` draws them all, as .pdf and .png, and writes the .csv that each one draws;
+`cuhlm figures --out DIR` draws them all, as .pdf and .png, and writes the .csv that each one draws and its
+caption, `--style ieee|nature|slides` for a column of either or half a slide, for any link and scenario;
 `cuhlm figures NAME --out DIR --calibration DIR` draws one of your own pair. Beside each picture stands what
 it was drawn from, `qwen2.5-coder` where nothing is named. The same data always gives the same files.
 

@@ -40,7 +40,16 @@ def _list(context: click.Context, parameter: click.Parameter, wanted: bool) -> N
 @options.calibration
 @options.system
 @options.of(Budget, only=["bias_budget"])
+@options.scenario_file
 @click.option("--paper", type=click.Choice(["u-hlm"]), default=None, help="Only the figures of this paper.")
+@click.option(
+    "--style",
+    "look",
+    type=click.Choice(["ieee", "nature", "slides"]),
+    default="ieee",
+    show_default=True,
+    help="Width and size of text.",
+)
 @click.option("--jobs", type=click.IntRange(min=1), default=None, help="Processes [default: one a core].")
 @click.option(
     "--list", "listed", is_flag=True, expose_value=False, is_eager=True, callback=_list, help="Names."
@@ -53,10 +62,11 @@ def figures(
     out: Path,
     calibration: str,
     text: str,
+    look: str,
     jobs: int | None,
     **values: Any,
 ) -> output.Result:
-    """Draw the figures as .pdf and .png, and write the .csv that each one draws."""
+    """Draw the figures as .pdf and .png, and write the .csv that each one draws and its caption."""
     from figures import catalogue
 
     if names and paper is not None:
@@ -71,6 +81,7 @@ def figures(
         text=text,
         system=ladder.system(),
         bias_budget=ladder.build(Budget).bias,
+        look=look,
         num_jobs=jobs,
     )
     return {"files": [str(file) for file in files], "refused": refused}

@@ -34,7 +34,7 @@ _ROUNDING = (
     1e-12  # below it stands what the order of a sum left behind, which depends on the machine's threads
 )
 
-SUFFIXES = (".pdf", ".png", ".csv")
+SUFFIXES = (".pdf", ".png", ".csv", ".txt")
 """What `Figure.write` makes."""
 
 
@@ -194,21 +194,22 @@ class Figure:
     pair: str = "qwen2.5-coder"
     """Shipped calibration that the small picture of the gallery is drawn from."""
 
-    def canvas(self, tables: Tables) -> "Canvas":
-        """Return the drawn figure; call inside `style.applied`."""
+    def canvas(self, tables: Tables, look: style.Look = style.LOOKS["ieee"]) -> "Canvas":
+        """Return the drawn figure; call inside `style.applied` of the same look."""
         from matplotlib.figure import Figure as Canvas
 
         shown = [panel for panel in self.panels if panel in tables]
         num_rows = -(-len(shown) // self.num_columns)
-        canvas = Canvas(figsize=(style.WIDTH_IN, self.panel_height_in * num_rows), layout="constrained")
+        height_in = look.height * self.panel_height_in * num_rows
+        canvas = Canvas(figsize=(look.width_in, height_in), layout="constrained")
         axes = canvas.subplots(num_rows, self.num_columns, squeeze=False)
         self.draw(dict(zip(shown, axes.ravel(), strict=True)), tables)
         canvas.draw_without_rendering()
         canvas.set_layout_engine("none")  # laid out once, for every format
         return canvas
 
-    def write(self, tables: Tables, out: Path) -> list[Path]:
-        """Write .pdf, .png and .csv; the same tables always give the same files.
+    def write(self, tables: Tables, out: Path, look: style.Look = style.LOOKS["ieee"]) -> list[Path]:
+        """Write .pdf, .png, .csv and the caption; the same tables always give the same files.
 
         Parameters
         ----------
@@ -216,6 +217,8 @@ class Figure:
             What `compute` made.
         out : Path
             Folder to write into; made if it is not there.
+        look : Look, optional
+            Kind of publication, one of `style.LOOKS`.
 
         Returns
         -------
@@ -224,10 +227,12 @@ class Figure:
         """
         out.mkdir(parents=True, exist_ok=True)
         files = [out / f"{self.name}{suffix}" for suffix in SUFFIXES]
-        with style.applied(self.name):
-            canvas = self.canvas(tables)
+        with style.applied(self.name, look):
+            canvas = self.canvas(tables, look)
             style.save(canvas, files[:2], self.title)
         write_csv(tables, files[2])
+        with whole(files[3]) as part:
+            part.write_text(f"{self.title} ({self.status}). {self.caption}\n", encoding="utf-8")
         return files
 
     def main(self, arguments: list[str] | None = None) -> None:

@@ -184,8 +184,8 @@ def _at(source: Source, text: str, budgets: Sequence[float]) -> dict[str, Any]:
     kind, _, threshold = text.partition("-")
     said = _WRITERS.get(kind, f"text decoded at a threshold of {threshold}")
     return {
-        "pair": source.calibration.name,
-        "name": f"{source.calibration.name}, {said}",
+        "pair": harmless(source.calibration.name),
+        "name": f"{harmless(source.calibration.name)}, {harmless(said)}",
         "num_tokens": len(tokens),
         "num_prompts": len(np.unique(tokens.need("prompt"))),
         "fastest": comparison.fastest_at(table),
@@ -280,8 +280,8 @@ def _panel(name: str, tables: Tables) -> dict[str, Any]:
 def _pair(source: Source) -> dict[str, Any]:
     known = source.calibration
     return {
-        "name": known.name,
-        **{key: known.source.get(key, known.name) for key in ("slm", "llm")},
+        "name": harmless(known.name),
+        **{key: harmless(known.source.get(key, known.name)) for key in ("slm", "llm")},
         **{key: getattr(known, key) for key in ("num_tokens", "num_prompts", "temperature", "acceptance")},
         "acceptance_ci95": known.ci95.get("acceptance"),
         "vocab_size": source.system.codec.vocab_size,
@@ -330,7 +330,7 @@ def markdown(found: Mapping[str, Any]) -> str:
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    environment = Environment(
+    environment = Environment(  # noqa: S701 - Markdown, and names are said by `harmless`
         loader=FileSystemLoader(TEMPLATES),
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -340,6 +340,27 @@ def markdown(found: Mapping[str, Any]) -> str:
 
     text = environment.get_template("paper.md.j2").render(found, n=short, ci=interval)
     return re.sub(r"\n{3,}", "\n\n", text)
+
+
+def harmless(name: Any) -> str:
+    r"""Return a name out of a calibration with nothing in it that Markdown or LaTeX would obey.
+
+    Parameters
+    ----------
+    name : object
+        Name of a pair, a model or a text.
+
+    Returns
+    -------
+    str
+        The same, other marks than those of a path as question marks.
+
+    Examples
+    --------
+    >>> harmless("Qwen2.5-Coder, 0.5B"), harmless(r"$\input{x}$")
+    ('Qwen2.5-Coder, 0.5B', '??input?x??')
+    """
+    return re.sub(r"[^\w .,:/()+@=-]", "?", str(name), flags=re.ASCII)
 
 
 def short(value: Any) -> str:
@@ -411,10 +432,10 @@ def _compiled(folder: Path) -> list[str]:
     """Compile the LaTeX where there is a compiler; return the name of the PDF, or nothing."""
     if shutil.which("pdflatex") is None:
         return []
-    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper.tex"]
+    command = ["pdflatex", "-no-shell-escape", "-interaction=nonstopmode", "-halt-on-error", "paper.tex"]
     environment = os.environ | {"SOURCE_DATE_EPOCH": "0", "FORCE_SOURCE_DATE": "1"}
     for _ in range(2):  # the second time its references are known
-        done = subprocess.run(
+        done = subprocess.run(  # noqa: S603 - no word of the command is given
             command, cwd=folder, env=environment, capture_output=True, text=True, check=False
         )
         if done.returncode:

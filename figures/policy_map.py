@@ -79,9 +79,7 @@ def draw(axes: Mapping[str, "Axes"], tables: Tables) -> None:
         lines = ax.contour(snr_db, bandwidth, values, levels=levels, colors=style.INK, linewidths=0.7)
         longest = [max(paths, key=len) for paths in lines.allsegs if paths]
         inside = [path[len(path) // 2] for path in longest]
-        ax.clabel(
-            lines, fmt="%g", fontsize=7, manual=[p for p in inside if _away_from_edges(p, snr_db, bandwidth)]
-        )
+        ax.clabel(lines, fmt="%g", manual=[p for p in inside if _away_from_edges(p, snr_db, bandwidth)])
         x, y = inputs["snr [dB]"][0], inputs["bandwidth [Hz]"][0]
         ax.plot(x, y, marker="*", color=style.VERMILLION, markersize=7, linestyle="none")
         style.label(ax, x, y, "the link", color=style.VERMILLION, xytext=(5, 3))

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cuhlm_theory._files import whole
 
@@ -17,7 +17,27 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-WIDTH_IN = 3.5
+
+class Look(NamedTuple):
+    """What a kind of publication asks of a figure."""
+
+    width_in: float
+    """Width of a column [in]."""
+    height: float
+    """Height of a panel, as a multiple of what it was drawn for [-]."""
+    text: float
+    """Size of all text, likewise [-]."""
+
+
+LOOKS: Mapping[str, Look] = MappingProxyType(
+    {
+        "ieee": Look(width_in=3.5, height=1.0, text=1.0),  # titles of 8 points, labels of 7.5
+        "nature": Look(width_in=89.0 / 25.4, height=1.0, text=7.0 / 8.0),  # no text above 7 points
+        "slides": Look(width_in=6.4, height=1.6, text=1.75),  # half of a wide slide, read from afar
+    }
+)
+"""Kinds of publication by name; figures are drawn for the first."""
+WIDTH_IN = LOOKS["ieee"].width_in
 """Column width of the papers [in]."""
 
 PAPER = "#ffffff"
@@ -184,19 +204,32 @@ _RC: dict[str, Any] = {
 }
 
 
+_TEXT = (
+    "font.size",
+    "axes.titlesize",
+    "axes.labelsize",
+    "xtick.labelsize",
+    "ytick.labelsize",
+    "legend.fontsize",
+)
+
+
 @contextmanager
-def applied(name: str) -> Iterator[None]:
+def applied(name: str, look: Look = LOOKS["ieee"]) -> Iterator[None]:
     """Set matplotlib's settings for one figure and restore them afterwards, on the backend without a screen.
 
     Parameters
     ----------
     name : str
         The figure; ids in its SVG are derived from it, so that the file is the same every time.
+    look : Look, optional
+        Kind of publication, one of `LOOKS`.
     """
     import matplotlib
 
     matplotlib.use("Agg")
-    settings: Any = {**matplotlib.rcParamsDefault, **_RC, "svg.hashsalt": name, "backend": "agg"}
+    scaled = {key: look.text * _RC[key] for key in _TEXT}
+    settings: Any = {**matplotlib.rcParamsDefault, **_RC, **scaled, "svg.hashsalt": name, "backend": "agg"}
     with matplotlib.rc_context(settings):
         yield
 
@@ -222,9 +255,11 @@ def scheme_line(name: str, *, marked: bool = False) -> dict[str, Any]:
 
 def label(ax: "Axes", x: float, y: float, text: str, **kwargs: Any) -> None:
     """Write next to a point of the data, a few points away from it, on a pale halo."""
+    from matplotlib import rcParams
     from matplotlib.patheffects import withStroke
 
-    options: dict[str, Any] = {"xytext": (3, 3), "textcoords": "offset points", "fontsize": 7.0, **kwargs}
+    options: dict[str, Any] = {"xytext": (3, 3), "textcoords": "offset points"}
+    options |= {"fontsize": rcParams["legend.fontsize"], **kwargs}
     options.setdefault("path_effects", [withStroke(linewidth=1.8, foreground=PAPER)])
     ax.annotate(text, (x, y), **options)
 

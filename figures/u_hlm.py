@@ -191,11 +191,11 @@ FIGURE = Figure(
     paper="u-hlm",
     caption="Printed numbers are black: the line 0.82 u - 0.06, its thresholds, 45.93 % skipped, 2.54 times "
     "HLM. The thresholds follow from the line; how many tokens lie below them is the pair's own, and a surer "
-    "pair skips more: 70 % of qwen2.5-coder-t1 at 0.431. The ranking of Fig. 3 is not reproduced there: its "
-    "three estimators tell rejections alike. Cosine similarities of Fig. 4 and Table I cannot be had: their "
-    "reference answers and encoder are not at hand. Throughput is E[N]/E[D] without fading, with the printed "
-    "link, 16 bits a probability of 32 000 tokens, and the printed latencies; over the printed Rayleigh "
-    "fading the mean latency is infinite.",
+    "pair skips more. Intervals of the three estimators of Fig. 3 are over prompts: where they overlap, its "
+    "ranking is not told. Cosine similarities of Fig. 4 and Table I cannot be had: their reference answers "
+    "and encoder are not at hand. Throughput is E[N]/E[D] without fading, with the printed link, 16 bits a "
+    "probability of 32 000 tokens, and the printed latencies; over the printed Rayleigh fading the mean "
+    "latency is infinite.",
     compute=compute,
     draw=draw,
     panels=("estimators", "law", "line", "threshold", "scheme", "throughput"),

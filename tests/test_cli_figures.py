@@ -22,8 +22,20 @@ def test_a_figure_by_name_as_json(capsys, tmp_path):
     )
     assert code == 0
     files = json.loads(out)["files"]
-    assert [file.rsplit(".", 1)[1] for file in files] == ["pdf", "png", "csv"]
-    assert len(list(tmp_path.iterdir())) == 3
+    assert [file.rsplit(".", 1)[1] for file in files] == ["pdf", "png", "csv", "txt"]
+    assert len(list(tmp_path.iterdir())) == 4
+
+
+def test_a_scenario_is_drawn_as_its_options_are(capsys, tmp_path):
+    scenario = tmp_path / "scenario.toml"
+    scenario.write_text('calibration = "cu-hlm"\nbandwidth-hz = 2e5\nstyle = "slides"\n', encoding="utf-8")
+    options = ("--calibration", "cu-hlm", "--bandwidth-hz", "2e5", "--style", "slides")
+    made = {}
+    for name, given in {"options": options, "scenario": ("--scenario", str(scenario))}.items():
+        code, _, err = run(capsys, "figures", "channel", *given, "--out", str(tmp_path / name), "--json")
+        assert code == 0, err
+        made[name] = {path.name: path.read_bytes() for path in (tmp_path / name).iterdir()}
+    assert made["options"] == made["scenario"]
 
 
 @pytest.mark.parametrize(

@@ -109,15 +109,30 @@ def test_a_csv_reads_back_as_it_was_written(tables, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["attenuation"])
-def test_a_figure_is_written_in_three_formats(name, tables, tmp_path):
+def test_a_figure_is_written_in_three_formats_with_its_caption(name, tables, tmp_path):
     files = catalogue.figure(name).write(tables[name], tmp_path)
-    assert [file.suffix for file in files] == [".pdf", ".png", ".csv"]
-    pdf, png, _ = (file.read_bytes() for file in files)
+    assert [file.suffix for file in files] == [".pdf", ".png", ".csv", ".txt"]
+    pdf, png, _, caption = (file.read_bytes() for file in files)
+    assert catalogue.figure(name).caption.encode() in caption
     assert pdf.startswith(b"%PDF")
     assert png.startswith(b"\x89PNG")
     assert b"/Type3" not in pdf  # fonts are embedded as vectors of type 42
     width = int.from_bytes(png[16:20], "big")
     assert width == round(style.WIDTH_IN * 300)
+
+
+@pytest.mark.parametrize(("name", "smallest", "largest"), [("nature", 5.0, 7.0), ("slides", 12.0, 15.0)])
+def test_a_look_has_its_width_and_its_size_of_text(name, smallest, largest, tables, tmp_path):
+    from matplotlib.text import Text
+
+    look, one = style.LOOKS[name], catalogue.figure("attenuation")
+    png = one.write(tables["attenuation"], tmp_path, look)[1].read_bytes()
+    assert int.from_bytes(png[16:20], "big") == int(look.width_in * 300)
+    with style.applied("attenuation", look):
+        canvas = one.canvas(tables["attenuation"], look)
+        sizes = [text.get_fontsize() for text in canvas.findobj(Text) if text.get_text().strip()]
+    assert smallest <= min(sizes)
+    assert max(sizes) <= largest
 
 
 def test_the_words_of_a_figure_do_not_overlap_or_leave_it(tables):

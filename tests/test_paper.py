@@ -108,6 +108,14 @@ def test_nothing_but_the_files_is_left(written):
     assert names == {"paper.md", "paper.tex", "results.json"} | drawn
 
 
+def test_names_out_of_a_calibration_command_nothing(found):
+    evil = r"$\input{/etc/passwd}$ `x` <b> [a](b) | \write18{x} %"
+    named = {**found, "small": paper.harmless(evil), "pair": {**found["pair"], "name": paper.harmless(evil)}}
+    written = paper.latex(paper.markdown(named))
+    for word in (r"\input{/etc", r"\write18", "<b>"):
+        assert word not in written
+
+
 def test_a_statement_that_does_not_hold_stops_the_paper(few_texts, monkeypatch, tmp_path):
     monkeypatch.setattr(paper, "hook", lambda name: lambda one, proof: {**theorem(one), "holds": False})
     with pytest.raises(CuhlmError, match=r"not proved: kept_law\.converse"):

@@ -238,6 +238,18 @@ def scenario(function: Callable[..., Any]) -> Callable[..., Any]:
     )(function)
 
 
+def scenario_file(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Let a command that takes names as its arguments take its options from ``--scenario FILE``."""
+    return click.option(
+        "--scenario",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        is_eager=True,
+        expose_value=False,
+        callback=_load_scenario,
+        help="TOML file of options, such as `cuhlm optimize --save-scenario` writes.",
+    )(function)
+
+
 def _load_scenario(ctx: click.Context, param: click.Parameter, path: Path | None) -> Path | None:
     if path is None:
         return None
