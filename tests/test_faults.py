@@ -528,11 +528,32 @@ def test_a_killed_writer_leaves_the_old_file_or_the_new_one(tmp_path):
 # -------------------------------------------------------------------------------------------------- any input
 
 
-OPTIONS = {
-    "channel": "bits bandwidth-hz snr-db fading outage block-error rate-bit-per-s",
-    "payload": "k vocab-size prob-bits index-bits",
-    "drafts": "acceptance latency-ratio slm-latency-s llm-latency-s bandwidth-hz snr-db",
-    "thresholds": "slope intercept delta risk-budget uncertainty bias-price-s",
+LIGHT = {  # arguments that are always there, FILE for one of the files, and options
+    "channel": ("", "bits bandwidth-hz snr-db fading outage block-error rate-bit-per-s"),
+    "payload": ("", "k vocab-size prob-bits index-bits"),
+    "drafts": ("", "acceptance latency-ratio slm-latency-s llm-latency-s bandwidth-hz snr-db survival"),
+    "thresholds": ("", "slope intercept delta risk-budget uncertainty bias-price-s"),
+    "truncate": ("FILE", "budget rule uncertainty draft slope intercept prob-bits"),
+    "uncertainty": ("FILE", "draft samples seed"),
+}
+HEAVY = {  # a hundredth of the cases
+    "optimize": (
+        "--calibration=cu-hlm --uncertainty=beta:1,3",
+        "bandwidth-hz snr-db fading outage vocab-size prob-bits index-bits codec slm-latency-s llm-latency-s "
+        "round-trip-s downlink-bit-per-s slm-per-token-s bias-budget risk-budget truncation-budget "
+        "bias-price-s tx-power-w slm-energy-j keep preset calibration uncertainty",
+    ),
+    "sweep": ("--calibration=cu-hlm --uncertainty=uniform --out=OUT", "over snr-db bias-budget"),
+    "predict": ("--calibration=cu-hlm --out=OUT", "num-prompts thresholds only seed resamples prompts"),
+    "calibrate": (
+        "--slm=./nowhere --llm=./nowhere --out=OUT",
+        "num-prompts temperature threshold texts prompts",
+    ),
+    "decode": (
+        "--slm=./nowhere --llm=./nowhere --scheme=hlm",
+        "prompt temperature seed slm-latency-s scheme",
+    ),
+    "fit": ("FILE", "seed name"),
 }
 WORDS = [
     "0",
@@ -563,24 +584,52 @@ WORDS += [
 WORDS += ["\x1b[31m", "\u202e", "1:2:3", "0:1e9:1e-9", "0.5", "2", "0.9", "50", "1e6"]
 
 
+WORDS += ["hlm", "u-hlm@0.3", "exact", "quantile", "slm,llm", "snr-db=0,5", "snr-db=1:0:1", "FILE"]
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """Files of every kind, most of them wrong wherever they are given."""
+    folder = tmp_path_factory.mktemp("files")
+    arrays = {"logits": np.arange(24.0).reshape(3, 8), "law": np.full(8, 0.125), "nan": np.full(8, np.nan)}
+    arrays |= {"pairs": np.full((5, 2), 0.25), "none": np.zeros(0), "words": np.array(["a", "b"])}
+    for name, array in arrays.items():
+        np.save(folder / f"{name}.npy", array)
+    texts = {
+        "a.json": "[" * 100_000,
+        "b.json": '{"prompt": 1}',
+        "c.toml": "snr-db = 'x'",
+        "d.txt": "\ud7ff\n",
+    }
+    for name, text in (texts | {"e.csv": "u,beta\n0.1,0.2\n", "empty": ""}).items():
+        (folder / name).write_text(text, encoding="utf-8")
+    (folder / "raw.npy").write_bytes(bytes(range(256)))
+    return [*map(str, sorted(folder.iterdir())), str(folder), str(folder / "nowhere"), "/dev/null"]
+
+
 @pytest.mark.slow
-def test_any_option_with_any_word_ends_in_a_result_or_one_line(run_cuhlm):
+def test_any_option_with_any_word_ends_in_a_result_or_one_line(run_cuhlm, files, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     rng = np.random.default_rng(0)
-    counts = {0: 0, 1: 0, 2: 0}
+    counts: dict[str, dict[int, int]] = {name: {0: 0, 1: 0, 2: 0} for name in LIGHT | HEAVY}
     for _ in range(100_000):
-        name = str(rng.choice(list(OPTIONS)))
-        known = OPTIONS[name].split()
-        chosen = rng.choice(known, size=rng.integers(1, len(known) + 1), replace=False)
-        given = [f"--{option}={rng.choice(WORDS)}" for option in chosen]
+        known = HEAVY if rng.random() < 0.01 else LIGHT
+        name = str(rng.choice(list(known)))
+        always, options = known[name]
+        names = options.split()
+        chosen = rng.choice(names, size=rng.integers(1, len(names) + 1), replace=False)
+        given = [*always.split(), *(f"--{option}={rng.choice(WORDS)}" for option in chosen)]
+        given = [word.replace("FILE", str(rng.choice(files))).replace("OUT", "out") for word in given]
         code, out, err = run_cuhlm(name, *given, "--json")
-        counts[code] += 1
+        counts[name][code] += 1
         if code == 0:
-            assert err == "", given
-            assert json.loads(out), given
+            assert err == "", (name, given)
+            assert "NaN" not in out, (name, given)
+            assert json.loads(out), (name, given)
         else:
-            assert out == "", given
-            assert err.startswith("cuhlm: "), given
-            assert err.count("\n") == 1, given
-            assert len(err) <= 301, given
-            assert "CUHLM_TRACEBACK" not in err, given
-    print(counts)
+            assert out == "", (name, given)
+            assert err.startswith("cuhlm: "), (name, given)
+            assert err.count("\n") == 1, (name, given, err)
+            assert len(err) <= 301, (name, given)
+            assert "CUHLM_TRACEBACK" not in err, (name, given, err)
+    print({name: tuple(ended.values()) for name, ended in counts.items()})
