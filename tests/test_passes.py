@@ -174,12 +174,12 @@ def test_a_calibration_takes_over_what_was_timed(tmp_path, run_cuhlm):
     assert inputs["llm_latency_from"] == "calibration"
     code, _, err = run_cuhlm("passes", *told[:-2])
     assert (code, err.startswith("cuhlm: --context must be given with --into")) == (2, True)
-    (tmp_path / "timed.json").write_text('{"slm": {"passes": [{"width": 1}]}}')
-    code, _, err = run_cuhlm("passes", *told)
-    assert (code, "--timed must hold width, context and seconds of the passes of slm" in err) == (2, True)
     (tmp_path / "none").mkdir()
     code, _, err = run_cuhlm("passes", *told[:3], tmp_path / "none", *told[4:])
     assert (code, "holds no calibration.json" in err) == (1, True)
+    (tmp_path / "timed.json").write_text('{"slm": {"passes": [{"width": 1}]}}')
+    code, _, err = run_cuhlm("passes", *told)
+    assert (code, "--timed must hold width, context and seconds of the passes of slm" in err) == (2, True)
 
 
 def test_a_step_between_one_token_and_two_leaves_the_latency_of_one_alone():
