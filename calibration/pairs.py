@@ -241,7 +241,8 @@ def load_pair(
         ``"smollm2"``, the built-in pair (the default when ``slm`` and ``llm`` are not given).
     slm, llm : str, optional
         Hub id, local folder or ``.gguf`` file of the small and the large model, or, of one of them, the
-        address of llama.cpp's server; both or neither.
+        address of llama.cpp's server; both or neither, or ``llm`` alone, a server that stands for the
+        built-in pair's.
     device : str, default "cpu"
         ``"cpu"`` or ``"cuda"``.
     dtype : str, default "float32"
@@ -267,6 +268,8 @@ def load_pair(
     OSError
         If a model cannot be fetched.
     """
+    served = llm if slm is None and llm is not None and is_address(llm) else None  # of the built-in pair
+    llm = None if served else llm
     if (slm is None) != (llm is None):
         raise ValueError(f"slm and llm must be given together; got slm={slm!r}, llm={llm!r}")
     if slm is not None and name is not None:
@@ -284,7 +287,7 @@ def load_pair(
         raise ValueError(f"device must be one of {present}; got {device!r}")
     if vocabulary not in get_args(Vocabulary):
         raise ValueError(f"vocabulary must be same or common; got {vocabulary!r}")
-    pair = _built_in_pair() if slm is None or llm is None else _pair_of(slm, llm, vocabulary)
+    pair = _built_in_pair(served) if slm is None or llm is None else _pair_of(slm, llm, vocabulary)
     pair = replace(pair, template_options=_known_to(pair.tokenizer, template_options or {}))
     number = getattr(torch, dtype)
     for model in (pair.slm, pair.llm):
@@ -297,11 +300,12 @@ def load_pair(
     return pair
 
 
-def _built_in_pair() -> Pair:
+def _built_in_pair(served: str | None = None) -> Pair:
+    """Load the built-in pair, its large model from a server where that is wanted."""
     llm, tokenizer = load_built_in_llm()
     slm = slice_model(llm)
     load_slice(slm, _SLICE)
-    return Pair(
+    pair = Pair(
         slm=slm,
         llm=llm,
         tokenizer=tokenizer,
@@ -311,6 +315,12 @@ def _built_in_pair() -> Pair:
         llm_sha256=_GGUF_SHA256,
         vocab_size=llm.config.vocab_size,
     )
+    if served is None:
+        return pair
+    model = ServedModel("llm", served)
+    known = min(pair.vocab_size, model.check_tokenizer(tokenizer))
+    told = {"llm_id": f"{model.name}, served", "llm_sha256": model.fingerprint}
+    return replace(pair, llm=model, vocab_size=known, **told)
 
 
 def _known_to(tokenizer: Any, options: Mapping[str, Any]) -> Mapping[str, Any]:

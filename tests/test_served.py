@@ -154,3 +154,25 @@ def test_what_is_no_such_server_is_one_line(folders, server, assert_refused):
     assert_refused(*call, server.address, words=["slm and llm must share a tokenizer"])
     both = ("decode", "--scheme", "hlm", *LINE, "--json", "--slm", server.address, "--llm", server.address)
     assert_refused(*both, words=["--slm must be a model on this machine where llm is a server"])
+
+
+@pytest.mark.slow
+def test_llama_cpp_itself_gives_the_laws_of_the_built_in_model(tmp_path):
+    """Its kernels work on four-bit weights, ours on what these mean: laws differ by a per cent or two."""
+    xllamacpp = pytest.importorskip("xllamacpp")
+    from calibration import pairs
+
+    asked = xllamacpp.CommonParams()
+    asked.model.path = str(pairs._find_gguf(tmp_path, tmp_path))
+    asked.n_ctx, asked.port = 512, 8179
+    running = xllamacpp.Server(asked)
+    pair = pairs.load_pair(llm=running.listening_address)
+    model, _ = pairs.load_built_in_llm()
+    ids = torch.tensor([pair.tokenizer("The capital of France is Paris, and that of Italy is")["input_ids"]])
+    found = pair.llm(ids, logits_to_keep=4).logits[0].double()
+    with torch.inference_mode():
+        told = model(ids).logits[0, -4:].double().log_softmax(-1)
+    distance = 0.5 * (found.exp() - told.exp()).abs().sum(-1)
+    assert found.exp().sum(-1).numpy() == pytest.approx(1.0, abs=1e-3)
+    assert distance.max() < 0.05
+    assert distance.max() > 0.0
