@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 Floats = NDArray[np.float64]
 
 _MAX_COUNT = 2**53  # where float64 stops counting
+_LARGEST = 1e150  # amounts whose products and quotients float64 still holds
 _SUM_TOLERANCE = 1e-4  # a float32 softmax over 150 000 tokens is off by less than this
 
 
@@ -20,7 +21,8 @@ def _sum_tolerance(value: ArrayLike) -> float:
     return max(_SUM_TOLERANCE, 0.5 * float(limits.eps) + 0.5 * size * float(limits.smallest_subnormal))
 
 
-def _as_numbers(name: str, value: ArrayLike) -> Floats:
+def as_numbers(name: str, value: ArrayLike) -> Floats:
+    """Return ``value`` as float64 that need not be finite, shape [...]."""
     try:
         if np.iscomplexobj(value):  # numpy would drop the imaginary part
             raise TypeError
@@ -37,7 +39,7 @@ def _check_tokens(name: str, array: Floats) -> None:
 
 def as_floats(name: str, value: ArrayLike) -> Floats:
     """Return ``value`` as finite float64, shape [...]."""
-    array = _as_numbers(name, value)
+    array = as_numbers(name, value)
     if not np.all(np.isfinite(array)):
         bad = array[~np.isfinite(array)].flat[0]
         raise ValueError(f"{name} must be finite; got {bad}")
@@ -61,12 +63,15 @@ def as_probability(name: str, value: ArrayLike) -> Floats:
 
 def as_nonnegative(name: str, value: ArrayLike) -> Floats:
     """Return ``value`` as finite float64 of at least 0, shape [...]."""
-    return _within(name, as_floats(name, value), 0.0, math.inf, "be at least 0")
+    array = _within(name, as_floats(name, value), 0.0, math.inf, "be at least 0")
+    return _within(name, array, 0.0, _LARGEST, f"be at most {_LARGEST:g}")
 
 
 def as_positive(name: str, value: ArrayLike, *, at_most: float = math.inf) -> Floats:
     """Return ``value`` as finite float64 above 0, shape [...]."""
     array = _within(name, as_floats(name, value), 0.0, math.inf, "be positive", open_low=True)
+    array = _within(name, array, 1.0 / _LARGEST, math.inf, f"be at least {1.0 / _LARGEST:g}")
+    at_most = min(at_most, _LARGEST)
     return _within(name, array, 0.0, at_most, f"be at most {at_most:g}")
 
 
@@ -113,7 +118,7 @@ def check_vocabulary(first: str, p: Floats, second: str, q: Floats) -> None:
 
 def as_logits(name: str, value: ArrayLike) -> Floats:
     """Return ``value`` as logits along the last axis, shape [..., V], V >= 2; -inf is probability 0."""
-    array = _as_numbers(name, value)
+    array = as_numbers(name, value)
     _check_tokens(name, array)
     if np.any(bad := np.isnan(array) | np.isposinf(array)):
         raise ValueError(f"{name} must be finite; got {array[bad].flat[0]}")

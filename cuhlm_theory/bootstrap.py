@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cuhlm_theory import _special as special
+from cuhlm_theory._checks import as_numbers
 
 Floats = NDArray[np.float64]
 Method = Literal["bca", "percentile"]
@@ -187,9 +188,13 @@ def bca_interval(
     (True, True)
     """
     _check_level(level)
-    centre = np.asarray(estimate, dtype=np.float64)
-    values = np.asarray(replicates, dtype=np.float64)
-    left_out = np.asarray(jackknife, dtype=np.float64)
+    centre, values, left_out = (
+        as_numbers(name, value)
+        for name, value in (("estimate", estimate), ("replicates", replicates), ("jackknife", jackknife))
+    )
+    for name, array in (("replicates", values), ("jackknife", left_out)):
+        if array.shape[:1] in ((), (0,)) or array.shape[1:] != centre.shape:
+            raise ValueError(f"{name} must have shape [R, *{centre.shape}], R >= 1; got {array.shape}")
     num = values.shape[0]
     bad = ~np.isfinite(values).all(axis=0) | ~np.isfinite(left_out).all(axis=0) | ~np.isfinite(centre)
     centre, values, left_out = (np.where(bad, 0.0, array) for array in (centre, values, left_out))

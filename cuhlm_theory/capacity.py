@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cuhlm_theory import _special as special
-from cuhlm_theory._checks import Floats, as_floats, as_nonnegative, as_positive
+from cuhlm_theory._checks import Floats, as_floats, as_nonnegative, as_numbers, as_positive
 from cuhlm_theory.errors import DivergentError, MissingInputError
 from cuhlm_theory.parameters import FixedRate, Link, Uplink
 
 _LN2 = math.log(2.0)
-_MAX_DB = 3000.0  # 10 ** 300: beyond it float64 overflows
+_MAX_DB = 1500.0  # 10 ** 150: the largest amount that is computed with
 # exp(x) * exp1(x) is good to 1e-15 up to x = 700 and hyperu(1, 1, x) from 50 on; change in between
 _EXP1_SAFE = 100.0
 
@@ -28,7 +28,7 @@ def snr_from_db(snr_db: ArrayLike) -> Floats:
     Parameters
     ----------
     snr_db : array_like, shape [...]
-        Ratio [dB], at most 3000; minus infinity is a dead link.
+        Ratio [dB], at most 1500; minus infinity is a dead link.
 
     Returns
     -------
@@ -38,14 +38,14 @@ def snr_from_db(snr_db: ArrayLike) -> Floats:
     Raises
     ------
     ValueError
-        If a value is NaN or above 3000 dB.
+        If a value is NaN or above 1500 dB.
 
     Examples
     --------
     >>> snr_from_db([-np.inf, 0.0, 10.0])
     array([ 0.,  1., 10.])
     """
-    value = np.asarray(snr_db, dtype=np.float64)
+    value = as_numbers("snr_db", snr_db)
     bad = ~(value <= _MAX_DB)  # catches NaN
     if np.any(bad):
         raise ValueError(f"snr_db must be at most {_MAX_DB:g}; got {value[bad].flat[0]:g}")
@@ -166,7 +166,9 @@ def log_distance_path_gain(
     """
     ratio = as_positive("distance_m", distance_m) / as_positive("reference_distance_m", reference_distance_m)
     gain = as_nonnegative("reference_gain", reference_gain)
-    return np.asarray(gain / ratio ** as_nonnegative("exponent", exponent))
+    loss = as_nonnegative("exponent", exponent) * np.log(ratio)
+    with np.errstate(divide="ignore", over="ignore"):  # no gain at all, or one beyond all numbers
+        return np.asarray(np.exp(np.log(gain) - loss))
 
 
 def awgn_capacity_bit_per_s(bandwidth_hz: ArrayLike, snr: ArrayLike) -> Floats:

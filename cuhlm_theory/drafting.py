@@ -294,6 +294,7 @@ def continuous_num_drafts(acceptance: ArrayLike, latency_ratio: ArrayLike) -> Fl
         outside = (value <= 0.0) | (value >= 1.0)
         if np.any(outside):
             raise ValueError(f"{name} must lie in (0, 1); got {value[outside].flat[0]:g}")
+        as_positive(name, value)
     log_alpha = np.log(alpha)
     target = 1.0 - (1.0 / ratio - 1.0) * log_alpha  # c
     root = -np.real(special.lambertw(-np.exp(-np.minimum(target, _LAMBERT_SAFE)), -1))

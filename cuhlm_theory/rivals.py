@@ -9,6 +9,7 @@ from cuhlm_theory._checks import (
     as_count,
     as_distribution,
     as_nonnegative,
+    as_numbers,
     as_positive,
     as_probability,
     check_vocabulary,
@@ -144,7 +145,8 @@ def critical_delay_s(acceptance: ArrayLike, draft_s: ArrayLike, verify_s: ArrayL
     """
     alpha = as_positive("acceptance", as_probability("acceptance", acceptance))
     draft, verify = as_nonnegative("draft_s", draft_s), as_nonnegative("verify_s", verify_s)
-    return (draft + verify) * (1.0 + alpha) / (2.0 * alpha**2) - 0.5 * (draft + 2.0 * verify)
+    with np.errstate(over="ignore"):  # a delay that no number holds is never reached
+        return (draft + verify) * (1.0 + alpha) / (2.0 * alpha**2) - 0.5 * (draft + 2.0 * verify)
 
 
 def state_value_s(
@@ -191,7 +193,12 @@ def state_value_s(
     0.000794
     """
     alpha, draft, verify = (
-        np.asarray(value, dtype=np.float64)[..., None] for value in (acceptance, draft_s, verify_s)
+        check(name, value)[..., None]
+        for check, name, value in (
+            (as_probability, "acceptance", acceptance),
+            (as_nonnegative, "draft_s", draft_s),
+            (as_nonnegative, "verify_s", verify_s),
+        )
     )
     delay, chance = as_nonnegative("delay_s", delay_s), as_distribution("weight", weight)
 
@@ -302,6 +309,10 @@ def independent_survival_curve(ratio: ArrayLike, weight: ArrayLike, num_drafts: 
     array([0.75 , 0.625])
     """
     r, mass = as_nonnegative("ratio", ratio), as_nonnegative("weight", weight)
+    if not r.shape == mass.shape == (r.size,) or not mass.sum() > 0.0:
+        raise ValueError(
+            f"ratio and weight must have one shape [N], of a positive weight; got {r.shape} and {mass.shape}"
+        )
     grid = np.linspace(0.0, 1.0, 513)
     value, curve = grid, []
     for _ in range(int(as_count("num_drafts", num_drafts))):
@@ -311,6 +322,14 @@ def independent_survival_curve(ratio: ArrayLike, weight: ArrayLike, num_drafts: 
 
 
 # ---------------------------------------------------------------------------------------------- AsymSpec
+
+
+def _proposals(most: ArrayLike) -> Floats:
+    """Most proposals a token, perhaps without an end."""
+    count = as_numbers("most", most)
+    if np.any(bad := ~(count >= 0.0)):  # catches NaN
+        raise ValueError(f"most must be at least 0; got {count[bad].flat[0]:g}")
+    return count
 
 
 def proposals_per_token(rejection: ArrayLike, most: ArrayLike = np.inf) -> Floats:
@@ -350,7 +369,7 @@ def proposals_per_token(rejection: ArrayLike, most: ArrayLike = np.inf) -> Float
     array([1.    , 0.5695, 1.    ])
     """
     beta = as_positive("rejection", as_probability("rejection", rejection))
-    return 1.0 - (1.0 - beta) ** np.asarray(most, dtype=np.float64)
+    return 1.0 - (1.0 - beta) ** _proposals(most)
 
 
 def fall_back_probability(rejection: ArrayLike, most: ArrayLike) -> Floats:
@@ -387,7 +406,7 @@ def fall_back_probability(rejection: ArrayLike, most: ArrayLike) -> Floats:
     array([0.043 , 0.0336])
     """
     beta = as_probability("rejection", rejection)
-    return beta * (1.0 - beta) ** np.asarray(most, dtype=np.float64)
+    return beta * (1.0 - beta) ** _proposals(most)
 
 
 def truncated_residual(draft_law: ArrayLike, llm_law: ArrayLike, num_kept: int) -> Floats:

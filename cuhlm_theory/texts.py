@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import ArrayLike
 
-from cuhlm_theory._checks import Floats, as_probability
+from cuhlm_theory._checks import Floats, as_positive, as_probability
 from cuhlm_theory.contexts import Tokens
 
 __all__ = [
@@ -289,7 +289,7 @@ def importance_ratio(
     >>> float(importance_ratio(0.5, 0.25, 0.0, 0.0, 0.0))  # the large model alone: y / x
     0.5
     """
-    x = as_probability("draft_prob", draft_prob)
+    x = as_positive("draft_prob", as_probability("draft_prob", draft_prob))
     y, s = as_probability("llm_prob", llm_prob), as_probability("keeps", keeps)
     asks, e = 1.0 - as_probability("skip_mass", skip_mass), as_probability("excess", excess)
     rest = asks + e

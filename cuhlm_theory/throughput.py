@@ -9,15 +9,16 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike
 
-from cuhlm_theory._checks import Floats, as_floats, as_nonnegative, as_positive, as_probability
+from cuhlm_theory._checks import Floats, as_nonnegative, as_numbers, as_positive, as_probability
 from cuhlm_theory.parameters import Latency
 
 
 def _as_seconds(name: str, value: ArrayLike) -> Floats:
     """Return latencies of at least 0; infinity, the latency over a dead link, is allowed."""
-    array = np.asarray(value, dtype=np.float64)
+    array = as_numbers(name, value)
     if not np.all(array >= 0.0):  # catches NaN
         raise ValueError(f"{name} must be at least 0; got {array[~(array >= 0.0)].flat[0]:g}")
+    as_nonnegative(name, array[np.isfinite(array)])
     return array
 
 
@@ -361,6 +362,10 @@ def _rounds(
     duration = _as_seconds("duration_s", duration_s)
     tokens, duration = np.broadcast_arrays(tokens, duration)
     share = np.ones(duration.shape) if weight is None else as_nonnegative("weight", weight)
+    if not np.all(duration > 0.0):
+        raise ValueError("duration_s must be positive; got 0")
+    if not np.all(np.sum(share, axis=-1) > 0.0):
+        raise ValueError("weight must have a positive sum; got 0")
     return tokens, duration, share
 
 
@@ -510,7 +515,7 @@ def mean_rate_latency_ratio(skip_rate: ArrayLike, speedup: ArrayLike) -> Floats:
     4.35
     """
     skip = as_positive("skip_rate", as_probability("skip_rate", skip_rate))
-    gain = as_floats("speedup", speedup)
+    gain = as_nonnegative("speedup", speedup)
     if np.any(gain < 1.0):
         raise ValueError(f"speedup must be at least 1; got {gain[gain < 1.0].flat[0]:g}")
     return (gain - (1.0 - skip)) / skip

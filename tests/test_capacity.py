@@ -46,7 +46,7 @@ def test_decibels_at_known_points(snr_db, snr):
     assert capacity.db_from_snr(snr) == pytest.approx(snr_db, abs=1e-14)
 
 
-@given(st.floats(-2900.0, 3000.0))
+@given(st.floats(-2900.0, 1500.0))
 def test_decibels_go_there_and_back(snr_db):
     assert capacity.db_from_snr(capacity.snr_from_db(snr_db)) == pytest.approx(snr_db, abs=1e-9)
 
@@ -63,9 +63,9 @@ def test_a_dead_link_has_minus_infinity_decibels():
     assert capacity.db_from_snr(0.0) == -math.inf
 
 
-@pytest.mark.parametrize("bad", [math.nan, math.inf, 3000.5])
+@pytest.mark.parametrize("bad", [math.nan, math.inf, 1500.5])
 def test_refuses_decibels_that_no_link_has(bad):
-    with pytest.raises(ValueError, match=rf"^snr_db must be at most 3000; got {bad:g}$"):
+    with pytest.raises(ValueError, match=rf"^snr_db must be at most 1500; got {bad:g}$"):
         capacity.snr_from_db([0.0, bad])
 
 
@@ -122,7 +122,7 @@ def test_ergodic_capacity_is_the_mean_over_the_exponential_density(mean_snr):
 
 @pytest.mark.parametrize(
     "mean_snr",
-    [1e-305, 1e-200, 1e-9, 1e-4, 0.005, 1 / 101, 1 / 99.99, 0.03, 0.1, 0.15, 1.0, 10.0, 1e3, 1e9, 1e300],
+    [1e-305, 1e-200, 1e-9, 1e-4, 0.005, 1 / 101, 1 / 99.99, 0.03, 0.1, 0.15, 1.0, 10.0, 1e3, 1e9, 1e150],
 )
 def test_ergodic_capacity_to_the_last_digits(mean_snr):
     got = float(capacity.rayleigh_ergodic_capacity_bit_per_s(1.0, mean_snr))
@@ -210,7 +210,7 @@ def test_success_probability_at_its_limits():
     assert capacity.arq_success_probability(0.0, 0.0) == 1.0
     assert capacity.arq_success_probability(0.0, 5.0) == 1.0
     assert capacity.arq_success_probability(1.0, 0.0) == 0.0
-    assert capacity.arq_success_probability(1e5, 1e300) == 0.0
+    assert capacity.arq_success_probability(1e5, 1e150) == 0.0
 
 
 @given(st.floats(1e-6, 1e8))
@@ -291,7 +291,7 @@ def test_short_packets_at_their_limits():
     assert capacity.short_packet_blocklength(0.0, 3.0, 0.01) == 0.0
     assert capacity.short_packet_blocklength(0.0, 0.0, 0.01) == 0.0
     assert capacity.short_packet_blocklength(1.0, 0.0, 0.01) == math.inf
-    assert capacity.short_packet_blocklength(1.0, 1e300, 0.01) > 0  # nothing overflows
+    assert capacity.short_packet_blocklength(1.0, 1e150, 0.01) > 0  # nothing overflows
     # n is a function of B / SNR and of Q^-1(eps) / SNR^(1/2) as the SNR vanishes
     tiny = float(capacity.short_packet_blocklength(100.0, 1e-14, 0.01))
     assert tiny == pytest.approx(100 * float(capacity.short_packet_blocklength(100.0, 1e-12, 0.01)), rel=1e-9)
@@ -310,8 +310,8 @@ def test_limits_are_taken_quietly_even_where_numpy_raises():
     with np.errstate(all="raise"):
         assert capacity.db_from_snr(0.0) == -math.inf
         assert capacity.rayleigh_ergodic_capacity_bit_per_s(1.0, 0.0) == 0.0
-        assert capacity.arq_success_probability([1e5, 12.0, 1.0], [1e300, 1.0, 0.0]).tolist() == [0.0] * 3
-        assert capacity.short_packet_blocklength([0.0, 1.0, 1e300], [0.0, 0.0, 1e-20], 0.1).tolist() == [
+        assert capacity.arq_success_probability([1e5, 12.0, 1.0], [1e150, 1.0, 0.0]).tolist() == [0.0] * 3
+        assert capacity.short_packet_blocklength([0.0, 1.0, 1e150], [0.0, 0.0, 1e-200], 0.1).tolist() == [
             0.0,
             math.inf,
             math.inf,

@@ -138,7 +138,7 @@ def test_tables_show_units_and_meaning(run_cuhlm):
         (("--snr-db", "0:9"), ("A:B:STEP", "'0:9'")),
         (("--snr-db", "0:nan:1"), ("A:B:STEP", "'0:nan:1'")),
         (("--snr-db", "0:9:1e-9"), ("at most 100000 points", "'0:9:1e-9'")),
-        (("--snr-db", "4000"), ("--snr-db must be at most 3000; got 4000",)),
+        (("--snr-db", "4000"), ("--snr-db must be at most 1500; got 4000",)),
         (("--loudness", "1"), ("--loudness",)),
     ],
 )

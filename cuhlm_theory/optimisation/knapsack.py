@@ -286,6 +286,8 @@ def lower_hull(bias: ArrayLike, latency_s: ArrayLike) -> NDArray[np.int64]:
     array([[0, 2]])
     """
     loss, cost = as_nonnegative("bias", bias), as_nonnegative("latency_s", latency_s)
+    if loss.ndim != 2 or loss.shape != cost.shape or not loss.shape[1]:
+        raise ValueError(f"bias and latency_s must have one shape [N, A]; got {loss.shape} and {cost.shape}")
     if _all_convex(loss[:, ::-1], cost[:, ::-1]):  # a truncation profile, sizes ascending: nothing to drop
         return np.broadcast_to(np.arange(loss.shape[1])[::-1], loss.shape)
     current = _first_best(loss, cost)

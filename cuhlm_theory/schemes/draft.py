@@ -378,6 +378,10 @@ def surviving_drafts(
     chance = as_probability("acceptance", acceptance)
     limit = float(as_probability("survival", survival))
     texts = np.asarray(prompt)
+    if chance.ndim != 1 or texts.shape != chance.shape:
+        raise ValueError(
+            f"acceptance and prompt must have one shape [N]; got {chance.shape} and {texts.shape}"
+        )
     most = len(chance) if max_drafts is None else int(as_count("max_drafts", max_drafts))
     hazard = -np.log(np.maximum(chance, _SURE_LOSS))
     least = -np.log(limit) * (1.0 + _ROUNDING) + _ROUNDING if limit > 0.0 else np.inf
