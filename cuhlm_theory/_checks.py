@@ -64,7 +64,7 @@ def as_probability(name: str, value: ArrayLike) -> Floats:
 def as_nonnegative(name: str, value: ArrayLike) -> Floats:
     """Return ``value`` as finite float64 of at least 0, shape [...]."""
     array = _within(name, as_floats(name, value), 0.0, math.inf, "be at least 0")
-    return _within(name, array, 0.0, _LARGEST, f"be at most {_LARGEST:g}")
+    return _within(name, array, 0.0, _LARGEST, f"be at most {_LARGEST:g}") + 0.0  # of -0, 0
 
 
 def as_positive(name: str, value: ArrayLike, *, at_most: float = math.inf) -> Floats:
@@ -96,7 +96,8 @@ def as_distribution(name: str, value: ArrayLike) -> Floats:
     """
     array = as_floats(name, value)
     _check_tokens(name, array)
-    total, tolerance = array.sum(axis=-1, keepdims=True), _sum_tolerance(value)
+    tolerance = _sum_tolerance(value)
+    total = np.clip(array, 0.0, _LARGEST).sum(axis=-1, keepdims=True)  # 1e308 twice is no sum
     if np.any(array < 0.0) or np.any(np.abs(total - 1.0) > tolerance):
         if np.any(array < 0.0):
             got = f"an entry of {array.min():g}"

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cuhlm_theory import _special as special
-from cuhlm_theory._checks import as_numbers
+from cuhlm_theory._checks import as_floats, as_numbers
 
 Floats = NDArray[np.float64]
 Method = Literal["bca", "percentile"]
@@ -138,7 +138,9 @@ def percentile_interval(replicates: ArrayLike, *, level: float = 0.95) -> tuple[
     (array(5.), array(95.))
     """
     _check_level(level)
-    values = np.asarray(replicates, dtype=np.float64)
+    values = as_floats("replicates", replicates)
+    if values.shape[:1] in ((), (0,)):
+        raise ValueError(f"replicates must have shape [R, ...], R >= 1; got {values.shape}")
     low, high = np.quantile(values, [(1.0 - level) / 2.0, (1.0 + level) / 2.0], axis=0)
     return np.asarray(low), np.asarray(high)
 

@@ -469,7 +469,10 @@ def best_drafts_on_link(
     most = 1.0 / (1.0 - alpha)
     first, best = 1, None
     block = 32
-    answers = downlink_bit, rejection_downlink_bit
+    answers = (
+        float(as_nonnegative("downlink_bit", downlink_bit)),
+        float(as_nonnegative("rejection_downlink_bit", rejection_downlink_bit)),
+    )
     while (
         best is None
         or most / _round_s(np.array([first]), 0.0, latency, link, bits_per_draft)[0]

@@ -302,8 +302,8 @@ def compression(
 
 def _codec(vocab_size: int, prob_bits: int, index_bits: int | None, kind: CodecKind = "printed") -> Codec:
     """Check the widths where they are checked for everyone."""
-    as_count("vocab_size", vocab_size, at_least=2, at_most=_MAX_VOCAB)
-    return Codec(vocab_size=vocab_size, prob_bits=prob_bits, index_bits=index_bits, kind=kind)
+    size = int(as_count("vocab_size", vocab_size, at_least=2, at_most=_MAX_VOCAB))
+    return Codec(vocab_size=size, prob_bits=prob_bits, index_bits=index_bits, kind=kind)
 
 
 def _kept(k: ArrayLike, codec: Codec) -> Bits:

@@ -58,10 +58,9 @@ def delay_ratio(draft_s: ArrayLike, verify_s: ArrayLike, delay_s: ArrayLike) -> 
     >>> best_num_drafts(0.7, ratio)
     array([ 3., 10.])
     """
-    added = as_positive("draft_s", draft_s) + as_nonnegative("verify_s", verify_s)
-    return np.asarray(
-        added / (2.0 * as_nonnegative("delay_s", delay_s) + as_nonnegative("verify_s", verify_s))
-    )
+    verify = as_nonnegative("verify_s", verify_s)
+    idle_s = as_positive("verify_s and 2 delay_s", verify + 2.0 * as_nonnegative("delay_s", delay_s))
+    return np.asarray((as_positive("draft_s", draft_s) + verify) / idle_s)
 
 
 def delayed_latency_s(
@@ -255,11 +254,15 @@ def survival_curve(ratio: ArrayLike, prompt: ArrayLike, num_drafts: int, weight:
     array([0.65, 0.6 , 0.4 ])
     """
     r, texts = as_nonnegative("ratio", ratio), np.asarray(prompt)
+    if not r.shape == texts.shape == (r.size,) or not r.size:
+        raise ValueError(f"ratio and prompt must have one shape [N], N >= 1; got {r.shape}, {texts.shape}")
     longest = int(np.unique(texts, return_counts=True)[1].max())
     count = int(as_count("num_drafts", num_drafts, at_most=longest))
     mass = np.broadcast_to(as_nonnegative("weight", weight), r.shape)
     places = [np.flatnonzero(texts == text) for text in np.unique(texts)]
     runs = np.concatenate([sliding_window_view(one, count) for one in places if len(one) >= count])
+    if not mass[runs[:, 0]].sum() > 0.0:
+        raise ValueError("weight must be positive where a run begins; got 0")
     begins = mass[runs[:, 0]] / mass[runs[:, 0]].sum()
     stands, curve = np.ones(len(runs)), np.empty(count)
     for place in range(count):

@@ -152,7 +152,8 @@ def _truncated_mean_s(scale_s: float, mean_snr: float, limit_s: float) -> float:
     """E[D; D <= t], over the logarithm of the SNR: a packet takes c gamma-bar / ln(1 + gamma)."""
     if scale_s == 0.0:
         return 0.0
-    least = math.log(math.expm1(scale_s * mean_snr / limit_s))
+    reach = scale_s * mean_snr / limit_s
+    least = reach + math.log(-math.expm1(-reach))  # of ln(e^reach - 1), which would overflow
     most = math.log(mean_snr) + math.log(745.0)  # beyond it the density is 0 in float64
     found = integrate.quad(
         lambda v: scale_s * math.exp(v - math.exp(v) / mean_snr) / math.log1p(math.exp(v)),

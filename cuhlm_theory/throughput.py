@@ -271,7 +271,8 @@ def devices_served(latency: Latency, transmit_probability: ArrayLike, token_per_
     chance = as_probability("transmit_probability", transmit_probability)
     rate = as_positive("token_per_s", token_per_s)
     busy = rate * (chance * latency.llm.fixed_s + latency.llm.per_token_s)
-    return np.divide(1.0, busy, out=np.full(busy.shape, np.inf), where=busy > 0.0)
+    with np.errstate(over="ignore"):  # more than any number
+        return np.divide(1.0, busy, out=np.full(busy.shape, np.inf), where=busy > 0.0)
 
 
 def renewal_throughput_token_per_s(
@@ -362,8 +363,9 @@ def _rounds(
     duration = _as_seconds("duration_s", duration_s)
     tokens, duration = np.broadcast_arrays(tokens, duration)
     share = np.ones(duration.shape) if weight is None else as_nonnegative("weight", weight)
-    if not np.all(duration > 0.0):
-        raise ValueError("duration_s must be positive; got 0")
+    as_positive("duration_s", duration[np.isfinite(duration)])
+    if not duration.size:
+        raise ValueError("duration_s must hold at least 1 round; got 0")
     if not np.all(np.sum(share, axis=-1) > 0.0):
         raise ValueError("weight must have a positive sum; got 0")
     return tokens, duration, share
@@ -602,7 +604,10 @@ def transmit_probability_for_speedup(
     """
     hlm_s = round_latency_s(latency, 1.0, full_uplink_s)
     spare_s = hlm_s / as_positive("speedup", speedup) - latency.slm_s - latency.llm.per_token_s
-    return np.minimum(spare_s / skip_saves_s(latency, uplink_s), 1.0)
+    saved_s = skip_saves_s(latency, uplink_s)
+    if np.any(np.isinf(spare_s) & np.isinf(saved_s)):
+        raise ValueError("uplink_s must be finite where full_uplink_s is infinite; got inf")
+    return np.minimum(spare_s / saved_s, 1.0)
 
 
 def rate_for_speedup_bit_per_s(

@@ -408,7 +408,7 @@ def resampling_tv_bound(tv: ArrayLike, tv_from_llm: ArrayLike) -> Floats:
     numerator, total = np.broadcast_arrays(
         2.0 * as_probability("tv", tv), as_probability("tv_from_llm", tv_from_llm)
     )
-    bound = np.divide(numerator, total, out=np.ones(total.shape), where=total > 0.0)
+    bound = np.divide(numerator, total, out=np.ones(total.shape), where=total > numerator)
     return np.minimum(bound, 1.0)[()]
 
 

@@ -84,6 +84,7 @@ def _documented(function):
 def test_a_result_has_no_nan_and_an_error_is_documented(name):
     function, drawn = FUNCTIONS[name]
     documented, ended = _documented(function), Counter()
+    said = "nan" in " ".join(line for one in FunctionDoc(function)["Returns"] for line in one.desc).lower()
 
     @settings(
         max_examples=-(-NUM_CASES // len(FUNCTIONS)),
@@ -106,7 +107,7 @@ def test_a_result_has_no_nan_and_an_error_is_documented(name):
                 raise
             ended["refused"] += 1
         else:
-            assert not any(np.isnan(numbers).any() for numbers in _numbers(result)), result
+            assert said or not any(np.isnan(numbers).any() for numbers in _numbers(result)), result
             ended["answered"] += 1
 
     check()

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from cuhlm_theory._checks import Floats, as_nonnegative, as_probability
+from cuhlm_theory._checks import Floats, as_nonnegative, as_numbers, as_probability
 from cuhlm_theory.errors import CuhlmError, InfeasibleError
 
 _MAX_STEPS = 1000  # each step finds a new vertex of a convex curve; a few tens are usual
@@ -148,7 +148,7 @@ def _solved(
 
 
 def _checked(latency_s: ArrayLike, bias: ArrayLike, weight: ArrayLike) -> tuple[Floats, Floats, Floats]:
-    cost = np.asarray(latency_s, dtype=np.float64)
+    cost = as_numbers("latency_s", latency_s)
     if cost.ndim != 2 or not np.all(cost >= 0.0):
         raise ValueError("latency_s must be a table [N, A] of at least 0 without NaN")
     loss = as_nonnegative("bias", bias)

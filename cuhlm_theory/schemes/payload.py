@@ -701,7 +701,7 @@ def lattice_bit(num_kept: int, levels: int, vocab_size: int, *, send_size: bool 
     >>> lattice_bit(2, 100, 32000)
     36
     """
-    as_count("vocab_size", vocab_size, at_least=2)
+    vocab_size = int(as_count("vocab_size", vocab_size, at_least=2))
     kept, size = int(as_count("num_kept", num_kept, at_most=vocab_size)), int(as_count("levels", levels))
     index_bit = _ceil_log2_binomial(vocab_size, kept)
     value_bit = _ceil_log2_binomial(size + kept - 1, kept - 1)
