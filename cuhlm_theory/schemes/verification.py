@@ -97,6 +97,10 @@ class Verification:
         """Chance to keep each recorded draft, whose acceptance by x and y is given, shape [N] [-]."""
         return acceptance
 
+    def bounds_acceptance(self, tokens: Tokens) -> bool:
+        """Whether that chance is, for some draft, the least that it can be."""
+        return False
+
     def run(self, ends: Floats, acceptance: Floats, rejection: Floats) -> tuple[Floats, Floats, Floats]:
         """Chance that a run ends with each draft, and that it is kept if the run goes on, and if it ends."""
         return ends, acceptance, acceptance
@@ -334,14 +338,19 @@ class Lossy(Prefix):
         """Return the least chance to keep each draft."""
         return self.chances(tokens)[0]
 
+    def bounds_acceptance(self, tokens: Tokens) -> bool:
+        """Where the two chances differ."""
+        least, largest = self.chances(tokens)
+        return bool(np.any(least < largest))
+
     def account(
         self, contexts: Contexts, skip: Skip, skips: Skips, payload: Payload, carried: Carried
     ) -> Account:
         """Return the mass that is kept beyond the LLM's, by the largest chance to keep."""
         assert isinstance(contexts, Tokens)
-        least, largest = self.chances(contexts)
+        _, largest = self.chances(contexts)
         bias = np.maximum(largest - (1.0 - contexts.rejection), 0.0)
-        open_ = bool(np.any(least < largest))
+        open_ = self.bounds_acceptance(contexts)
         note = (
             "an entropy or a maximum of the LLM's law is bounded by its recorded candidates" if open_ else ""
         )
