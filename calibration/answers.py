@@ -12,7 +12,7 @@ from cuhlm_theory.errors import CuhlmError
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["admit", "keeps_prefix", "needs_attention"]
+__all__ = ["admit", "keeps_prefix", "needs_attention", "reads_anew"]
 
 _PROBE = 6  # tokens that a cache is tried with
 # of the largest logit over the median: far beyond rounding, below another text
@@ -94,8 +94,24 @@ def keeps_prefix(model: Any) -> bool:
         If the model looks at tokens that come later.
     """
     if model not in _TRIED:
-        _TRIED[model] = not getattr(model, "reads_anew", False) and _try(model)
+        _TRIED[model] = not reads_anew(model) and _try(model)
     return _TRIED[model]
+
+
+def reads_anew(model: Any) -> bool:
+    """Whether a model is asked with its whole text at every pass, and keeps what it wants by itself.
+
+    Parameters
+    ----------
+    model : object
+        Causal language model of transformers, or `calibration.served.ServedModel`.
+
+    Returns
+    -------
+    bool
+        True of a served model.
+    """
+    return bool(getattr(model, "reads_anew", False))
 
 
 def _try(model: Any) -> bool:
@@ -140,7 +156,7 @@ def needs_attention(model: Any, purpose: str) -> None:
     CuhlmError
         If `keeps_prefix` is false.
     """
-    if not keeps_prefix(model) and not getattr(model, "reads_anew", False):
+    if not keeps_prefix(model) and not reads_anew(model):
         raise CuhlmError(
             f"{type(model).__name__} keeps a recurrent state that cannot be rolled back and so cannot be "
             f"{purpose}; use a model with full attention"

@@ -34,7 +34,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration import trace
-from calibration.answers import admit, keeps_prefix, needs_attention
+from calibration.answers import admit, needs_attention, reads_anew
 from calibration.finding import TRACE_FILE
 from calibration.prompts import Prompt
 from cuhlm_theory import presets, truncation
@@ -495,7 +495,7 @@ def _steps(
     """Logits of the next token of each row, shape [B, V]; send the tokens that follow, shape [B]."""
     import torch
 
-    if not keeps_prefix(model):
+    if reads_anew(model):
         yield from _steps_anew(pair, model, contexts)
         return
     logits, cache = _prefill(pair, model, contexts)
@@ -641,7 +641,7 @@ def decode_latency_s(model: Any, context: list[int]) -> float:
     for _ in range(_WARM_UP + _TIMED):
         last = step.logits[:, -1].argmax(-1, keepdim=True)
         ids = torch.cat([ids, last], dim=1)
-        cached = {"past_key_values": step.past_key_values} if keeps_prefix(model) else {}
+        cached = {} if reads_anew(model) else {"past_key_values": step.past_key_values}
         finish()
         start = time.perf_counter()
         step = model(input_ids=last if cached else ids, use_cache=True, logits_to_keep=1, **cached)

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cuhlm_theory import _special as special
-from cuhlm_theory._checks import as_floats, as_numbers
+from cuhlm_theory._checks import as_numbers
 
 Floats = NDArray[np.float64]
 Method = Literal["bca", "percentile"]
@@ -125,7 +125,7 @@ def percentile_interval(replicates: ArrayLike, *, level: float = 0.95) -> tuple[
     Returns
     -------
     low, high : ndarray of float64, shape [...]
-        Quantiles (1 - level)/2 and (1 + level)/2 of the replicates.
+        Quantiles (1 - level)/2 and (1 + level)/2 of the replicates; NaN where one is not finite.
 
     Raises
     ------
@@ -138,11 +138,13 @@ def percentile_interval(replicates: ArrayLike, *, level: float = 0.95) -> tuple[
     (array(5.), array(95.))
     """
     _check_level(level)
-    values = as_floats("replicates", replicates)
+    values = as_numbers("replicates", replicates)
     if values.shape[:1] in ((), (0,)):
         raise ValueError(f"replicates must have shape [R, ...], R >= 1; got {values.shape}")
-    low, high = np.quantile(values, [(1.0 - level) / 2.0, (1.0 + level) / 2.0], axis=0)
-    return np.asarray(low), np.asarray(high)
+    bad = ~np.isfinite(values).all(axis=0)
+    tails = [(1.0 - level) / 2.0, (1.0 + level) / 2.0]
+    low, high = np.quantile(np.where(bad, 0.0, values), tails, axis=0)
+    return np.where(bad, np.nan, low), np.where(bad, np.nan, high)
 
 
 def bca_interval(

@@ -161,7 +161,7 @@ def log_distance_path_gain(
 
     Examples
     --------
-    >>> float(log_distance_path_gain(100.0, 1e-4, 3.0))
+    >>> round(float(log_distance_path_gain(100.0, 1e-4, 3.0)), 16)
     1e-10
     """
     ratio = as_positive("distance_m", distance_m) / as_positive("reference_distance_m", reference_distance_m)

@@ -482,7 +482,7 @@ BETA = ("thresholds", "--slope", ".8", "--intercept", "0", "--risk-budget", ".1"
         (("channel", "--rate-bit-per-s", "5e30"), 2, "must be at most 1e+15"),
         (("thresholds", "--slope", ".8", "--intercept", "0", "--risk-budget", ".1", "--uncertainty",
           "beta:1e308,1e308"), 2, "must be at most 1e+15; got 1e+308"),
-        (("drafts", "--acceptance", ".7", "--latency-ratio", "5e-324"), 1, "too large or too small to"),
+        (("drafts", "--acceptance", ".7", "--latency-ratio", "5e-324"), 2, "must be at least 1e-150; got"),
         (("channel", "--snr-db", "nan"), 2, "--snr-db must be a number"),
     ],
 )  # fmt: skip

@@ -73,7 +73,7 @@ REFUSED = [
     (RATE, {"rate_bit_per_s": math.inf}, "rate_bit_per_s must be finite; got inf"),
     (LINK, {"snr_db": 5.0}, "give snr or snr_db, not both; got 10 and 5 dB"),
     (LINK, {"snr": None}, "snr or snr_db must be given; got neither"),
-    (LINK, {"snr": None, "snr_db": 4000.0}, "snr_db must be at most 3000; got 4000"),
+    (LINK, {"snr": None, "snr_db": 4000.0}, "snr_db must be at most 1500; got 4000"),
     (CODEC, {"vocab_size": 1}, "vocab_size must be at least 2; got 1"),
     (CODEC, {"vocab_size": 10.5}, "vocab_size must be a whole number; got 10.5"),
     (CODEC, {"prob_bits": 0}, "prob_bits must lie in [1, 64]; got 0"),
