@@ -23,7 +23,7 @@ def _render(result: output.Result) -> None:
         (side, *(f"{fit[term]:.3g}" for term in _TERMS), fit["relative_residual"])
         for side, fit in result["fits"].items()
     ]
-    note = f"Wrote {', '.join(result['files'])}." if result["files"] else None
+    note = f"Wrote {', '.join(result['files'])}." if result["files"] else ""
     output.table("A pass", ["model", *_TERMS.values(), "residual"], rows, note=note)
 
 
