@@ -319,8 +319,7 @@ def _built_in_pair(served: str | None = None) -> Pair:
         return pair
     model = ServedModel("llm", served)
     known = min(pair.vocab_size, model.check_tokenizer(tokenizer))
-    told = {"llm_id": f"{model.name}, served", "llm_sha256": model.fingerprint}
-    return replace(pair, llm=model, vocab_size=known, **told)
+    return replace(pair, llm=model, llm_id=model.name, llm_sha256=model.fingerprint, vocab_size=known)
 
 
 def _known_to(tokenizer: Any, options: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -349,7 +348,7 @@ def _pair_of(slm: str, llm: str, vocabulary: Vocabulary) -> Pair:
             known = min(known, *(len(layer.weight) for layer in layers))
         else:
             models[side] = served = ServedModel(side, name)
-            ids[side], hashes[side] = f"{served.name}, served", served.fingerprint
+            ids[side], hashes[side] = served.name, served.fingerprint
             known = min(known, served.check_tokenizer(tokenizer))
     pair = Pair(
         slm=models["slm"],

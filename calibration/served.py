@@ -82,7 +82,7 @@ class ServedModel:
             model = listed["data"][0]
             self.vocab_size = int(model["meta"]["n_vocab"])
             length = int(told["default_generation_settings"]["n_ctx"])
-            self.name = PurePath(str(model["id"])).name
+            self.name = f"{PurePath(str(model['id'])).name}, served"
             self.fingerprint = f"server:{told['build_info']},{model['meta']['n_params']} parameters"
             self.eos_token = str(told["eos_token"])
         except (KeyError, IndexError, TypeError, ValueError) as error:

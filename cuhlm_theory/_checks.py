@@ -49,11 +49,13 @@ def as_floats(name: str, value: ArrayLike) -> Floats:
 def _within(
     name: str, array: Floats, low: float, high: float, what: str, *, open_low: bool = False
 ) -> Floats:
+    if not array.size or (
+        (array.min() > low or (array.min() == low and not open_low)) and array.max() <= high
+    ):
+        return array
     below = array <= low if open_low else array < low
     outside = below | (array > high)
-    if np.any(outside):
-        raise ValueError(f"{name} must {what}; got {array[outside].flat[0]:g}")
-    return array
+    raise ValueError(f"{name} must {what}; got {array[outside].flat[0]:g}")
 
 
 def as_probability(name: str, value: ArrayLike) -> Floats:
@@ -64,7 +66,7 @@ def as_probability(name: str, value: ArrayLike) -> Floats:
 def as_nonnegative(name: str, value: ArrayLike) -> Floats:
     """Return ``value`` as finite float64 of at least 0, shape [...]."""
     array = _within(name, as_floats(name, value), 0.0, math.inf, "be at least 0")
-    return _within(name, array, 0.0, _LARGEST, f"be at most {_LARGEST:g}") + 0.0  # of -0, 0
+    return _within(name, array, 0.0, _LARGEST, f"be at most {_LARGEST:g}")
 
 
 def as_positive(name: str, value: ArrayLike, *, at_most: float = math.inf) -> Floats:
@@ -97,7 +99,8 @@ def as_distribution(name: str, value: ArrayLike) -> Floats:
     array = as_floats(name, value)
     _check_tokens(name, array)
     tolerance = _sum_tolerance(value)
-    total = np.clip(array, 0.0, _LARGEST).sum(axis=-1, keepdims=True)  # 1e308 twice is no sum
+    with np.errstate(over="ignore", invalid="ignore"):  # 1e308 twice is no sum of 1 either
+        total = array.sum(axis=-1, keepdims=True)
     if np.any(array < 0.0) or np.any(np.abs(total - 1.0) > tolerance):
         if np.any(array < 0.0):
             got = f"an entry of {array.min():g}"

@@ -161,14 +161,14 @@ def log_distance_path_gain(
 
     Examples
     --------
-    >>> round(float(log_distance_path_gain(100.0, 1e-4, 3.0)), 16)
+    >>> float(log_distance_path_gain(100.0, 1e-4, 3.0))
     1e-10
     """
     ratio = as_positive("distance_m", distance_m) / as_positive("reference_distance_m", reference_distance_m)
     gain = as_nonnegative("reference_gain", reference_gain)
-    loss = as_nonnegative("exponent", exponent) * np.log(ratio)
-    with np.errstate(divide="ignore", over="ignore"):  # no gain at all, or one beyond all numbers
-        return np.asarray(np.exp(np.log(gain) - loss))
+    with np.errstate(divide="ignore", over="ignore"):  # a gain beyond all numbers
+        loss = ratio ** as_nonnegative("exponent", exponent)
+        return np.divide(gain, loss, out=np.zeros(np.broadcast(gain, loss).shape), where=gain > 0.0)
 
 
 def awgn_capacity_bit_per_s(bandwidth_hz: ArrayLike, snr: ArrayLike) -> Floats:
@@ -243,7 +243,7 @@ def rayleigh_ergodic_capacity_bit_per_s(bandwidth_hz: ArrayLike, mean_snr: Array
     >>> round(float(rayleigh_ergodic_capacity_bit_per_s(1.0, 10.0)), 6)
     2.906515
     """
-    ratio = as_nonnegative("mean_snr", mean_snr)
+    ratio = as_nonnegative("mean_snr", mean_snr) + 0.0  # of -0, 0
     with np.errstate(divide="ignore", over="ignore"):
         x = 1.0 / ratio
     small = np.minimum(x, _EXP1_SAFE)

@@ -10,6 +10,7 @@ from cuhlm_theory import load
 from cuhlm_theory.cli import options, output
 from cuhlm_theory.cli._setting import build_setting, setting_options
 from cuhlm_theory.parameters import Budget
+from figures.style import LOOKS
 
 
 def _render_files(result: output.Result) -> None:
@@ -45,7 +46,7 @@ def _list(context: click.Context, parameter: click.Parameter, wanted: bool) -> N
 @click.option(
     "--style",
     "look",
-    type=click.Choice(["ieee", "nature", "slides"]),
+    type=click.Choice(list(LOOKS)),
     default="ieee",
     show_default=True,
     help="Width and size of text.",

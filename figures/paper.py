@@ -182,10 +182,10 @@ def _at(source: Source, text: str, budgets: Sequence[float]) -> dict[str, Any]:
     tokens = recorded.tokens()
     table = comparison.at_budgets(tokens, source.system, budgets=budgets)
     kind, _, threshold = text.partition("-")
-    said = _WRITERS.get(kind, f"text decoded at a threshold of {threshold}")
+    said = _WRITERS.get(kind, f"text decoded at a threshold of {harmless(threshold)}")
     return {
         "pair": harmless(source.calibration.name),
-        "name": f"{harmless(source.calibration.name)}, {harmless(said)}",
+        "name": f"{harmless(source.calibration.name)}, {said}",
         "num_tokens": len(tokens),
         "num_prompts": len(np.unique(tokens.need("prompt"))),
         "fastest": comparison.fastest_at(table),

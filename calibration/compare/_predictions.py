@@ -178,24 +178,17 @@ class Predictions:
 
     def errors(self) -> Floats:
         """Draw what each row's measurement may be off by, all rows at once, shape [B, R]."""
-        draws = self._draws()
-        rng = np.random.default_rng([self.seed, 1])
-        longer = (
-            rng.standard_normal((self.num_resamples, 2))
-            * self.pass_error
-            @ np.transpose([row.compute_share for row in self.rows])
-        )
-        drawn = np.column_stack([draws[row.text].errors(row) for row in self.rows])
-        return drawn + self.values() * np.expm1(-longer)
+        return self.drawn()[1]
 
-    def values(self) -> Floats:
-        """Return what is predicted, shape [R]."""
-        draws = self._draws()
-        return np.array([draws[row.text].ratio(row) for row in self.rows])
-
-    def _draws(self) -> dict[str, "_Draws"]:
+    def drawn(self) -> tuple[Floats, Floats]:
+        """Return what is predicted, shape [R], and what `errors` draws."""
         names = [prompt.name for prompt in self.lineup.prompts]
-        return {text: _Draws.of(told["prompts"], names, self) for text, told in self.traces.items()}
+        draws = {text: _Draws.of(told["prompts"], names, self) for text, told in self.traces.items()}
+        values = np.array([draws[row.text].ratio(row) for row in self.rows])
+        errors = np.column_stack([draws[row.text].errors(row) for row in self.rows])
+        longer = np.random.default_rng([self.seed, 1]).standard_normal((self.num_resamples, 2))
+        share = np.transpose([row.compute_share for row in self.rows])
+        return values, errors + values * np.expm1(-(longer * self.pass_error @ share))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -376,8 +369,8 @@ def _drawn(scheme: Scheme, tokens: Tokens, system: System, rng: np.random.Genera
 
 def _with_intervals(found: Predictions) -> Predictions:
     """Return the predictions with their intervals; what no draw moves is a formula of the settings."""
-    rows = []
-    for row, predicted, errors in zip(found.rows, found.values().tolist(), found.errors().T, strict=True):
+    rows, (values, drawn) = [], found.drawn()
+    for row, predicted, errors in zip(found.rows, values.tolist(), drawn.T, strict=True):
         if not np.isfinite(errors).all():
             continue  # some draws hold no such token
         category = row.category if np.ptp(errors) > _SLACK * abs(predicted) else "identity"

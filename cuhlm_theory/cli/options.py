@@ -228,26 +228,18 @@ def within_vocabulary(values: Mapping[str, Any], vocab_size: int, *names: str) -
 
 def scenario(function: Callable[..., Any]) -> Callable[..., Any]:
     """Let a command take its options from a TOML file given as the first argument."""
-    return click.argument(
-        "scenario",
-        type=click.Path(exists=True, dir_okay=False, path_type=Path),
-        required=False,
-        is_eager=True,
-        expose_value=False,
-        callback=_load_scenario,
-    )(function)
+    return click.argument("scenario", required=False, **_scenario_file())(function)
 
 
 def scenario_file(function: Callable[..., Any]) -> Callable[..., Any]:
     """Let a command that takes names as its arguments take its options from ``--scenario FILE``."""
-    return click.option(
-        "--scenario",
-        type=click.Path(exists=True, dir_okay=False, path_type=Path),
-        is_eager=True,
-        expose_value=False,
-        callback=_load_scenario,
-        help="TOML file of options, such as `cuhlm optimize --save-scenario` writes.",
-    )(function)
+    help_text = "TOML file of options, such as `cuhlm optimize --save-scenario` writes."
+    return click.option("--scenario", help=help_text, **_scenario_file())(function)
+
+
+def _scenario_file() -> dict[str, Any]:
+    path = click.Path(exists=True, dir_okay=False, path_type=Path)
+    return {"type": path, "is_eager": True, "expose_value": False, "callback": _load_scenario}
 
 
 def _load_scenario(ctx: click.Context, param: click.Parameter, path: Path | None) -> Path | None:

@@ -166,7 +166,7 @@ def several_drafts(
         truncation=np.zeros(len(bias)),
         bias_is_bound=account.is_bound,
         bias_note=note,
-        throughput_is_bound=carried.acceptance_is_bound or verification.bounds_acceptance(tokens),
+        throughput_is_bound=carried.acceptance_is_bound or account.acceptance_is_bound,
         threshold=scheme.threshold if triggered else None,
         skip_rate=skip_rate,
         on_server=verification.on_server,

@@ -33,6 +33,8 @@ class Account:
     """Whether the bias is an upper bound."""
     note: str = ""
     """Empty, or why the bias is not exact."""
+    acceptance_is_bound: bool = False
+    """Whether `Verification.of_drafts` gives, for some draft, the least that it can be."""
 
 
 def _exact(contexts: Contexts) -> Account:
@@ -96,10 +98,6 @@ class Verification:
     def of_drafts(self, tokens: Tokens, acceptance: Floats) -> Floats:
         """Chance to keep each recorded draft, whose acceptance by x and y is given, shape [N] [-]."""
         return acceptance
-
-    def bounds_acceptance(self, tokens: Tokens) -> bool:
-        """Whether that chance is, for some draft, the least that it can be."""
-        return False
 
     def run(self, ends: Floats, acceptance: Floats, rejection: Floats) -> tuple[Floats, Floats, Floats]:
         """Chance that a run ends with each draft, and that it is kept if the run goes on, and if it ends."""
@@ -338,24 +336,21 @@ class Lossy(Prefix):
         """Return the least chance to keep each draft."""
         return self.chances(tokens)[0]
 
-    def bounds_acceptance(self, tokens: Tokens) -> bool:
-        """Where the two chances differ."""
-        least, largest = self.chances(tokens)
-        return bool(np.any(least < largest))
-
     def account(
         self, contexts: Contexts, skip: Skip, skips: Skips, payload: Payload, carried: Carried
     ) -> Account:
         """Return the mass that is kept beyond the LLM's, by the largest chance to keep."""
         assert isinstance(contexts, Tokens)
-        _, largest = self.chances(contexts)
+        least, largest = self.chances(contexts)
         bias = np.maximum(largest - (1.0 - contexts.rejection), 0.0)
-        open_ = self.bounds_acceptance(contexts)
+        open_ = bool(np.any(least < largest))
         note = (
             "an entropy or a maximum of the LLM's law is bounded by its recorded candidates" if open_ else ""
         )
         zero = np.zeros(len(contexts))
-        return Account(bias=bias, risk=bias, truncation=zero, is_bound=open_, note=note)
+        return Account(
+            bias=bias, risk=bias, truncation=zero, is_bound=open_, note=note, acceptance_is_bound=open_
+        )
 
     def replacement(self, sent: Floats, llm_law: Floats) -> Floats:
         """Return the rest of the LLM's law."""
