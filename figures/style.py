@@ -5,6 +5,7 @@ marker, so that nothing is told by colour alone. Measured values are open circle
 is a line, the floor is the edge of a shaded region that no device reaches which sends its one draft.
 """
 
+import io
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -322,5 +323,7 @@ def save(canvas: "Figure", files: Sequence[Path], title: str) -> None:
         Title of the document.
     """
     for file, told in zip(files, ({"CreationDate": None, "Title": title}, {"Software": None}), strict=True):
+        drawn = io.BytesIO()  # matplotlib's own files hide why a disk refused them
+        canvas.savefig(drawn, format=file.suffix[1:], metadata=told)
         with whole(file) as part:
-            canvas.savefig(part, format=file.suffix[1:], metadata=told)
+            part.write_bytes(drawn.getvalue())
