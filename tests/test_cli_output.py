@@ -7,9 +7,11 @@ import re
 import tomllib
 
 import click
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from cuhlm_theory.cli import output
+from cuhlm_theory.cli import main, output
 from cuhlm_theory.schemes import SCHEMES
 
 NARROW_SPACE = "\u202f"
@@ -31,6 +33,28 @@ def test_csv_has_every_digit(run_cuhlm):
     assert [float(row["rate [bit/s]"]) for row in rows] == exact["rate_bit_per_s"]
     assert [float(row["SNR [dB]"]) for row in rows] == [0.0, 10.0, 20.0]
     assert out.startswith("# 736000 bit over 1e+06 Hz, awgn\n")
+
+
+def test_parquet_has_every_digit_and_its_type(capsysbinary):
+    def stored(*arguments):
+        main([*arguments, "--format", "parquet"])
+        return pq.read_table(io.BytesIO(capsysbinary.readouterr().out))
+
+    table = stored("channel", "--snr-db", "0:20:10")
+    main(["channel", "--snr-db", "0:20:10", "--json"])
+    exact = json.loads(capsysbinary.readouterr().out)
+    assert table["rate [bit/s]"].to_pylist() == exact["rate_bit_per_s"]
+    assert "table" not in table.column_names
+    several = stored(*PUBLISHED, "--all")
+    assert len(set(several["table"].to_pylist())) > 1
+    assert pa.types.is_floating(several.schema.field("token/s").type)
+
+
+def test_parquet_is_not_shown_on_a_terminal(run_cuhlm, monkeypatch):
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    code, out, err = run_cuhlm("payload", "--format", "parquet")
+    assert (code, out) == (2, "")
+    assert err == "cuhlm: --format must not be parquet on a terminal; send it into a file: > FILE\n"
 
 
 def test_markdown_is_a_table(run_cuhlm):
@@ -62,7 +86,7 @@ def test_what_a_document_reads_as_markup_is_escaped(capsys):
         assert (r"x\_y" in shown) == (style == "latex")
 
 
-@pytest.mark.parametrize("style", output.FORMATS)
+@pytest.mark.parametrize("style", [style for style in output.FORMATS if style != "parquet"])
 def test_every_table_of_the_main_job_has_every_format(run_cuhlm, style):
     code, out, err = run_cuhlm(*PUBLISHED, "--format", style)
     assert (code, err) == (0, "")

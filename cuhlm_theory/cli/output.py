@@ -18,13 +18,14 @@ if TYPE_CHECKING:
 
 Result = dict[str, Any]
 
-FORMATS = ("table", "json", "csv", "markdown", "latex")
-"""How a command may print its result."""
+FORMATS = ("table", "json", "csv", "parquet", "markdown", "latex")
+"""How a command may print its result; Parquet is bytes, and so only goes into a file or a pipe."""
 
 _PROSE = 20  # characters above which a cell is a sentence, to be wrapped
 _NARROWEST = 40  # columns; a terminal that says it has fewer does not know
 _WIDEST = 10_000
 _STYLE = "cuhlm.style"
+_TABLES = "cuhlm.tables"
 _COMMENT = {"csv": "# ", "latex": "% "}
 
 
@@ -54,12 +55,17 @@ def reports(
         def command(*, as_json: bool, style: str = "table", **options: Any) -> None:
             if not formats:
                 options["style"] = style
-            click.get_current_context().meta[_STYLE] = "json" if as_json else style
+            meta = click.get_current_context().meta
+            meta[_STYLE], meta[_TABLES] = "json" if as_json else style, []
+            if _style() == "parquet" and sys.stdout.isatty():
+                raise ValueError("style must not be parquet on a terminal; send it into a file: > FILE")
             result = function(**options)
             if _style() == "json":
                 click.echo(_json(plain(result)))
             else:
                 render(result)
+            if _style() == "parquet":
+                _write_parquet(meta[_TABLES])
 
         told = click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
         if formats:
@@ -100,7 +106,7 @@ def say(text: str) -> None:
     text = printable(text)
     if _style() == "table":
         _console().print(text)
-    else:
+    elif _style() != "parquet":
         mark = _COMMENT.get(_style(), "")
         click.echo("\n".join(mark + line if line else line for line in text.split("\n")))
 
@@ -109,7 +115,10 @@ def table(title: str, columns: Iterable[str], rows: Iterable[Iterable[Any]], *, 
     """Print a table; for reading, numbers get four significant digits and None a dash."""
     note = printable(note)
     title, heads, body = printable(title), list(columns), [list(row) for row in rows]
-    if (style := _style()) not in ("csv", "markdown", "latex"):
+    if (style := _style()) == "parquet":
+        click.get_current_context().meta[_TABLES].append((title, heads, body))
+        return
+    if style not in ("csv", "markdown", "latex"):
         _draw(title, heads, body, note)
         return
     if title:
@@ -126,6 +135,34 @@ def table(title: str, columns: Iterable[str], rows: Iterable[Iterable[Any]], *, 
     if note:
         say(f"\n{note}" if style == "markdown" else note)
     click.echo()
+
+
+def _write_parquet(tables: Sequence[tuple[str, list[str], list[list[Any]]]]) -> None:
+    """Write all tables as one; its column ``table`` tells them apart where there are several."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    rows = [
+        {"table": title, **dict(zip(heads, map(_raw, row), strict=True))}
+        for title, heads, body in tables
+        for row in body
+    ]
+    columns: dict[str, list[Any]] = {key: [row.get(key) for row in rows] for row in rows for key in row}
+    if len(tables) < 2:
+        columns.pop("table", None)
+    written = pa.BufferOutputStream()
+    parquet.write_table(pa.table({key: _column(values) for key, values in columns.items()}), written)
+    click.echo(written.getvalue().to_pybytes(), nl=False)
+
+
+def _column(values: list[Any]) -> Any:
+    """Return a column of one type; where numbers and words share it, all are words."""
+    import pyarrow as pa
+
+    try:
+        return pa.array(values)
+    except (pa.ArrowInvalid, pa.ArrowTypeError):
+        return pa.array([None if value is None else str(value) for value in values])
 
 
 def _draw(title: str, heads: list[str], body: list[list[Any]], note: str) -> None:
