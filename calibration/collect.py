@@ -24,9 +24,10 @@ import sys
 import time
 import zipfile
 import zlib
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -40,6 +41,7 @@ from calibration.prompts import Prompt
 from cuhlm_theory import presets, truncation
 from cuhlm_theory._checks import as_count, as_positive, as_probability
 from cuhlm_theory._files import whole
+from cuhlm_theory._workers import Workers
 from cuhlm_theory.kept_law import most_kept_tokens
 from cuhlm_theory.rejection import SAME, Line
 from cuhlm_theory.uncertainty import ContextUncertainty
@@ -151,7 +153,14 @@ def _coarse_k(vocab_size: int) -> tuple[int, ...]:
 
 
 def collect(
-    pair: Pair, prompts: Sequence[Prompt], settings: Settings, out: str | Path, *, command: str = ""
+    pair: Pair,
+    prompts: Sequence[Prompt],
+    settings: Settings,
+    out: str | Path,
+    *,
+    command: str = "",
+    load: Callable[[], Pair] | None = None,
+    workers: Workers = Workers(),  # noqa: B008 - frozen
 ) -> Path:
     """Run a pair over prompts and write ``trace.parquet`` into the folder of the text.
 
@@ -167,6 +176,10 @@ def collect(
         Folder of the calibration; the folder of the text in it is made if it is not there.
     command : str, default ""
         Command line for the header.
+    load : callable, optional
+        Gives the pair to other processes, and keeps it there; by default it is sent to them.
+    workers : Workers, optional
+        Who records, a batch each, with the threads of this process; the models are then timed here, before.
 
     Returns
     -------
@@ -209,18 +222,18 @@ def collect(
         TimeRemainingColumn(),
         console=Console(file=sys.stderr),
     )
-    parts = []
     with bar:
+        files = [store / f"{number:05d}.npz" for number in range(len(batches))]
+        todo = [number for number, file in enumerate(files) if _stored(file, bar) is None]
         task = bar.add_task("recording", total=len(prompts))
-        for number, batch in enumerate(batches):
-            path = store / f"{number:05d}.npz"
-            part = _stored(path, bar)
-            if part is None:
-                _save(path, _record(pair, batch, contexts, settings))
-                part = _stored(path, bar)
-            assert part is not None, "what was just written can be read"
-            parts.append(part)
-            bar.advance(task, len(batch))
+        bar.advance(task, len(prompts) - sum(len(batches[number]) for number in todo))
+        timed = _timed(pair, contexts[0]) if workers.elsewhere and todo else None
+        work = partial(_recorded, load or partial(_itself, pair), contexts, settings, timed, _num_threads())
+        for place, part in workers.each(work, [batches[number] for number in todo]):
+            _save(files[todo[place]], part)
+            bar.advance(task, len(batches[todo[place]]))
+        parts = [part for file in files if (part := _stored(file, bar)) is not None]
+    assert len(parts) == len(batches), "what was just written can be read"
     columns = {name: np.concatenate([part[name] for part in parts]) for name in trace.COLUMNS}
     trace.write(out / TRACE_FILE, header, columns)
     shutil.rmtree(store)
@@ -304,8 +317,42 @@ def _save(path: Path, columns: dict[str, Any]) -> None:
 # ------------------------------------------------------------------------------------------------- the models
 
 
+def _itself(pair: Pair) -> Pair:
+    return pair
+
+
+def _num_threads() -> int:
+    import torch
+
+    return torch.get_num_threads()
+
+
+def _timed(pair: Pair, context: list[int]) -> dict[str, float]:
+    """Seconds of a token of each model, alone."""
+    return {f"{side}_latency_s": decode_latency_s(getattr(pair, side), context) for side in ("slm", "llm")}
+
+
+def _recorded(
+    load: Callable[[], Pair],
+    contexts: list[list[int]],
+    settings: Settings,
+    timed: Mapping[str, float] | None,
+    num_threads: int,
+    batch: range,
+) -> dict[str, NDArray[Any]]:
+    """`_record`, wherever it is done."""
+    import torch
+
+    torch.set_num_threads(num_threads)  # the last bits of the logits depend on it
+    return _record(load(), batch, contexts, settings, timed)
+
+
 def _record(
-    pair: Pair, batch: range, contexts: list[list[int]], settings: Settings
+    pair: Pair,
+    batch: range,
+    contexts: list[list[int]],
+    settings: Settings,
+    timed: Mapping[str, float] | None,
 ) -> dict[str, NDArray[Any]]:
     """Rows of one batch of prompts."""
     import torch
@@ -314,10 +361,7 @@ def _record(
     with torch.inference_mode():
         write = _write_both if settings.writer == "hybrid" else _write_one
         parts = write(pair, given, settings, batch)
-        latency = {
-            "slm_latency_s": decode_latency_s(pair.slm, contexts[batch[0]]),
-            "llm_latency_s": decode_latency_s(pair.llm, contexts[batch[0]]),
-        }
+        latency = _timed(pair, given[0]) if timed is None else timed
     for part, prompt in zip(parts, batch, strict=True):
         num = len(part["draft"])
         part["prompt"] = np.full(num, prompt)

@@ -13,12 +13,12 @@ goes, so an interrupted call goes on where it stopped and ends with the same res
 
 import contextlib
 import csv
+import functools
 import hashlib
 import json
 import time
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,6 +41,7 @@ from calibration.prompts import Prompt
 from cuhlm_theory._checks import as_count
 from cuhlm_theory._files import alone, whole
 from cuhlm_theory._progress import track
+from cuhlm_theory._workers import Workers
 from cuhlm_theory.cli.output import plain
 from cuhlm_theory.contexts import Tokens
 from cuhlm_theory.errors import MissingInputError
@@ -179,20 +180,25 @@ def lineup_of(told: Mapping[str, Any], texts: Sequence[str]) -> LineUp:
 
 
 def execute(
-    load: Callable[[], "Pair"], lineup: LineUp, out: Path, *, jobs: int = 1, finished_only: bool = False
+    load: Callable[[], "Pair"],
+    lineup: LineUp,
+    out: Path,
+    *,
+    workers: Workers = Workers(),  # noqa: B008 - frozen
+    finished_only: bool = False,
 ) -> Path:
     """Decode every prompt with every run and join the results.
 
     Parameters
     ----------
     load : callable
-        Loads the pair; called once in each process, so with more than one it must be importable.
+        Gives the pair; asked once a run, so it keeps what it loaded, and it is sent to the workers.
     lineup : LineUp
         What to decode.
     out : Path
         Folder of the results; runs that an earlier call finished are not decoded again.
-    jobs : int, default 1
-        Processes.
+    workers : Workers, optional
+        Who decodes, a run each, with the threads of this process.
     finished_only : bool, default False
         Decode nothing; join the runs that an earlier call finished.
 
@@ -206,6 +212,8 @@ def execute(
     ValueError
         If a prompt or the vocabulary does not fit, or nothing is finished where nothing is to be decoded.
     """
+    import torch
+
     pair = load()
     if pair.vocab_size != (size := lineup.system.codec.vocab_size):
         raise ValueError(f"vocab_size must be that of the pair, {pair.vocab_size}; got {size}")
@@ -217,11 +225,13 @@ def execute(
             raise ValueError(f"there must be a finished run in {out}; got 0 of {len(lineup.runs)}")
         lineup, parts = replace(lineup, runs=[lineup.runs[run] for run in done]), [parts[run] for run in done]
         header["runs"] = [header["runs"][run] for run in done]
-    work = _Work(lineup=lineup, parts=parts)
     with alone(out):
         (out / "parts").mkdir(exist_ok=True)
-        _work_off([run for run, part in enumerate(parts) if not _finished(part)], load, pair, work, jobs)
-        return _join(pair, work, header, out)
+        todo = [run for run, part in enumerate(parts) if not _finished(part)]
+        decoded = workers.each(functools.partial(_decoded, load, lineup, torch.get_num_threads()), todo)
+        for number, rows in track(decoded, len(todo), "runs"):
+            _write_whole(parts[todo[number]], rows)
+        return _join(pair, lineup, parts, header, out)
 
 
 def _finished(part: Path) -> bool:
@@ -232,65 +242,37 @@ def _finished(part: Path) -> bool:
         return False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Work:
-    lineup: LineUp
-    parts: Sequence[Path]
-
-    def do(self, pair: "Pair", run: int) -> None:
-        """Decode all prompts with one run, in step or one by one, and store the rows."""
-        lineup, clock = self.lineup, self.lineup.clock
-        settings, stream = lineup.runs[run].settings, zlib.crc32(lineup.runs[run].name.encode())
-        contexts = [pair.context(prompt, settings.max_new_tokens) for prompt in lineup.prompts]
-        rngs = [np.random.default_rng([lineup.seed, number, stream]) for number in range(len(contexts))]
-        models, stop = (pair.slm, pair.llm), pair.stop_tokens
-        if clock.measured:
-            found = [
-                decode(models, context, settings, clock, rng=rng, stop_tokens=stop, measure=False)
-                for context, rng in zip(contexts, rngs, strict=True)
-            ]
-        else:
-            found = [
-                one
-                for first in range(0, len(contexts), lineup.batch)
-                for one in decode_together(
-                    models,
-                    contexts[first : first + lineup.batch],
-                    settings,
-                    clock,
-                    rngs=rngs[first : first + lineup.batch],
-                    stop_tokens=stop,
-                )
-            ]
-        rows = [{name: column.tolist() for name, column in one.columns.items()} for one in found]
-        _write_whole(self.parts[run], json.dumps(rows).encode())
-
-
-_PROCESS: dict[str, Any] = {}
-
-
-def _start(load: Callable[[], "Pair"], work: _Work) -> None:
+def _decoded(load: Callable[[], "Pair"], lineup: LineUp, num_threads: int, run: int) -> bytes:
+    """Decode all prompts with one run, in step or one by one; its rows as JSON."""
     import torch
 
-    torch.set_num_threads(1)
-    _PROCESS.update(pair=load(), work=work)
-
-
-def _step(run: int) -> None:
-    _PROCESS["work"].do(_PROCESS["pair"], run)
-
-
-def _work_off(todo: list[int], load: Callable[[], "Pair"], pair: "Pair", work: _Work, jobs: int) -> None:
-    if jobs <= 1:
-        for run in track(todo, len(todo), "runs"):
-            work.do(pair, run)
-        return
-    import multiprocessing
-
-    with ProcessPoolExecutor(
-        jobs, mp_context=multiprocessing.get_context("spawn"), initializer=_start, initargs=(load, work)
-    ) as pool:
-        list(track(pool.map(_step, todo), len(todo), "runs"))
+    torch.set_num_threads(num_threads)  # the last bits of the logits depend on it
+    pair, clock = load(), lineup.clock
+    settings, stream = lineup.runs[run].settings, zlib.crc32(lineup.runs[run].name.encode())
+    contexts = [pair.context(prompt, settings.max_new_tokens) for prompt in lineup.prompts]
+    rngs = [np.random.default_rng([lineup.seed, number, stream]) for number in range(len(contexts))]
+    models, stop = (pair.slm, pair.llm), pair.stop_tokens
+    if clock.measured:
+        found = [
+            decode(models, context, settings, clock, rng=rng, stop_tokens=stop, measure=False)
+            for context, rng in zip(contexts, rngs, strict=True)
+        ]
+    else:
+        found = [
+            one
+            for first in range(0, len(contexts), lineup.batch)
+            for one in decode_together(
+                models,
+                contexts[first : first + lineup.batch],
+                settings,
+                clock,
+                rngs=rngs[first : first + lineup.batch],
+                stop_tokens=stop,
+            )
+        ]
+    return json.dumps(
+        [{name: column.tolist() for name, column in one.columns.items()} for one in found]
+    ).encode()
 
 
 def _header(pair: "Pair", lineup: LineUp) -> dict[str, Any]:
@@ -329,11 +311,11 @@ def _write_whole(path: Path, content: bytes) -> None:
 # ---------------------------------------------------------------------------------------------------- joining
 
 
-def _join(pair: "Pair", work: _Work, header: dict[str, Any], out: Path) -> Path:
+def _join(pair: "Pair", lineup: LineUp, files: Sequence[Path], header: dict[str, Any], out: Path) -> Path:
     from calibration.accuracy import log_likelihood
 
-    runs, clock = work.lineup.runs, work.lineup.clock
-    parts = [json.loads(part.read_text(encoding="utf-8")) for part in work.parts]
+    runs, clock = lineup.runs, lineup.clock
+    parts = [json.loads(file.read_text(encoding="utf-8")) for file in files]
     tables, answers = [], []
     for run in range(len(runs)):
         for number, rows in enumerate(parts[run]):
@@ -345,7 +327,7 @@ def _join(pair: "Pair", work: _Work, header: dict[str, Any], out: Path) -> Path:
             decoded = Decoded(tokens=rows["token"], columns=typed, scheme=scheme, system=system)
             answers.append(_answer(pair, run, number, decoded))
     heat = runs[0].settings.temperature or 1.0
-    for number, prompt in enumerate(work.lineup.prompts):
+    for number, prompt in enumerate(lineup.prompts):
         context = pair.context(prompt, runs[0].settings.max_new_tokens)
         mine = [row for row in answers if row["prompt"] == number]
         said = [parts[row["run"]][number]["token"] for row in mine]

@@ -19,7 +19,9 @@ def whole(path: str | Path) -> Iterator[Path]:
     """
     try:
         target = Path(path).resolve()
-    except (OSError, RuntimeError) as error:  # a link that leads to itself
+        if target.is_symlink():  # where resolving it raises nothing
+            raise OSError("the link leads to itself")
+    except (OSError, RuntimeError) as error:
         raise OSError(f"cannot write {path}: {error}") from None
     part = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:

@@ -6,14 +6,11 @@ order, and however often it was interrupted. Rows are stored as they come.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import math
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from importlib import import_module
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,15 +18,14 @@ import numpy as np
 
 from cuhlm_theory._files import alone, read_json, whole
 from cuhlm_theory._progress import track
-from cuhlm_theory.errors import CuhlmError, MissingInputError
+from cuhlm_theory._workers import Workers
+from cuhlm_theory.errors import CuhlmError
 
 if TYPE_CHECKING:
     from cuhlm_theory.recommendation import Question
 
-__all__ = ["BACKENDS", "COLUMNS", "row_of", "sweep"]
+__all__ = ["COLUMNS", "row_of", "sweep"]
 
-BACKENDS = ("loky", "dask", "ray")
-"""What can work on a grid: processes of this machine, or a cluster of dask or ray."""
 _CHUNK = 16  # points that are stored together
 _PARTITION = 65_536  # points of a file of a data set
 _FORMATS = (".parquet", ".csv", "")
@@ -95,9 +91,7 @@ def sweep(
     out: Path,
     *,
     given: Mapping[str, Any],
-    jobs: int = 1,
-    backend: str = "loky",
-    address: str | None = None,
+    workers: Workers,
 ) -> tuple[int, int]:
     """Solve every point of a grid and write the table, once all are there; of a data set file by file.
 
@@ -111,12 +105,8 @@ def sweep(
         Table to write, ``.parquet`` or ``.csv``; without a suffix a folder of Parquet files, one data set.
     given : mapping
         What else the points depend on; rows that were stored for other values are not taken.
-    jobs : int, default 1
-        Workers on this machine [-].
-    backend : str, default "loky"
-        One of `BACKENDS`.
-    address : str, optional
-        Of a dask or ray cluster that is there; by default one is started on this machine.
+    workers : Workers
+        Who solves them.
 
     Returns
     -------
@@ -134,7 +124,6 @@ def sweep(
         raise ValueError(f"out must end in {', '.join(_FORMATS[:-1])} or nothing; got {str(out)!r}")
     sizes = [len(values) for values in over.values()]
     total = math.prod(sizes)
-    work = _Work(solve, jobs, backend, address)
     each = _PARTITION if out.suffix == "" else total
     num_refused, written = 0, set()
     for number, start in enumerate(range(0, total, each)):
@@ -145,23 +134,20 @@ def sweep(
             for at in zip(*(one.tolist() for one in places), strict=True)
         ]
         written.add(file)
-        num_refused += _table(work, points, file, given, f"points {start} to {start + len(points)}")
+        num_refused += _table(solve, workers, points, file, given, f"points {start} to {start + len(points)}")
     for left in {*out.glob("points-*.parquet")} - written:  # of a larger grid
         left.unlink()
     return total, num_refused
 
 
-@dataclass(frozen=True, slots=True)
-class _Work:
-    """Who solves points."""
-
-    solve: Callable[[Sequence[Row]], list[Row]]
-    jobs: int
-    backend: str
-    address: str | None
-
-
-def _table(work: _Work, points: Sequence[Row], file: Path, given: Mapping[str, Any], text: str) -> int:
+def _table(
+    solve: Callable[[Sequence[Row]], list[Row]],
+    workers: Workers,
+    points: Sequence[Row],
+    file: Path,
+    given: Mapping[str, Any],
+    text: str,
+) -> int:
     """Write the table of some points, once all are there; the number of those without an answer."""
     stated = _digest(given, points)
     if (known := _written(file, stated)) is not None:
@@ -172,9 +158,9 @@ def _table(work: _Work, points: Sequence[Row], file: Path, given: Mapping[str, A
     with alone(store):
         parts = [store / f"{_digest(given, chunk)}.json" for chunk in chunks]
         todo = [place for place, part in enumerate(parts) if _stored(part) is None]
-        solved = _worked_off(work, [(place, chunks[place]) for place in todo])
-        for place, rows in track(solved, len(todo), text):
-            with whole(parts[place]) as path:
+        solved = workers.each(solve, [chunks[place] for place in todo])
+        for number, rows in track(solved, len(todo), text):
+            with whole(parts[todo[number]]) as path:
                 path.write_text(json.dumps(rows), encoding="utf-8")
         rows = [row for part in parts for row in _stored(part) or ()]
         columns = {key: [point[key] for point in points] for key in points[0]}
@@ -211,49 +197,6 @@ def _stored(part: Path) -> list[Row] | None:
     except (OSError, ValueError):
         return None
     return rows if isinstance(rows, list) else None
-
-
-def _worked_off(work: _Work, todo: Sequence[tuple[int, Sequence[Row]]]) -> Iterator[tuple[int, list[Row]]]:
-    """Give the rows of each chunk as they come."""
-    if work.jobs == 1 and work.backend == "loky":
-        yield from ((place, work.solve(chunk)) for place, chunk in todo)
-        return
-    from joblib import Parallel, delayed
-
-    with _workers(work):
-        as_they_come = "list" if work.backend == "ray" else "generator_unordered"  # joblib's ray: all at once
-        parallel: Any = Parallel(n_jobs=-1 if work.address else work.jobs, return_as=as_they_come)
-        yield from parallel(delayed(_placed)(work.solve, place, chunk) for place, chunk in todo)
-
-
-def _placed(
-    solve: Callable[[Sequence[Row]], list[Row]], place: int, chunk: Sequence[Row]
-) -> tuple[int, list[Row]]:
-    return place, solve(chunk)
-
-
-@contextlib.contextmanager
-def _workers(work: _Work) -> Iterator[None]:
-    """Connect to a cluster, or start one here, for as long as it is needed."""
-    from joblib import parallel_config
-
-    here = work.address is None
-    with contextlib.ExitStack() as stack:
-        try:
-            if work.backend == "dask":
-                own = {"n_workers": work.jobs, "threads_per_worker": 1} if here else {}
-                stack.enter_context(import_module("distributed").Client(work.address, **own))
-            elif work.backend == "ray":
-                import_module("ray.util.joblib").register_ray()
-                ray = import_module("ray")
-                ray.init(work.address, **({"num_cpus": work.jobs} if here else {}), log_to_driver=False)
-                stack.callback(ray.shutdown)
-        except ModuleNotFoundError as error:
-            raise MissingInputError(
-                f"backend {work.backend} needs {error.name}: pip install {error.name}"
-            ) from None
-        stack.enter_context(parallel_config(backend=work.backend))
-        yield
 
 
 def _write(columns: Mapping[str, list[Any]], path: Path, suffix: str, told: Mapping[str, str]) -> None:

@@ -12,6 +12,7 @@ from calibration import collect, trace
 from calibration.collect import Settings, describe, k_grid
 from calibration.prompts import Prompt
 from cuhlm_theory import truncation, uncertainty, verification
+from cuhlm_theory._workers import Workers
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -284,6 +285,13 @@ def test_an_interrupted_run_goes_on_and_gives_the_same_trace(pair, recorded, tmp
     assert calls == [0, "stopped", 2, 4]  # the first batch is not run again
     assert _same(recorded, resumed)
     assert [path.name for path in (tmp_path / "slm").iterdir()] == ["trace.parquet"]
+
+
+def test_two_processes_record_what_one_records(pair, recorded, tmp_path):
+    made = collect.collect(pair, PROMPTS, SETTINGS, tmp_path, workers=Workers(jobs=2))
+    assert _same(recorded, trace.read(made))
+    for name in ("slm_latency_s", "llm_latency_s"):
+        assert len(set(trace.read(made).columns[name])) == 1  # timed alone, before
 
 
 def test_batches_of_another_run_are_not_taken_over(pair, recorded, tmp_path, monkeypatch):

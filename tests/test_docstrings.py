@@ -21,6 +21,7 @@ from cuhlm_theory._fields import quantities
 from cuhlm_theory.law import Beta, Law, Recorded, Uniform
 from cuhlm_theory.parameters import Codec, Latency, Link
 from cuhlm_theory.rejection import Line
+from tests.annotations import alternatives
 
 ROOMS = ("cuhlm_theory", "derivations", "calibration", "figures")
 TRUNK = (
@@ -158,9 +159,8 @@ def check_a_returned_value_is_described(function):
 
 def _kind(annotation):
     """The word a docstring's type must begin with, or None where the annotation does not say."""
-    union = typing.get_origin(annotation) in (typing.Union, types.UnionType)
-    parts = set(typing.get_args(annotation)) if union else {annotation}
-    if set(typing.get_args(ArrayLike)) <= parts:
+    parts = alternatives(annotation)
+    if alternatives(ArrayLike) <= parts:
         return "array_like"
     if np.ndarray in {*parts, *map(typing.get_origin, parts)}:
         return "ndarray"

@@ -4,7 +4,6 @@ import dataclasses
 import importlib
 import inspect
 import pkgutil
-import typing
 from collections import Counter
 
 import numpy as np
@@ -17,6 +16,7 @@ from numpydoc.docscrape import FunctionDoc
 import cuhlm_theory
 from cuhlm_theory.parameters import Codec, Latency, Link
 from cuhlm_theory.rejection import Line
+from tests.annotations import alternatives
 
 NUM_CASES = 100_000
 SPECIAL = [0.0, -0.0, 1.0, -1.0, 0.5, 2.0, 1e-300, 5e-324, 1e308, -1e308, 1e18, np.inf, -np.inf, np.nan, 0.1]
@@ -37,10 +37,10 @@ VALUES = {
 
 def _values(parameter):
     """Return what may be given, or None where only a whole setting would do."""
-    said = parameter.annotation
-    kinds = {one.__name__ for one in (said, *typing.get_args(said)) if isinstance(one, type)}
-    drawn = [VALUES[kind] for kind in sorted(kinds) if kind in VALUES and said != ArrayLike]
-    if all(one in typing.get_args(said) for one in typing.get_args(ArrayLike)):
+    allowed = alternatives(parameter.annotation)
+    kinds = {one.__name__ for one in allowed if isinstance(one, type)}
+    drawn = [VALUES[kind] for kind in sorted(kinds) if kind in VALUES]
+    if alternatives(ArrayLike) <= allowed:
         drawn = [ARRAY]
     if not drawn:
         return None

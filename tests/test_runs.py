@@ -6,12 +6,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from calibration import runs, trace
-from calibration.cli import runs as command
+from calibration import cli, runs, trace
 from calibration.compare import read_decoded
 from calibration.decoding import Settings, scheme_of
 from calibration.pairs import Pair
 from calibration.prompts import Prompt
+from cuhlm_theory._workers import Workers
 from cuhlm_theory.contexts import Tokens
 from cuhlm_theory.parameters import Codec, Latency, Link, System
 from cuhlm_theory.rejection import Curve, Line
@@ -71,9 +71,9 @@ def pair():
     )
 
 
-def execute(pair, prompts, chosen, system, out, *, finished_only=False, **more):
+def execute(pair, prompts, chosen, system, out, *, finished_only=False, workers=Workers(), **more):  # noqa: B008
     lineup = runs.LineUp(prompts=prompts, runs=chosen, system=system, **more)
-    return runs.execute(lambda: pair, lineup, out, finished_only=finished_only)
+    return runs.execute(lambda: pair, lineup, out, finished_only=finished_only, workers=workers)
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +91,14 @@ def made(pair, chosen, tmp_path_factory):
     out = tmp_path_factory.mktemp("runs")
     execute(pair, PROMPTS, chosen, SYSTEM, out, seed=3, note="tiny")
     return out
+
+
+def test_two_processes_decode_what_one_decodes(pair, chosen, made, tmp_path):
+    execute(pair, PROMPTS, chosen, SYSTEM, tmp_path, seed=3, note="tiny", workers=Workers(jobs=2))
+    first, again = (read_decoded(folder / runs.DECODED_FILE).columns for folder in (made, tmp_path))
+    for name in first:
+        if not name.endswith("measured_s"):
+            np.testing.assert_array_equal(first[name], again[name], err_msg=name)
 
 
 def test_an_interrupted_call_resumes_to_the_same_tokens(pair, chosen, made, tmp_path, monkeypatch):
@@ -259,7 +267,7 @@ def asked(pair, monkeypatch, tmp_path):
     trace.write(tmp_path / "trace.parquet", recorded.header, recorded.columns)
     (tmp_path / "prompts.txt").write_text("abc\nbcdea\ncab\n", encoding="utf-8")
     monkeypatch.setattr("calibration.pairs.load_pair", lambda *_, **__: pair)
-    command._loaded.cache_clear()
+    cli._loaded.cache_clear()
     given = ("--calibration", tmp_path / "trace.parquet", "--prompts", tmp_path / "prompts.txt")
     return (*given, "--num-prompts", "2", "--max-new-tokens", "5")
 

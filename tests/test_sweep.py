@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from cuhlm_theory import sweep
+from cuhlm_theory._workers import Workers
 
 LAW = ("--calibration", "cu-hlm", "--uncertainty", "uniform", "--vocab-size", "32000")
 GRID = ("--over", "snr-db=-10:10:10", "--over", "bias-budget=0,0.05,0.1")  # 9 points
@@ -105,7 +106,9 @@ main(sys.argv[1:])
 
 
 @pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGINT])
-def test_what_was_found_before_a_kill_is_kept_and_ends_in_the_same_bytes(run_cuhlm, tmp_path, stop):
+def test_what_was_found_before_a_kill_is_kept_and_ends_in_the_same_bytes(
+    run_cuhlm, tmp_path, monkeypatch, stop
+):
     whole, cut = tmp_path / "whole.csv", tmp_path / "cut.csv"
     assert run_cuhlm("sweep", *LAW, *GRID, "--out", str(whole))[0] == 0
     asked = ["sweep", *LAW, *GRID, "--out", str(cut)]
@@ -122,17 +125,14 @@ def test_what_was_found_before_a_kill_is_kept_and_ends_in_the_same_bytes(run_cuh
     kept = {part: os.stat(part).st_mtime_ns for part in store.glob("*.json")}
     (store / "damaged.json").write_text("{")
     touched = []
-    solve = sweep._worked_off
+    each = Workers.each
 
-    def noted(work, todo):
-        touched.extend(todo)
-        return solve(work, todo)
+    def noted(self, work, tasks):
+        touched.extend(tasks)
+        return each(self, work, tasks)
 
-    sweep._worked_off = noted
-    try:
-        assert run_cuhlm("sweep", *LAW, *GRID, "--out", str(cut))[0] == 0
-    finally:
-        sweep._worked_off = solve
+    monkeypatch.setattr(Workers, "each", noted)
+    assert run_cuhlm("sweep", *LAW, *GRID, "--out", str(cut))[0] == 0
     assert len(touched) == 3 - len(kept)
     assert cut.read_bytes() == whole.read_bytes()
     assert not store.exists()

@@ -2,8 +2,8 @@
 
 import contextlib
 import json
-from collections.abc import Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,6 +61,16 @@ def pair_of(values: Mapping[str, Any]) -> "Pair":
     return load_pair(values["pair"], template_options=options, **named)
 
 
+def kept_pair_of(values: Mapping[str, Any]) -> Callable[[], "Pair"]:
+    """Return what loads that pair once in each process that asks for it."""
+    return partial(_loaded, tuple((name, values[name]) for name in CHOICE))
+
+
+@cache
+def _loaded(choice: tuple[tuple[str, Any], ...]) -> "Pair":
+    return pair_of(dict(choice))
+
+
 def prompts_of(
     file: Path | None, num_prompts: int | None, *, built_in: int | None = None, first: int = 0
 ) -> "list[Prompt]":
@@ -85,4 +95,4 @@ def reach(interval: Sequence[float | None]) -> str:
     return f"at least {low:.3g}" if high is None else f"{low:.3g} to {high:.3g}"
 
 
-__all__ = ["CHOICE", "models", "pair_of", "prompts_of", "reach"]
+__all__ = ["CHOICE", "kept_pair_of", "models", "pair_of", "prompts_of", "reach"]

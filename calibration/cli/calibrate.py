@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from calibration.cli import models, pair_of, prompts_of
+from calibration.cli import kept_pair_of, models, prompts_of
 from calibration.finding import CALIBRATION_FILE
 from cuhlm_theory._checks import as_probability
 from cuhlm_theory._files import alone
+from cuhlm_theory._workers import Workers
 from cuhlm_theory.cli import options, output
 from cuhlm_theory.parameters import Budget
 
@@ -102,11 +103,18 @@ def show(result: output.Result) -> None:
 )
 @click.option("--batch-size", type=options.WHOLE, default=8, show_default=True, help="Prompts at once.")
 @click.option("--skip-long", is_flag=True, help="Leave out prompts that do not fit the models' context.")
+@options.workers
 @click.option("--seed", type=options.WHOLE, default=0, show_default=True, help="Seed of every draw.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write into.")
 @output.reports(show)
 def command(
-    *, prompts: Path | None, num_prompts: int | None, seed: int, out: Path, **values: Any
+    *,
+    prompts: Path | None,
+    num_prompts: int | None,
+    seed: int,
+    out: Path,
+    workers: Workers,
+    **values: Any,
 ) -> output.Result:
     """Run a real model pair over prompts, record its texts, fit the rejection line."""
     if out.exists() and not out.is_dir():
@@ -120,7 +128,8 @@ def command(
         seed=seed, **{key: values[key] for key in ("max_new_tokens", "temperature", "batch_size")}
     )
     chosen = prompts_of(prompts, num_prompts, built_in=_NUM_PROMPTS)
-    running = pair_of(values)
+    load = kept_pair_of(values)
+    running = load()
     if values["skip_long"]:
         given, chosen = chosen, running.fitting(chosen, settings.max_new_tokens)
         click.echo(
@@ -133,7 +142,8 @@ def command(
 
     def record(writer: Writer, threshold: float | None = None) -> None:
         how = replace(settings, writer=writer, threshold=threshold)
-        collect.collect(running, chosen, how, out, command=shlex.join(["cuhlm", *sys.argv[1:]]))
+        call = shlex.join(["cuhlm", *sys.argv[1:]])
+        collect.collect(running, chosen, how, out, command=call, load=load, workers=workers)
 
     def contexts(threshold: float) -> "Written":
         record("hybrid", threshold)

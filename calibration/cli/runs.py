@@ -1,13 +1,13 @@
 """`cuhlm runs`: decode prompts with every scheme."""
 
-import functools
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from calibration.cli import CHOICE, lineup, models, pair_of
+from calibration.cli import kept_pair_of, lineup, models
+from cuhlm_theory._workers import Workers
 from cuhlm_theory.cli import options, output
 
 if TYPE_CHECKING:
@@ -32,12 +32,6 @@ def _render(result: output.Result) -> None:
     )
 
 
-@functools.cache
-def _loaded(choice: tuple[tuple[str, Any], ...]) -> "Pair":
-    """Load a pair, once in each process."""
-    return pair_of(dict(choice))
-
-
 @click.command("runs", epilog="\b\nExample: cuhlm runs --out runs --num-prompts 4 --only hlm,cu-hlm-exact")
 @options.scenario
 @click.option(
@@ -52,22 +46,22 @@ def _loaded(choice: tuple[tuple[str, Any], ...]) -> "Pair":
 @models
 @lineup.options
 @click.option("--finished-only", is_flag=True, help="Decode nothing; join the runs that are finished.")
-@click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Processes.")
+@options.workers
 @output.reports(_render)
 def command(
-    *, out: Path, predictions: Path | None, jobs: int, finished_only: bool, **values: Any
+    *, out: Path, predictions: Path | None, workers: Workers, finished_only: bool, **values: Any
 ) -> output.Result:
     """Decode prompts with every scheme; an interrupted call goes on where it stopped."""
     from calibration import compare, runs
 
-    pair = functools.partial(_loaded, tuple((name, values[name]) for name in CHOICE))
+    pair = kept_pair_of(values)
     if predictions is None:
         made = lineup.lineup_of(values)
         if made.one_by_one:
             made = replace(made, system=_timed(pair(), made, values))
     else:
         made = _predicted(predictions)
-    runs.execute(pair, made, out, jobs=jobs, finished_only=finished_only)
+    runs.execute(pair, made, out, workers=workers, finished_only=finished_only)
     return {
         "runs": [run.name for run in made.runs],
         "rows": compare.read_front(out / runs.FRONT_FILE),

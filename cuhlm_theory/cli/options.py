@@ -15,6 +15,7 @@ from cuhlm_theory import load, presets
 from cuhlm_theory._checks import as_count
 from cuhlm_theory._fields import Quantity, quantities
 from cuhlm_theory._files import whole
+from cuhlm_theory._workers import BACKENDS, Workers
 from cuhlm_theory.ladder import Ladder
 from cuhlm_theory.law import Recorded
 from cuhlm_theory.parameters import Codec, FixedRate, Latency, Link, System
@@ -117,6 +118,28 @@ def group(*options: Decorator) -> Decorator:
         return functools.reduce(lambda inner, option: option(inner), reversed(options), function)
 
     return decorate
+
+
+def workers(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Let a command choose who works, which it is given as ``workers``."""
+
+    @functools.wraps(function)
+    def command(*, jobs: int, backend: str, address: str | None, **values: Any) -> Any:
+        return function(workers=Workers(jobs=jobs, backend=backend, address=address), **values)
+
+    return group(
+        click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Workers."),
+        click.option(
+            "--backend",
+            type=click.Choice(BACKENDS),
+            default=BACKENDS[0],
+            show_default=True,
+            help="What they are.",
+        ),
+        click.option(
+            "--address", default=None, help="Of a dask or ray cluster [default: one on this machine]."
+        ),
+    )(command)
 
 
 def of(

@@ -9,10 +9,11 @@ from typing import Any
 import click
 
 from cuhlm_theory import load
+from cuhlm_theory._workers import Workers
 from cuhlm_theory.cli import options, output
 from cuhlm_theory.cli._setting import KEYS, build_setting, setting_options
 from cuhlm_theory.recommendation import Question
-from cuhlm_theory.sweep import BACKENDS, Row, row_of, sweep
+from cuhlm_theory.sweep import Row, row_of, sweep
 
 _WORDS = ("fading", "codec")  # keys whose values are names
 _SWEPT = (*KEYS, "bias_price_s")
@@ -65,31 +66,23 @@ def _render(result: output.Result) -> None:
     required=True,
     help="Table to write, .parquet or .csv, a row a point; without a suffix a folder, one Parquet data set.",
 )
-@click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Workers.")
-@click.option("--backend", type=click.Choice(BACKENDS), default="loky", show_default=True, help="Who works.")
-@click.option("--address", default=None, help="Of a dask or ray cluster [default: one on this machine].")
+@options.workers
 @output.reports(_render)
 def command(
     *,
     over: Sequence[tuple[str, list[Any]]],
     out: Path,
-    jobs: int,
-    backend: str,
-    address: str | None,
+    workers: Workers,
     **values: Any,
 ) -> output.Result:
     """Find the recommendation at every point of a grid; what was found is kept when it is interrupted."""
     grid = dict(over)
     if len(grid) < len(over):
         raise ValueError("over must name each key once")
-    if address is not None and backend == "loky":
-        raise ValueError(f"address must be that of a dask or ray cluster; got {address!r} for loky")
     solve = _Solve(values, frozenset(options.from_scenario(values)) - grid.keys())
     first = {key: listed[0] for key, listed in grid.items()}
     solve.question(first)  # what is wrong with all points is said before any work
-    num_points, num_refused = sweep(
-        solve, grid, out, given=solve.values, jobs=jobs, backend=backend, address=address
-    )
+    num_points, num_refused = sweep(solve, grid, out, given=solve.values, workers=workers)
     return {"file": str(out), "num_points": num_points, "num_refused": num_refused, "over": grid}
 
 
