@@ -39,7 +39,7 @@ from calibration.decoding.records import (
 )
 from calibration.prompts import Prompt
 from cuhlm_theory._checks import as_count
-from cuhlm_theory._files import alone, whole
+from cuhlm_theory._files import alone, read_rows, whole
 from cuhlm_theory._progress import track
 from cuhlm_theory._workers import Workers
 from cuhlm_theory.cli.output import plain
@@ -220,26 +220,18 @@ def execute(
     header = _header(pair, lineup)
     parts = _parts(header, out / "parts")
     if finished_only:
-        done = [run for run, part in enumerate(parts) if _finished(part)]
+        done = [run for run, part in enumerate(parts) if read_rows(part) is not None]
         if not done:
             raise ValueError(f"there must be a finished run in {out}; got 0 of {len(lineup.runs)}")
         lineup, parts = replace(lineup, runs=[lineup.runs[run] for run in done]), [parts[run] for run in done]
         header["runs"] = [header["runs"][run] for run in done]
     with alone(out):
         (out / "parts").mkdir(exist_ok=True)
-        todo = [run for run, part in enumerate(parts) if not _finished(part)]
+        todo = [run for run, part in enumerate(parts) if read_rows(part) is None]
         decoded = workers.each(functools.partial(_decoded, load, lineup, torch.get_num_threads()), todo)
         for number, rows in track(decoded, len(todo), "runs"):
             _write_whole(parts[todo[number]], rows)
         return _join(pair, lineup, parts, header, out)
-
-
-def _finished(part: Path) -> bool:
-    """Whether the rows of a run are there; what is damaged is absent."""
-    try:
-        return isinstance(json.loads(part.read_bytes()), list)
-    except (OSError, ValueError):
-        return False
 
 
 def _decoded(load: Callable[[], "Pair"], lineup: LineUp, num_threads: int, run: int) -> bytes:

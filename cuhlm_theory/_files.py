@@ -1,4 +1,4 @@
-"""Files: one writer, whose files are there whole or not at all, and one reader of JSON."""
+"""Files: one writer, whose files are there whole or not at all, and readers of JSON."""
 
 import json
 import os
@@ -74,6 +74,15 @@ def read_json(text: str | bytes, origin: str) -> Any:
         raise ValueError(f"{origin} is not JSON that can be read (nested too deep)") from None
     except ValueError as error:
         raise ValueError(f"{origin} is not JSON ({error})") from None
+
+
+def read_rows(part: Path) -> list[Any] | None:
+    """Return rows that were stored as JSON; None where they are not there, or damaged."""
+    try:
+        rows = read_json(part.read_bytes(), str(part))
+    except (OSError, ValueError):
+        return None
+    return rows if isinstance(rows, list) else None
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cuhlm_theory._files import alone, read_json, whole
+from cuhlm_theory._files import alone, read_rows, whole
 from cuhlm_theory._progress import track
 from cuhlm_theory._workers import Workers
 from cuhlm_theory.errors import CuhlmError
@@ -157,12 +157,12 @@ def _table(
     store = file.with_name(f".{file.name}.points")
     with alone(store):
         parts = [store / f"{_digest(given, chunk)}.json" for chunk in chunks]
-        todo = [place for place, part in enumerate(parts) if _stored(part) is None]
+        todo = [place for place, part in enumerate(parts) if read_rows(part) is None]
         solved = workers.each(solve, [chunks[place] for place in todo])
         for number, rows in track(solved, len(todo), text):
             with whole(parts[todo[number]]) as path:
                 path.write_text(json.dumps(rows), encoding="utf-8")
-        rows = [row for part in parts for row in _stored(part) or ()]
+        rows = [row for part in parts for row in read_rows(part) or ()]
         columns = {key: [point[key] for point in points] for key in points[0]}
         columns |= {key: [row[key] for row in rows] for key in COLUMNS}
         num_refused = sum(row["refused"] is not None for row in rows)
@@ -188,15 +188,6 @@ def _written(file: Path, stated: str) -> int | None:
 def _digest(given: Mapping[str, Any], chunk: Sequence[Row]) -> str:
     stated = json.dumps([dict(given), list(chunk), list(COLUMNS)], sort_keys=True, default=str)
     return hashlib.sha256(stated.encode()).hexdigest()[:20]
-
-
-def _stored(part: Path) -> list[Row] | None:
-    """Rows of a chunk; None where they are not there, or damaged."""
-    try:
-        rows = read_json(part.read_bytes(), str(part))
-    except (OSError, ValueError):
-        return None
-    return rows if isinstance(rows, list) else None
 
 
 def _write(columns: Mapping[str, list[Any]], path: Path, suffix: str, told: Mapping[str, str]) -> None:
