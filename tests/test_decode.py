@@ -16,6 +16,8 @@ from calibration.decoding import (
     CONVENTIONS,
     Clock,
     Convention,
+    Opening,
+    ServerText,
     Settings,
     batch,
     decode,
@@ -153,7 +155,9 @@ def run(sessions: tuple[Any, Any], chosen: Settings, draws: laws.Draws, *, measu
     here = system(sessions[1].vocab_size)
     told = {"scheme": chosen.scheme, "system": here}
     stage = Stage(PROMPT, chosen.max_new_tokens, stop, measure=measure, **told)
-    drive(loop(sessions, chosen, Clock(system=here), draws, stage))
+    opening, _ = Opening.of(PROMPT, chosen, here.codec, np.random.default_rng(0))
+    server = ServerText(opening, sessions[1], draws)
+    drive(loop(sessions[0], server, chosen, Clock(system=here), draws, stage))
     return stage
 
 
