@@ -1,8 +1,8 @@
 """One context of the decoder: what the device proposes, what the server answers, the exact law of that.
 
 `propose` is the code that the loops run, for one round or for many rounds of one context at once; `output` is
-the exact law of the token that it and the server commit, in the bits that are sent. The rules of the scheme decide; `Drafts` answers what they
-ask. Distributions are float64 of shape [V].
+the exact law of the token that it and the server commit, in the bits that are sent. The rules of the scheme
+decide; `Drafts` answers what they ask. Distributions are float64 of shape [V].
 """
 
 import math
@@ -193,7 +193,7 @@ class Context:
         return Wire(self.settings, self.system.codec)
 
     def message(self, law: Law, size: int, draft: int) -> LatticeLaw:
-        """What is sent with a draft of a law, of which so many entries: that law, or the kept law."""
+        """Return what is sent with a draft of a law, of which so many entries: that law, or the kept law."""
         return self.wire.law(law if self.settings.scheme.payload.names_draft else self.kept, size, draft)
 
     def kept_entries(self, drafts: Ints) -> Ints:

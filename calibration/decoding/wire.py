@@ -144,7 +144,7 @@ class Wire:
         return listed_form(self.codec, 1)
 
     def law(self, law: np.ndarray, size: int, draft: int) -> LatticeLaw:
-        """What is sent of a law, of which so many entries and this draft."""
+        """Return what is sent of a law, of which so many entries and this draft."""
         if self.on_server:
             return LatticeLaw.of(quantise(law, _INSIDE_BITS), 2**_INSIDE_BITS - 1)
         return self.payload.message(law, size, draft, self.codec)
