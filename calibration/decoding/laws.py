@@ -386,6 +386,8 @@ def output(here: Context, y: Law) -> Law:
     p, skip = here.draft_law, here.skip()
     out = p * skip
     candidates = np.flatnonzero(p * (1.0 - skip))
+    if not candidates.size:
+        return out
     sizes = here.kept_entries(candidates)
     for size in np.unique(sizes):
         acceptance, replacement = answered(here, int(size), y)
