@@ -77,15 +77,16 @@ def test_tokens_and_columns_are_those_of_before(row):
 
 def rewrite() -> None:
     """Write every text anew, decoded as its row says."""
-    with FILE.open("w", encoding="utf-8") as file:
-        for row in GOLDEN:
-            found = decoded(row)
-            columns = {
-                name: [None if np.isnan(value) else float(f"{value:.9g}") for value in values.tolist()]
-                for name, values in found.columns.items()
-            }
-            row |= {"tokens": found.tokens, "columns": columns}
-            file.write(json.dumps(row, separators=(",", ":")) + "\n")
+    lines = []
+    for row in GOLDEN:
+        found = decoded(row)
+        columns = {
+            name: [None if np.isnan(value) else float(f"{value:.9g}") for value in values.tolist()]
+            for name, values in found.columns.items()
+        }
+        row |= {"tokens": found.tokens, "columns": columns}
+        lines.append(json.dumps(row, separators=(",", ":")) + "\n")
+    FILE.write_text("".join(lines), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -377,8 +377,8 @@ def answered(here: Context, size: int, y: Law) -> tuple[Law, Law]:
     rule, law = here.settings.scheme.verification, here.x
     anything = int(np.argmax(law))  # the law that a single draft is verified with does not depend on it
     sent = law if here.wire.form is None else here.wire.received(here.message(law, size, anything))
-    own = here.settings.convention.accept_with == "draft"
-    return rule.acceptance(here.x if own else sent, y), rule.replacement(sent, y)
+    assumed = here.x if here.wire.own_probability else sent
+    return rule.acceptance(assumed, y), rule.replacement(sent, y)
 
 
 def output(here: Context, y: Law) -> Law:

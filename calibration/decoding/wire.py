@@ -123,8 +123,9 @@ class Wire:
 
     @property
     def own_probability(self) -> bool:
-        """Whether the acceptance test asks for the device's own probability of each draft."""
-        return self.settings.convention.accept_with == "draft"
+        """Whether the acceptance test asks for the device's own probability of a single draft."""
+        told = self.payload.needs_index and not self.settings.scheme.draft.several
+        return told and self.settings.convention.accept_with == "draft"
 
     @property
     def names_drafts(self) -> bool:
