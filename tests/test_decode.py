@@ -479,8 +479,10 @@ def test_the_threshold_follows_the_text_that_is_committed(pair):
     """Drafts after a rejection move nothing, nor does a token that the server adds."""
     rule = setting("c-sqs", **MOVING, conformal_start=0.2).scheme
     chosen = replace(setting("c-sqs"), scheme=rule)
-    table = decode(pair, PROMPT, chosen, Clock(system=system(12)), rng=np.random.default_rng(5)).columns
-    assert {records.ACCEPTED, records.RESAMPLED, records.SAMPLED} <= set(table["action"])
+    wanted = {records.ACCEPTED, records.RESAMPLED, records.SAMPLED}
+    rngs = map(np.random.default_rng, range(20))
+    tables = (decode(pair, PROMPT, chosen, Clock(system=system(12)), rng=rng).columns for rng in rngs)
+    table = next(found for found in tables if wanted <= set(found["action"].tolist()))
     threshold = 0.2
     for place, size in enumerate(table["k"]):
         if table["draft"][place] < 0:
