@@ -19,6 +19,9 @@ from calibration.decoding.link import system_of as system_of
 from calibration.decoding.records import ACTIONS as ACTIONS
 from calibration.decoding.records import Decoded as Decoded
 from calibration.decoding.records import Row as Row
+from calibration.decoding.server import Opening as Opening
+from calibration.decoding.server import Server as Server
+from calibration.decoding.server import ServerText as ServerText
 from calibration.decoding.session import Asking, Session, drive
 from calibration.decoding.session import CachedModel as CachedModel
 from calibration.decoding.settings import CONVENTIONS as CONVENTIONS
@@ -27,6 +30,7 @@ from calibration.decoding.settings import Settings as Settings
 from calibration.decoding.settings import scheme_of as scheme_of
 from calibration.decoding.settings import settings_of as settings_of
 from calibration.decoding.stage import Stage
+from calibration.decoding.wire import Wire
 from calibration.pairs import context_length
 
 
@@ -79,7 +83,8 @@ def decode(
     if clock.measured and len(prompt) > 1:  # a token is charged its own passes, not the reading of the prompt
         for session in sessions:
             session.catch_up(prompt[:-1])
-    drive(loop(sessions, settings, clock, Draws(rng), stage))
+    opening, own = Opening.of(prompt, settings, clock.system.codec, rng)
+    drive(loop(sessions[0], ServerText(opening, sessions[1]), settings, clock, Draws(own), stage))
     return stage.decoded()
 
 
@@ -109,20 +114,19 @@ def decode_together(
     sides = zip(models, ("slm", "llm"), strict=True)
     shared = [RowModel(model, len(prompts), room, size, side) for model, side in sides]
     stages = [_stage(prompt, settings, clock, stop_tokens, measure=measure) for prompt in prompts]
-    drive_in_step(
-        [
-            loop((RowSession(shared[0], row), RowSession(shared[1], row)), settings, clock, Draws(rng), stage)
-            for row, (stage, rng) in enumerate(zip(stages, rngs, strict=True))
-        ]
-    )
+    loops = []
+    for row, (prompt, stage, rng) in enumerate(zip(prompts, stages, rngs, strict=True)):
+        opening, own = Opening.of(prompt, settings, clock.system.codec, rng)
+        server = ServerText(opening, RowSession(shared[1], row))
+        loops.append(loop(RowSession(shared[0], row), server, settings, clock, Draws(own), stage))
+    drive_in_step(loops)
     return [stage.decoded() for stage in stages]
 
 
 def loop(
-    sessions: tuple[Session, Session], settings: Settings, clock: Clock, draws: Draws, stage: Stage
+    device: Session, server: Server, settings: Settings, clock: Clock, draws: Draws, stage: Stage
 ) -> Asking[None]:
-    """Return the loop that decodes with a scheme; it asks for its passes and commits to ``stage``."""
-    device, server = sessions
+    """Return the device's loop that decodes with a scheme; it asks for passes and commits to ``stage``."""
     draft = settings.scheme.draft
     if draft.several:
         return _multi.run(device, server, settings, clock, draws, stage)
@@ -147,6 +151,7 @@ def check(slm: Any, llm: Any, prompt_length: int, settings: Settings, clock: Clo
             f"got {clock.system.codec.vocab_size}"
         )
     settings.scheme.payload.check_size(clock.system.codec.vocab_size)
+    Wire(settings, clock.system.codec)
     longest = min(context_length(slm), context_length(llm))
     if prompt_length + settings.max_new_tokens > longest:
         raise ValueError(

@@ -1,8 +1,8 @@
 """One context of the decoder: what the device proposes, what the server answers, the exact law of that.
 
-`propose` and `settle` are the code that the loops run, for one round or for many rounds of one context at
-once; `output` is the exact law of their token. The rules of the scheme decide; `Drafts` answers what they
-ask. Distributions are float64 of shape [V].
+`propose` is the code that the loops run, for one round or for many rounds of one context at once; `output` is
+the exact law of the token that it and the server commit, in the bits that are sent. The rules of the scheme
+decide; `Drafts` answers what they ask. Distributions are float64 of shape [V].
 """
 
 import math
@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from scipy.special import bdtr, softmax
 
 from calibration.collect import k_grid
-from calibration.decoding.records import ACCEPTED, RESAMPLED, SAMPLED, SKIPPED
 from calibration.decoding.settings import Convention, Settings
-from cuhlm_theory import truncation, verification
+from calibration.decoding.wire import Wire
+from cuhlm_theory import kept_law, truncation, verification
+from cuhlm_theory.codec import LatticeLaw
 from cuhlm_theory.contexts import Skips, Steps
 from cuhlm_theory.parameters import System
 from cuhlm_theory.rejection import Line
@@ -46,6 +47,10 @@ class Draws:
     def event(self, probability: Law) -> NDArray[np.bool_]:
         """Draw independent events, shape of ``probability``."""
         return self.rng.random(np.shape(probability)) < probability
+
+    def level(self, probability: float, levels: int) -> int:
+        """Draw the most levels that a number below a share of a probability has, uniform in that share."""
+        return max(math.ceil(levels * self.rng.random() * probability) - 1, 0)
 
 
 def next_law(logits: Law, temperature: float) -> Law:
@@ -116,8 +121,11 @@ class Context:
     def __init__(self, logits: Law, settings: Settings, system: System) -> None:
         self.settings = settings
         self.system = system
-        self.x = next_law(logits, settings.temperature)
-        """Small model's law at the sampling temperature, shape [V]."""
+        x = next_law(logits, settings.temperature)
+        if settings.scheme.draft.several or settings.convention.quantised:
+            x = settings.scheme.payload.in_bits(x, system.codec)
+        self.x = x
+        """Small model's law at the sampling temperature, in the bits it is sent with, shape [V]."""
         self.draft_law = _DRAFT_LAWS[settings.convention.draft](logits, self.x)
         """Law that the draft is drawn from, shape [V]."""
         self._logits = logits
@@ -165,9 +173,28 @@ class Context:
         """Return the places that differ in their draft: every token of the vocabulary, or these."""
         return Drafts(self, np.arange(len(self.x)) if token is None else token, y, draws)
 
+    @cached_property
+    def kept(self) -> Law:
+        """Chance to draft each token and keep it without asking, rounded down where it is sent, shape [V]."""
+        law = self.draft_law * (1.0 - self.settings.scheme.skip.skips(self.drafts()).transmit)
+        if self.settings.scheme.payload.names_draft:
+            return law
+        return kept_law.round_down(law, self.system.codec.prob_bits)
+
     def skip(self) -> Law:
         """s(d), probability that each draft would be kept without asking, shape [V]."""
-        return 1.0 - self.settings.scheme.skip.skips(self.drafts()).transmit
+        if self.settings.scheme.payload.names_draft:
+            return 1.0 - self.settings.scheme.skip.skips(self.drafts()).transmit
+        return np.divide(self.kept, self.draft_law, out=np.zeros(len(self.x)), where=self.draft_law > 0.0)
+
+    @cached_property
+    def wire(self) -> Wire:
+        """How messages are written."""
+        return Wire(self.settings, self.system.codec)
+
+    def message(self, law: Law, size: int, draft: int) -> LatticeLaw:
+        """Return what is sent with a draft of a law, of which so many entries: that law, or the kept law."""
+        return self.wire.law(law if self.settings.scheme.payload.names_draft else self.kept, size, draft)
 
     def kept_entries(self, drafts: Ints) -> Ints:
         """Entries sent with each draft, shape [N] [token]; 0 where no distribution is sent."""
@@ -337,45 +364,33 @@ def decide(here: Context, draft: Ints, draws: Draws) -> tuple[Law, NDArray[np.bo
     """Return the uncertainty that the device sees of its drafts, and which it keeps, each of shape [N]."""
     made, rule = here.drafts(draft, draws=draws), here.settings.scheme.skip
     keeps = 1.0 - rule.skips(made).transmit
-    return made.seen, draws.event(keeps) if rule.randomised else keeps > 0.5
+    keeps = draws.event(keeps) if rule.randomised else keeps > 0.5
+    if not here.settings.scheme.payload.names_draft:  # what is sent is rounded down, and so is what is kept
+        may = here.draft_law * (1.0 - rule.skips(here.drafts()).transmit)
+        left = np.divide(here.kept, may, out=np.zeros(len(may)), where=may > 0.0)[draft]
+        keeps = draws.event(np.where(keeps, left, 0.0))
+    return made.seen, keeps
 
 
-def settle(here: Context, proposal: Proposal, y: Law | None, draws: Draws) -> tuple[Ints, Ints]:
-    """Server's answer: tokens and actions, each of shape [N]; ``y`` may be None where all is skipped."""
-    token, rule = proposal.draft.copy(), here.settings.scheme.verification
-    action = np.full(len(token), SKIPPED)
-    for size in np.unique(proposal.k[~proposal.skipped]):
-        assert y is not None
-        rounds = np.flatnonzero(~proposal.skipped & (proposal.k == size))
-        acceptance, replacement = _answer(here, int(size), y)
-        if not rule.looks_at_draft:
-            token[rounds] = draws.token(replacement, len(rounds))
-            action[rounds] = SAMPLED
-            continue
-        rejected = rounds[draws.event(1.0 - acceptance[proposal.draft[rounds]])]
-        action[rounds] = ACCEPTED
-        action[rejected] = RESAMPLED
-        if len(rejected):
-            token[rejected] = draws.token(replacement, len(rejected))
-    return token, action
-
-
-def _answer(here: Context, size: int, y: Law) -> tuple[Law, Law]:
+def answered(here: Context, size: int, y: Law) -> tuple[Law, Law]:
     """Chance to keep each draft when so many entries arrive, and the law of what replaces one, shape [V]."""
-    rule = here.settings.scheme.verification
-    sent = here.settings.scheme.payload.received_law(here.x, size, here.skip)
-    assumed = sent if here.settings.convention.accept_with == "sent" else here.x
+    rule, law = here.settings.scheme.verification, here.x
+    anything = int(np.argmax(law))  # the law that a single draft is verified with does not depend on it
+    sent = law if here.wire.form is None else here.wire.received(here.message(law, size, anything))
+    assumed = here.x if here.wire.own_probability else sent
     return rule.acceptance(assumed, y), rule.replacement(sent, y)
 
 
 def output(here: Context, y: Law) -> Law:
-    """Exact law of the token that `propose` and `settle` commit in this context, shape [V]."""
+    """Exact law of the token that device and server commit in this context, codec included, shape [V]."""
     p, skip = here.draft_law, here.skip()
     out = p * skip
     candidates = np.flatnonzero(p * (1.0 - skip))
+    if not candidates.size:
+        return out
     sizes = here.kept_entries(candidates)
     for size in np.unique(sizes):
-        acceptance, replacement = _answer(here, int(size), y)
+        acceptance, replacement = answered(here, int(size), y)
         group = candidates[sizes == size]
         asked = p[group] * (1.0 - skip[group])
         out[group] += asked * acceptance[group]
@@ -388,22 +403,18 @@ def output(here: Context, y: Law) -> Law:
 def measure(here: Context, y: Law, draft: int) -> dict[str, Any]:
     """Compute what the record of a token says about its context: exact bias, its bound's parts, beta."""
     scheme, every, made = here.settings.scheme, here.drafts(y=y), here.drafts(np.array([draft]), y)
-    skips = scheme.skip.skips(every)
-    account = scheme.verification.account(
-        made,
-        scheme.skip,
-        scheme.skip.skips(made),
-        scheme.payload,
-        scheme.payload.carried(made, here.system, scheme.skip),
-    )
+    kept, lost, sizes = here.draft_law * here.skip(), 0.0, here.kept_entries(made.token)
+    if scheme.payload.needs_index and sizes[0] and kept.sum() < 1.0:  # the law itself is sent, in part
+        sent = here.wire.received(here.message(here.x, int(sizes[0]), draft))
+        lost = float(verification.total_variation(here.x, sent))
     return {
         "draft_prob": here.x[draft],
         "llm_prob": y[draft],
         "rejection": made.mean_rejection()[0],
         "tv": float(verification.total_variation(output(here, y), y)),
-        "skip_mass": float(here.draft_law @ (1.0 - skips.transmit)),
-        "risk": float(here.draft_law @ skips.risk),
-        "truncation_tv": float(account.truncation[0]),
+        "skip_mass": float(kept.sum()),
+        "risk": float(kept @ every.mean_rejection()),
+        "truncation_tv": scheme.skip.skips(made).truncates[0] * lost,
     }
 
 

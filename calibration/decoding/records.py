@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.decoding.link import Clock
+from calibration.decoding.wire import Packet
 from cuhlm_theory.parameters import System
 from cuhlm_theory.schemes import Ledger, Scheme
 
@@ -45,7 +46,9 @@ _FLOATS = (
     "risk",
     "truncation_tv",
     "uplink_bit",
+    "uplink_frame_bit",
     "downlink_bit",
+    "downlink_frame_bit",
     "slm_s",
     "uplink_s",
     "llm_s",
@@ -56,7 +59,7 @@ _FLOATS = (
 )
 _CHARGED = ("slm_catch_up", "llm_calls", "llm_width", "catch_up", "uplink_bit", "downlink_bit")
 _SUMMED = ("uplink_bit", "downlink_bit", "slm_s", "uplink_s", "llm_s", "other_s")
-_COSTS = {"uplink_bit", "downlink_bit", *(name for name in _FLOATS if name.endswith("_s"))}
+_COSTS = {name for name in _FLOATS if name.endswith(("_bit", "_s"))}
 
 Row = dict[str, Any]
 
@@ -78,6 +81,19 @@ def columns(rows: list[Row]) -> dict[str, NDArray[Any]]:
     integers = {name: np.array([row[name] for row in rows], dtype) for name, dtype in _INTEGERS.items()}
     floats = {name: np.array([row[name] for row in rows], np.float32) for name in _FLOATS}
     return {**integers, **floats}
+
+
+def add_packets(row: Row, system: System, up: Packet, down: Packet) -> None:
+    """Enter the bits of a request and its reply: what is charged, and the rest of the packets' bytes.
+
+    ``uplink_bit`` is the payload, and the tokens that the server had not seen where the system charges them;
+    with ``uplink_frame_bit`` it comes to all that was sent. Likewise downlink.
+    """
+    told_bit = up.told_bit if system.latency.charge_resync else 0
+    row["uplink_bit"] += float(up.payload_bit + told_bit)
+    row["uplink_frame_bit"] += float(up.frame_bit + up.told_bit - told_bit)
+    row["downlink_bit"] += float(down.payload_bit)
+    row["downlink_frame_bit"] += float(down.frame_bit)
 
 
 def charged(

@@ -30,12 +30,19 @@ class Convention:
     """Transmit when u >= u_th instead of u > u_th."""
     accept_with: Literal["sent", "draft"] = "sent"
     """Acceptance test with the probability that the server received, or with the device's own x_d."""
+    quantised: bool = True
+    """Whether a single draft is drawn from the law in b_prob bits, which costs no bias, or from the device's
+    own, of which the server has so many bits; several drafts are always drawn from what is sent."""
     bonus: bool | None = None
     """Whether the server adds a token of its own when it keeps all drafts; None is the scheme's own habit."""
 
     def __post_init__(self) -> None:
         as_count("num_samples", self.num_samples)
         as_positive("max_temperature", self.max_temperature)
+        if self.accept_with == "draft" and not self.quantised:
+            raise ValueError(
+                "quantised must be true where accept_with is draft, whose bits are sent; got false"
+            )
         if not 0.0 <= self.min_temperature < self.max_temperature:
             raise ValueError(
                 f"min_temperature must lie in [0, {self.max_temperature:g}); got {self.min_temperature:g}"

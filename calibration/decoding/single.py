@@ -1,18 +1,23 @@
-"""The loop of every scheme that drafts one token a round, and of the LLM alone."""
+"""The loop of every scheme that drafts one token a round, and of the LLM alone: the device's half."""
+
+from dataclasses import replace
 
 from calibration.decoding import laws, records
 from calibration.decoding.link import Clock
+from calibration.decoding.server import Server, ServerText
 from calibration.decoding.session import Asking, Session
 from calibration.decoding.settings import Settings
 from calibration.decoding.stage import Stage
-from cuhlm_theory.payload import resync_bit
+from calibration.decoding.wire import Request, Wire
+from cuhlm_theory.codec import LatticeLaw
 
 _REMEMBERED = 16  # skipped contexts, several laws each, that wait to be measured
+_DRAWN: records.Row = dict.fromkeys(("tv", "skip_mass", "risk", "truncation_tv"), 0.0)
 
 
 def run(
     device: Session | None,
-    server: Session,
+    server: Server,
     settings: Settings,
     clock: Clock,
     draws: laws.Draws,
@@ -20,60 +25,90 @@ def run(
 ) -> Asking[None]:
     """Decode; every committed token goes to ``stage``, every pass is asked for.
 
-    What the device skipped is unknown to the server until the next transmission, whose pass feeds it: the
-    logits of that catch-up are the laws that the skipped tokens should have followed, so measuring the bias
-    costs no pass of its own. A text that ends skipping, or skips more than can be remembered, is measured by
-    passes that are not charged.
+    What the device skipped is unknown to the server until the next request, whose pass feeds it: the logits
+    of that catch-up are the laws that the skipped tokens should have followed, so measuring the bias costs no
+    pass of its own. A text that ends skipping, or skips more than can be remembered, is measured by passes
+    that are not charged. A server in another process shows no laws, and nothing is measured.
     """
+    watched = server if stage.measure and isinstance(server, ServerText) else None
     waiting: list[tuple[records.Row, laws.Context]] = []  # skipped and not yet measured
-    catch_up = 0  # tokens skipped since the last transmission
+    asking = _Asking(settings, clock, server, stage)
     while not stage.finished:
-        here, slm_wall_s = None, 0.0
+        here = None
+        row = records.new_row(position=stage.num_new, round=stage.num_new, drafted=int(device is not None))
         if device is not None:
             here = laws.Context((yield device, stage.text, 1)[0], settings, clock.system)
-            slm_wall_s = device.seconds
-        row = records.new_row(position=stage.num_new, round=stage.num_new, drafted=int(here is not None))
-        proposal = None
-        if here is not None:
             proposal = laws.propose(here, draws)
             row.update(draft=int(proposal.draft[0]), uncertainty=proposal.uncertainty[0])
-        if proposal is not None and proposal.skipped[0]:
-            assert here is not None
-            row.update(token=row["draft"], action=records.SKIPPED)
-            _charge(row, settings, clock, slm_wall_s, 0.0)
-            catch_up += 1
-            stage.commit([row])
-            if stage.measure:
-                waiting.append((row, here))
-            if len(waiting) == _REMEMBERED:
-                _measure(waiting, (yield server, stage.text[:-1], len(waiting)))
-            continue
-        bonus = settings.bonus and proposal is not None and stage.room > 1
-        fed = [*stage.text, row["draft"]] if bonus else stage.text
-        logits = yield server, fed, 1 + bonus + len(waiting)
-        y = laws.next_law(logits[-1 - bonus], settings.temperature)
-        _measure(waiting, logits[: -1 - bonus])
-        if proposal is None or here is None:
-            row.update(token=int(draws.token(y)[0]), action=records.SAMPLED, tv=0.0, skip_mass=0.0, risk=0.0)
-            row["truncation_tv"] = 0.0
-        else:
-            token, action = laws.settle(here, proposal, y, draws)
-            row.update(token=int(token[0]), action=int(action[0]), k=int(proposal.k[0]))
-            if stage.measure:
-                row.update(laws.measure(here, y, row["draft"]))
-        row.update(llm_calls=1, catch_up=catch_up, kept=int(row["action"] == records.ACCEPTED))
-        row.update(entries=row["k"], llm_width=1 + bonus, slm_catch_up=int(bonus and row["kept"]))
-        catch_up = 0
-        _charge(row, settings, clock, slm_wall_s, server.seconds)
-        rows = [row]
-        if bonus and row["action"] == records.ACCEPTED and row["token"] not in stage.stop_tokens:
-            after = laws.next_law(logits[-1], settings.temperature)
-            rows.append(bonus_row(int(draws.token(after)[0]), row))
-        elif bonus:
-            server.rollback(len(stage.text))
+            row.update(k=int(proposal.k[0]), slm_measured_s=device.seconds)
+            if proposal.skipped[0]:
+                row.update(token=row["draft"], action=records.SKIPPED)
+                row.update(records.charged(row, clock, device.seconds, 0.0))
+                asking.skipped += 1
+                stage.commit([row])
+                if watched is not None:
+                    waiting.append((row, here))
+                if watched is not None and len(waiting) == _REMEMBERED:
+                    _measure(waiting, (yield watched.session, stage.text[:-1], len(waiting)))
+                continue
+        if watched is not None:
+            watched.num_missed = len(waiting)
+        rows = yield from asking.round(here, row)
+        if watched is not None:
+            _measure(waiting, watched.seen.before)
+            y = watched.seen.ys[0]
+            row.update({**_DRAWN} if here is None else laws.measure(here, y, row["draft"]))
         stage.commit(rows)
-    if waiting:
-        _measure(waiting, (yield server, stage.text[:-1], len(waiting)))
+    if waiting and watched is not None:
+        _measure(waiting, (yield watched.session, stage.text[:-1], len(waiting)))
+
+
+class _Asking:
+    """The requests of one text."""
+
+    def __init__(self, settings: Settings, clock: Clock, server: Server, stage: Stage) -> None:
+        self.settings = settings
+        self.clock = clock
+        self.server = server
+        self.stage = stage
+        self.wire = Wire(settings, clock.system.codec)
+        self.skipped = 0
+        """Tokens that the server has not seen."""
+        self.num_requests = 0
+        """Requests so far."""
+
+    def round(self, here: laws.Context | None, row: records.Row) -> Asking[list[records.Row]]:
+        """Ask about the draft of a row, or for a token where there is none; rows of what is committed."""
+        rule, stage = self.settings.scheme.verification, self.stage
+        bonus = self.settings.bonus and rule.looks_at_draft and here is not None and stage.room > 1
+        asked = Request(
+            round=self.num_requests,
+            told=tuple(stage.text[len(stage.text) - self.skipped :]),
+            bonus=bool(bonus and row["draft"] not in stage.stop_tokens),
+        )
+        if here is not None:
+            asked = self._with_draft(asked, here, row)
+        packet = self.wire.request(asked)
+        content = yield from self.server.answer(packet.content)
+        reply, came = self.wire.read_reply(content)
+        kept = bool(reply.kept)
+        row.update(token=row["draft"] if kept else reply.tokens[0], kept=int(kept))
+        asks = records.RESAMPLED if rule.looks_at_draft else records.SAMPLED
+        row.update(action=records.ACCEPTED if kept else asks, llm_calls=1, llm_width=1 + asked.bonus)
+        row.update(catch_up=self.skipped, entries=row["k"], slm_catch_up=int(asked.bonus and kept))
+        records.add_packets(row, self.clock.system, packet, came)
+        row.update(records.charged(row, self.clock, row["slm_measured_s"], self.server.seconds))
+        self.skipped, self.num_requests = 0, self.num_requests + 1
+        return [row, bonus_row(reply.tokens[0], row)] if asked.bonus and kept else [row]
+
+    def _with_draft(self, asked: Request, here: laws.Context, row: records.Row) -> Request:
+        """Add the draft and what is sent of its law; the row is told how many entries that are."""
+        draft, own = row["draft"], ()
+        law = here.message(here.x, row["k"], draft)
+        row["k"] = self.wire.entries(law, row["k"])
+        if self.wire.own_probability:
+            own = (LatticeLaw.of(here.x, self.wire.single.levels).only(draft),)
+        return replace(asked, drafts=(draft,), laws=(law,), probabilities=own)
 
 
 def bonus_row(token: int, before: records.Row) -> records.Row:
@@ -83,10 +118,7 @@ def bonus_row(token: int, before: records.Row) -> records.Row:
         round=before["round"],
         token=token,
         action=records.SAMPLED,
-        tv=0.0,
-        skip_mass=0.0,
-        risk=0.0,
-        truncation_tv=0.0,
+        **_DRAWN,
     )
 
 
@@ -95,15 +127,3 @@ def _measure(waiting: list[tuple[records.Row, laws.Context]], logits: laws.Law) 
         y = laws.next_law(z, here.settings.temperature)
         row.update(laws.measure(here, y, row["draft"]))
     waiting.clear()
-
-
-def _charge(row: records.Row, settings: Settings, clock: Clock, slm_wall_s: float, llm_wall_s: float) -> None:
-    """Enter the bits and seconds of a round whose counts are in its row."""
-    codec, scheme = clock.system.codec, settings.scheme
-    if row["llm_calls"]:
-        row["downlink_bit"] = scheme.verification.answer_bit(codec, bonus=settings.bonus)[0]
-        if row["drafted"]:
-            row["uplink_bit"] = float(scheme.payload.bit(row["k"], codec, scheme.skip))
-            if clock.system.latency.charge_resync and row["catch_up"]:
-                row["uplink_bit"] += float(resync_bit(row["catch_up"], codec.vocab_size, codec.index_bits))
-    row.update(records.charged(row, clock, slm_wall_s, llm_wall_s))

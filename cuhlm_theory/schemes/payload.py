@@ -11,9 +11,16 @@ from numpy.typing import ArrayLike
 from cuhlm_theory import truncation
 from cuhlm_theory._checks import Floats, as_count, as_nonnegative, as_positive, as_probability
 from cuhlm_theory.capacity import packet_latency_s
-from cuhlm_theory.codec import Form, Shorter, distribution_form, listed_form
+from cuhlm_theory.codec import (
+    Form,
+    LatticeLaw,
+    Shorter,
+    distribution_form,
+    listed_form,
+    round_truncated,
+)
 from cuhlm_theory.contexts import Contexts, Ints, Tokens
-from cuhlm_theory.errors import MissingInputError
+from cuhlm_theory.errors import MissingInputError, PacketError
 from cuhlm_theory.kept_law import most_kept_tokens, payload_bit
 from cuhlm_theory.parameters import Codec, System
 from cuhlm_theory.payload import distribution_bit
@@ -96,9 +103,26 @@ class Payload:
         """Law that a draft is drawn from and verified with, shape [V], entries sent, what is remembered."""
         return law, 0, memory
 
-    def received_law(self, law: Floats, size: int, keeps: Callable[[], Floats]) -> Floats:
-        """Law that the server takes for the draft's when so many entries arrive, shape [V] [-]."""
+    def in_bits(self, law: Floats, codec: Codec) -> Floats:
+        """Law that a device works with which drafts from what it can send, shape [V] [-]."""
         return law
+
+    def message(self, law: Floats, size: int, draft: int, codec: Codec) -> LatticeLaw:
+        """Return what is sent of a law, of which so many entries and this draft."""
+        raise NotImplementedError
+
+    def received_law(self, message: LatticeLaw) -> Floats:
+        """Law that the server takes for the draft's when a message arrives, shape [V] [-]."""
+        return message.kept()
+
+    @property
+    def needs_index(self) -> bool:
+        """Whether the draft's index must be sent beside its law, which the published formulas leave out."""
+        return True
+
+    def named_draft(self, message: LatticeLaw) -> int:
+        """Draft that a message names, where no index goes beside it."""
+        return int(message.index[0])
 
     def law_of_draft(self, law: Floats, draft: int) -> Floats:
         """Law that a draft of a run is verified with, drawn from ``law``, shape [V] [-]."""
@@ -160,9 +184,24 @@ class KeptSet(Payload):
             tag_bits=None if self.says_which else 0,
         )
 
-    def received_law(self, law: Floats, size: int, keeps: Callable[[], Floats]) -> Floats:
-        """Return the kept law itself."""
-        return law * keeps()
+    def message(self, law: Floats, size: int, draft: int, codec: Codec) -> LatticeLaw:
+        """Send the kept law, which is rounded down, and the place of a kept draft."""
+        message = LatticeLaw.of(law, 2**codec.prob_bits - 1)
+        place = np.flatnonzero(message.index == draft)
+        return replace(message, tag=int(place[0])) if self.says_which and place.size else message
+
+    @property
+    def needs_index(self) -> bool:
+        """The place is told, or the server need not know."""
+        return False
+
+    def named_draft(self, message: LatticeLaw) -> int:
+        """Return the token at the place that is told; a kept law without tokens stands for no draft."""
+        if not message.index.size:
+            return 0
+        if message.tag >= message.index.size:
+            raise PacketError(f"packet must name a draft among {message.index.size}; got {message.tag}")
+        return int(message.index[message.tag])
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +220,15 @@ class Index(Payload):
     def form(self, codec: Codec, skip: Skip) -> Form:
         """Write a law of one token: its only level costs nothing."""
         return Form(vocab_size=codec.vocab_size, levels=1, size=1, index_bits=codec.bits_per_index)
+
+    def message(self, law: Floats, size: int, draft: int, codec: Codec) -> LatticeLaw:
+        """Send the draft as a sure token."""
+        return LatticeLaw.of(np.eye(1, len(law), draft)[0], 1)
+
+    @property
+    def needs_index(self) -> bool:
+        """It is part of the message."""
+        return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +269,19 @@ class IndexAndProbability(Payload):
         """Write what the law says of one token."""
         return listed_form(codec, 1)
 
+    def in_bits(self, law: Floats, codec: Codec) -> Floats:
+        """Round to the bits of a probability."""
+        return truncation.quantise(law, codec.prob_bits)
+
+    def message(self, law: Floats, size: int, draft: int, codec: Codec) -> LatticeLaw:
+        """Send what the law says of the draft."""
+        return LatticeLaw.of(law, 2**codec.prob_bits - 1).only(draft)
+
+    @property
+    def needs_index(self) -> bool:
+        """It is part of the message."""
+        return False
+
 
 class _Distribution(Payload):
     """Send entries of the device's law in the chosen codec."""
@@ -235,9 +296,17 @@ class _Distribution(Payload):
         """Write the entries in the chosen codec; the length tells a size that varies."""
         return distribution_form(codec)
 
-    def received_law(self, law: Floats, size: int, keeps: Callable[[], Floats]) -> Floats:
+    def in_bits(self, law: Floats, codec: Codec) -> Floats:
+        """Round to the bits of a probability."""
+        return truncation.quantise(law, codec.prob_bits)
+
+    def message(self, law: Floats, size: int, draft: int, codec: Codec) -> LatticeLaw:
+        """Send the largest entries, rounded together with what is left."""
+        return round_truncated(law, size, codec.prob_bits)
+
+    def received_law(self, message: LatticeLaw) -> Floats:
         """Return the entries, and what is left spread evenly over the others."""
-        return law if size >= len(law) else truncation.reconstruct(law, size)
+        return message.law()
 
 
 @dataclass(frozen=True, slots=True)
@@ -373,10 +442,14 @@ class Candidates(Payload):
         """Sizes whose acceptance was recorded."""
         return [{"num_candidates": int(size)} for size in tokens.need("coarse_k_grid")]
 
+    def message(self, law: Floats, size: int, draft: int, codec: Codec) -> LatticeLaw:
+        """Send the law, which is rounded."""
+        return LatticeLaw.of(law, 2**self.candidate_bits - 1)
+
     def draft_law(self, law: Floats, memory: float = 0.0) -> tuple[Floats, int, float]:
-        """Drop the tail."""
+        """Drop the tail and round to the bits of a probability."""
         size = min(self.num_candidates, len(law))
-        return truncation.drop_tail(law, size), size, memory
+        return truncation.quantise(truncation.drop_tail(law, size), self.candidate_bits), size, memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -420,6 +493,10 @@ class Lattice(Payload):
         """Sizes whose acceptance was recorded, and levels."""
         sizes = tokens.need("coarse_k_grid")
         return [{"num_candidates": int(size), "lattice_levels": level} for size in sizes for level in _LEVELS]
+
+    def message(self, law: Floats, size: int, draft: int, codec: Codec) -> LatticeLaw:
+        """Send the lattice point."""
+        return LatticeLaw.of(law, self.lattice_levels)
 
     def draft_law(self, law: Floats, memory: float = 0.0) -> tuple[Floats, int, float]:
         """Drop the tail and round."""
@@ -493,6 +570,10 @@ class ConformalLattice(Payload):
         thresholds = _walked(tokens, self)[1]
         return replace(self, conformal_start=float(np.clip(thresholds[len(tokens) // 2 :].mean(), 0.0, 1.0)))
 
+    def message(self, law: Floats, size: int, draft: int, codec: Codec) -> LatticeLaw:
+        """Send the lattice point."""
+        return LatticeLaw.of(law, self.lattice_levels)
+
     def draft_law(self, law: Floats, memory: float = 0.0) -> tuple[Floats, int, float]:
         """Keep what lies above the threshold that is remembered, and move it."""
         kept, size, dropped = self.above(law, memory)
@@ -547,6 +628,23 @@ class DenseLattice(Payload):
     def options(self, tokens: Tokens) -> list[dict[str, float]]:
         """Levels."""
         return [{"lattice_levels": level} for level in _LEVELS]
+
+    def message(self, law: Floats, size: int, draft: int, codec: Codec) -> LatticeLaw:
+        """Send the lattice point; the number is the first level of the draft, the levels in token order."""
+        point = LatticeLaw.of(law, self.lattice_levels)
+        return point if self.needs_index else replace(point, tag=int(point.count[point.index < draft].sum()))
+
+    @property
+    def needs_index(self) -> bool:
+        """Where the number has too few bits to tell the levels apart."""
+        return self.lattice_levels > 2**self.number_bits
+
+    def named_draft(self, message: LatticeLaw) -> int:
+        """Return the token whose level the number is."""
+        place = int(np.searchsorted(np.cumsum(message.count), message.tag, side="right"))
+        if place == message.index.size:
+            raise PacketError(f"packet must have a number below {self.lattice_levels}; got {message.tag}")
+        return int(message.index[place])
 
     def draft_law(self, law: Floats, memory: float = 0.0) -> tuple[Floats, int, float]:
         """Round the law."""

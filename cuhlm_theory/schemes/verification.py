@@ -56,6 +56,8 @@ class Verification:
     """Whether the draft that ends a run by its trigger is verified like the others."""
     on_server: ClassVar[bool] = False
     """Whether the server drafts as well: no device asks, and every token that is committed comes down."""
+    on_device: ClassVar[bool] = False
+    """Whether the device replaces the draft that is not kept, with what the server sends of its law."""
     exact: ClassVar[bool] = True
     """Whether several drafts leave the LLM's own law."""
     knob: ClassVar[str | None] = None
@@ -194,7 +196,13 @@ class Prefix(Verification):
 
 @dataclass(frozen=True, slots=True)
 class PrefixOnDevice(Prefix):
-    """As `Prefix`, but the server knows only the drafts' own probabilities, and the device replaces."""
+    """As `Prefix`, but the server knows only the drafts' own probabilities, and the device replaces.
+
+    The law is the LLM's as far as the bits that come down tell it apart, which the rivals' papers neglect: a
+    law in b bits has its largest entries alone.
+    """
+
+    on_device: ClassVar[bool] = True
 
     def answer_bit(self, codec: Codec, *, bonus: bool, proposals: float = 1.0) -> tuple[float, float]:
         """Send a bonus token or a yes; after a rejection one dense distribution."""
