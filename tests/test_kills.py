@@ -115,6 +115,7 @@ def test_a_kill_leaves_the_old_files_or_the_new_ones(workplace, tmp_path, comman
     made = {}
     for which in ("old", "new"):
         changed = variants[which] if variants else ()
+        (tmp_path / which).mkdir()
         began = time.monotonic()
         finish(start(workplace, *arguments, *changed, "--out", str(tmp_path / which / name)))
         seconds = time.monotonic() - began

@@ -17,7 +17,7 @@ COMMANDS = {
     "optimize --all --certify": ("optimize", "--all", "--certify"),
     "optimize --joint": ("optimize", "--joint"),
     "budgets": (),
-    "thresholds": (),
+    "thresholds": ("thresholds", "--calibration", "qwen2.5-coder", "--risk-budget", "0.05"),
     "schemes": (),
     "sweep, 9 points": ("sweep", "--over", "snr-db=-10:10:10", "--over", "round-trip-s=0,0.1,0.3"),
     "compare": (),
