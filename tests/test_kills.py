@@ -23,7 +23,7 @@ PROMPTS = ("--prompts", "prompts.txt", "--max-new-tokens", "12")
 RECORD = ("calibrate", *PAIR, *PROMPTS, "--texts", "slm,llm")
 LINEUP = ("--calibration", "pair", *PROMPTS, "--num-prompts", "4", "--only", "hlm,kept-law,dssd")
 LAW = ("--calibration", "cu-hlm", "--uncertainty", "beta:1,3", "--slm-latency-s", "0.03")
-LAW += ("--llm-latency-s", "0.05", "--over", "snr-db=-10:10:1", "--over", "bandwidth-hz=1e5,1e6")
+LAW += ("--llm-latency-s", "0.05", "--over", "snr-db=-10:9:1")
 SEED = {"old": ("--seed", "1"), "new": ("--seed", "2")}
 RISK = {"old": ("--bias-budget", "0.04"), "new": ("--bias-budget", "0.06")}
 COMMANDS = {  # arguments, where they write, what makes an older result another one
