@@ -24,8 +24,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from calibration.answers import keeps_prefix
-from calibration.served import ServedModel, is_address
+from calibration.served import ScoringModel, ServedModel, find_served, is_address
 from cuhlm_theory._files import whole
+from cuhlm_theory.errors import CuhlmError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -85,6 +86,11 @@ class Pair:
     """V, tokens that both models know and score; what an embedding or a head pads beyond them is ignored."""
     template_options: Mapping[str, Any] = field(default_factory=dict)
     """Variables of the chat template, such as ``enable_thinking``."""
+
+    @property
+    def tells_laws(self) -> bool:
+        """Whether the large model tells how likely every token is, not those of a given text alone."""
+        return not isinstance(self.llm, ScoringModel)
 
     def side(self, model: Any) -> str:
         """Which of the two a model is, ``slm`` or ``llm``."""
@@ -232,6 +238,7 @@ def load_pair(
     dtype: str = "float32",
     vocabulary: Vocabulary = "same",
     template_options: Mapping[str, Any] | None = None,
+    laws: bool = True,
 ) -> Pair:
     """Load two models that share a tokenizer.
 
@@ -241,8 +248,7 @@ def load_pair(
         ``"smollm2"``, the built-in pair (the default when ``slm`` and ``llm`` are not given).
     slm, llm : str, optional
         Hub id, local folder or ``.gguf`` file of the small and the large model, or, of one of them, the
-        address of llama.cpp's server; both or neither, or ``llm`` alone, a server that stands for the
-        built-in pair's.
+        address of a server; both or neither, or ``llm`` alone, a server that stands for the built-in pair's.
     device : str, default "cpu"
         ``"cpu"`` or ``"cuda"``.
     dtype : str, default "float32"
@@ -251,6 +257,9 @@ def load_pair(
         ``"same"`` asks for one tokenizer; ``"common"`` takes the first tokens, up to where the two differ.
     template_options : mapping, optional
         Variables of the chat template, such as ``enable_thinking``.
+    laws : bool, default True
+        Whether the large model must tell how likely every token is; else a server that tells it of given
+        tokens will do.
 
     Returns
     -------
@@ -264,7 +273,7 @@ def load_pair(
         tokenizers differ, no token that ends a text is known to both models, or the chat template has no such
         variable.
     CuhlmError
-        If a model looks at later tokens.
+        If a model looks at later tokens, or does not tell what is needed of it.
     OSError
         If a model cannot be fetched.
     """
@@ -288,10 +297,15 @@ def load_pair(
     if vocabulary not in get_args(Vocabulary):
         raise ValueError(f"vocabulary must be same or common; got {vocabulary!r}")
     pair = _built_in_pair(served) if slm is None or llm is None else _pair_of(slm, llm, vocabulary)
+    if laws and not pair.tells_laws:
+        raise CuhlmError(
+            f"llm at {pair.llm.address} tells the probabilities of given tokens alone; whole laws are "
+            "needed, which llama.cpp's server tells"
+        )
     pair = replace(pair, template_options=_known_to(pair.tokenizer, template_options or {}))
     number = getattr(torch, dtype)
     for model in (pair.slm, pair.llm):
-        if isinstance(model, ServedModel):
+        if isinstance(model, ServedModel | ScoringModel):
             continue
         model.to(device=device, dtype=number).eval().requires_grad_(False)
         with _quiet():  # recurrent models say which kernels they lack, and read weights that packing hides
@@ -317,7 +331,7 @@ def _built_in_pair(served: str | None = None) -> Pair:
     )
     if served is None:
         return pair
-    model = ServedModel("llm", served)
+    model = find_served("llm", served)
     known = min(pair.vocab_size, model.check_tokenizer(tokenizer))
     return replace(pair, llm=model, llm_id=model.name, llm_sha256=model.fingerprint, vocab_size=known)
 
@@ -347,9 +361,14 @@ def _pair_of(slm: str, llm: str, vocabulary: Vocabulary) -> Pair:
             layers = models[side].get_input_embeddings(), models[side].get_output_embeddings()
             known = min(known, *(len(layer.weight) for layer in layers))
         else:
-            models[side] = served = ServedModel(side, name)
+            models[side] = served = find_served(side, name)
             ids[side], hashes[side] = served.name, served.fingerprint
             known = min(known, served.check_tokenizer(tokenizer))
+    if isinstance(models["slm"], ScoringModel):
+        raise CuhlmError(
+            f"slm at {slm} tells the probabilities of given tokens alone; its uncertainty takes whole laws, "
+            "which llama.cpp's server tells"
+        )
     pair = Pair(
         slm=models["slm"],
         llm=models["llm"],

@@ -320,7 +320,7 @@ def rayleigh_block_trace(
     coherence_s : float
         Length of a block [s].
     num_blocks : int
-        Blocks until the trace begins anew, at least 2.
+        Blocks until the trace begins anew, at least 2 [-].
     rng : numpy.random.Generator
         Source of the fading.
 

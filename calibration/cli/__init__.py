@@ -21,7 +21,7 @@ models = options.group(
         "--slm",
         default=None,
         help="Small model: hub id, folder or .gguf file, with --llm; one of the two may be http://HOST:PORT, "
-        "where llama.cpp's server runs it.",
+        "where llama.cpp's server runs it, or, for calibrate, the large one vLLM's.",
     ),
     click.option("--llm", default=None, help="Large model, likewise."),
     click.option("--device", default="cpu", show_default=True, help="cpu or cuda."),
@@ -45,8 +45,8 @@ CHOICE = ("pair", "slm", "llm", "device", "dtype", "vocabulary", "template_optio
 """Their names."""
 
 
-def pair_of(values: Mapping[str, Any]) -> "Pair":
-    """Load the pair that the options of `models` choose."""
+def pair_of(values: Mapping[str, Any], *, laws: bool = True) -> "Pair":
+    """Load the pair that the options of `models` choose; ``laws`` as in `calibration.pairs.load_pair`."""
     from calibration.pairs import load_pair
 
     options = {}
@@ -58,7 +58,7 @@ def pair_of(values: Mapping[str, Any]) -> "Pair":
             value = json.loads(value)
         options[key] = value
     named = {name: values[name] for name in CHOICE[1:-1]}
-    return load_pair(values["pair"], template_options=options, **named)
+    return load_pair(values["pair"], template_options=options, laws=laws, **named)
 
 
 def prompts_of(
