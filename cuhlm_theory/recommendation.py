@@ -162,8 +162,7 @@ class Question:
     @property
     def has_profile(self) -> bool:
         """Whether truncation can be optimised on these tokens."""
-        profiles = (self.tokens.tv_profile, self.tokens.skip_mass, self.tokens.skip_risk)
-        return all(profile is not None for profile in profiles)
+        return self.tokens.tv_profile is not None and self.tokens.skip_mass is not None
 
     @property
     def quantisation_tv(self) -> np.ndarray | None:

@@ -2,14 +2,15 @@
 
 import json
 import threading
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
 
+from calibration import finding
 from calibration.collect import score
 from calibration.served import ScoringModel, ServedModel
-from cuhlm_theory import load
 from cuhlm_theory.errors import CuhlmError
 from tests import tiny
 
@@ -264,16 +265,37 @@ def test_scored_drafts_give_the_line_and_the_thresholds_of_whole_laws_bit_for_bi
     assert all(isinstance(token, int) for body in asked for token in body["prompt"])
 
 
-def test_what_was_scored_answers_the_main_question(folders, scoring, recorded, cuhlm_json, tmp_path):
-    slm, llm = folders
-    recorded(tmp_path, slm, llm, "--texts", "slm", "--out", tmp_path / "here")
-    recorded(tmp_path, slm, scoring.address, "--out", tmp_path / "there")
-    here, there = (load(tmp_path / name).law.within(0.2) for name in ("here", "there"))
-    assert there.threshold == here.threshold
-    found = cuhlm_json("optimize", "--calibration", tmp_path / "there", "--rate-bit-per-s", "1e6")
-    names = {row["name"] for row in found["schemes"]}
-    assert {"slm", "llm", "hlm", "u-hlm", "cu-hlm-offline", "cu-hlm-exact"} <= names
-    assert any("kept-law" in str(one) for one in found["missing"])
+def test_what_was_scored_answers_the_main_question(cuhlm_json, tmp_path):
+    """The recording of the built-in pair, and the same one as a server that scores would have left it."""
+    from calibration.fit import fit_folder
+    from calibration.trace import read, write
+
+    whole = read(finding.texts_in(finding.built_in()["smollm2"])["slm"])
+    for name, header in (("whole", whole.header), ("scored", replace(whole.header, llm_laws=False))):
+        folder = tmp_path / name
+        (folder / "slm").mkdir(parents=True)
+        columns = {one: whole.columns[one] for one in header.columns if one in whole.columns}
+        write(folder / "slm" / "trace.parquet", header, columns)
+        fit_folder(folder, name=name)
+    there, here = (
+        cuhlm_json("thresholds", "--calibration", tmp_path / name, "--risk-budget", "0.02")
+        for name in ("scored", "whole")
+    )
+    assert there == here
+    there, here = (
+        cuhlm_json("optimize", "--calibration", tmp_path / name, "--rate-bit-per-s", "1e6")
+        for name in ("scored", "whole")
+    )
+    rows = [{row["name"]: row for row in found["schemes"]} for found in (there, here)]
+    for name in ("slm", "llm", "hlm", "dssd", "lenience", "confidence-stop"):
+        assert rows[0][name]["latency_s"] == rows[1][name]["latency_s"]
+    own = [found["operating_point"] for found in (there, here)]
+    assert own[0]["threshold"] == own[1]["threshold"]  # the truncation rule and the budget, too
+    assert own[0]["bias_bound"] == pytest.approx(own[1]["bias_bound"], abs=2e-3)
+    assert own[0]["bias_bound"] <= 0.05
+    assert here["certificate"] is not None
+    assert there["certificate"] is None
+    assert any("cascade" in str(one) for one in there["missing"])
 
 
 def test_what_scores_cannot_tell_is_refused_by_name(folders, scoring, assert_refused, tmp_path):

@@ -27,8 +27,8 @@ _TEXTS: tuple[Writer, ...] = ("slm", "llm", "hybrid")
 _CONTEXT = ("num_tokens", "num_prompts", "slm_latency_s", "llm_latency_s", "vocab_size", "temperature")
 _NUM_PROMPTS = 128
 _WITHOUT_LAWS = (
-    "text of the large model and hybrid text, the kept law, what truncation does to verification, and the "
-    "risk of a threshold in a context beside that of its drafts"
+    "text of the large model and hybrid text, schemes whose acceptance takes both laws (tk-slt, tslt, k-sqs, "
+    "c-sqs, cascade, typical) and the certificate"
 )
 _MOST_ROUNDS = 6
 
