@@ -26,7 +26,6 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from calibration.answers import keeps_prefix
 from calibration.served import ScoringModel, ServedModel, find_served, is_address
 from cuhlm_theory._files import whole
-from cuhlm_theory.errors import CuhlmError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -238,7 +237,7 @@ def load_pair(
     dtype: str = "float32",
     vocabulary: Vocabulary = "same",
     template_options: Mapping[str, Any] | None = None,
-    laws: bool = True,
+    tokenizer: str | None = None,
 ) -> Pair:
     """Load two models that share a tokenizer.
 
@@ -247,8 +246,8 @@ def load_pair(
     name : str, optional
         ``"smollm2"``, the built-in pair (the default when ``slm`` and ``llm`` are not given).
     slm, llm : str, optional
-        Hub id, local folder or ``.gguf`` file of the small and the large model, or, of one of them, the
-        address of a server; both or neither, or ``llm`` alone, a server that stands for the built-in pair's.
+        Hub id, local folder, ``.gguf`` file or the address of a server of the small and of the large model;
+        both or neither, or ``llm`` alone, a server that stands for the built-in pair's.
     device : str, default "cpu"
         ``"cpu"`` or ``"cuda"``.
     dtype : str, default "float32"
@@ -257,9 +256,8 @@ def load_pair(
         ``"same"`` asks for one tokenizer; ``"common"`` takes the first tokens, up to where the two differ.
     template_options : mapping, optional
         Variables of the chat template, such as ``enable_thinking``.
-    laws : bool, default True
-        Whether the large model must tell how likely every token is; else a server that tells it of given
-        tokens will do.
+    tokenizer : str, optional
+        Hub id, local folder or ``.gguf`` file of the tokenizer, where both models are served.
 
     Returns
     -------
@@ -273,7 +271,7 @@ def load_pair(
         tokenizers differ, no token that ends a text is known to both models, or the chat template has no such
         variable.
     CuhlmError
-        If a model looks at later tokens, or does not tell what is needed of it.
+        If a model looks at later tokens.
     OSError
         If a model cannot be fetched.
     """
@@ -296,12 +294,7 @@ def load_pair(
         raise ValueError(f"device must be one of {present}; got {device!r}")
     if vocabulary not in get_args(Vocabulary):
         raise ValueError(f"vocabulary must be same or common; got {vocabulary!r}")
-    pair = _built_in_pair(served) if slm is None or llm is None else _pair_of(slm, llm, vocabulary)
-    if laws and not pair.tells_laws:
-        raise CuhlmError(
-            f"llm at {pair.llm.address} tells the probabilities of given tokens alone; whole laws are "
-            "needed, which llama.cpp's server tells"
-        )
+    pair = _built_in_pair(served) if slm is None or llm is None else _pair_of(slm, llm, vocabulary, tokenizer)
     pair = replace(pair, template_options=_known_to(pair.tokenizer, template_options or {}))
     number = getattr(torch, dtype)
     for model in (pair.slm, pair.llm):
@@ -344,13 +337,20 @@ def _known_to(tokenizer: Any, options: Mapping[str, Any]) -> Mapping[str, Any]:
     return options
 
 
-def _pair_of(slm: str, llm: str, vocabulary: Vocabulary) -> Pair:
+def _pair_of(slm: str, llm: str, vocabulary: Vocabulary, tokenizer_name: str | None) -> Pair:
     names = {"slm": slm, "llm": llm}
-    if all(map(is_address, names.values())):
-        raise ValueError(f"slm must be a model on this machine where llm is a server; got {slm!r}")
     here = {side: name for side, name in names.items() if not is_address(name)}
+    if bool(here) == (tokenizer_name is not None):
+        raise ValueError(
+            "tokenizer must be given where slm and llm are both served, and only there; got "
+            f"{tokenizer_name!r}"
+        )
     places = {side: _locate(side, name) for side, name in here.items()}
-    tokenizers = {side: _load("AutoTokenizer", side, name, *places[side]) for side, name in here.items()}
+    asked = here or {"tokenizer": str(tokenizer_name)}
+    tokenizers = {
+        side: _load("AutoTokenizer", side, name, *(places.get(side) or _locate(side, name)))
+        for side, name in asked.items()
+    }
     tokenizer = list(tokenizers.values())[-1]
     known = _shared(tokenizers["slm"], tokenizer, vocabulary) if len(here) == 2 else len(tokenizer)
     models, ids, hashes = {}, {}, {}
@@ -364,11 +364,6 @@ def _pair_of(slm: str, llm: str, vocabulary: Vocabulary) -> Pair:
             models[side] = served = find_served(side, name)
             ids[side], hashes[side] = served.name, served.fingerprint
             known = min(known, served.check_tokenizer(tokenizer))
-    if isinstance(models["slm"], ScoringModel):
-        raise CuhlmError(
-            f"slm at {slm} tells the probabilities of given tokens alone; its uncertainty takes whole laws, "
-            "which llama.cpp's server tells"
-        )
     pair = Pair(
         slm=models["slm"],
         llm=models["llm"],

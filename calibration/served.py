@@ -276,6 +276,15 @@ class ScoringModel(_Server):
         self.fingerprint = f"server:{self._model}"
         self.config = SimpleNamespace(max_position_embeddings=length)
 
+    def __call__(self, *_: Any, **__: Any) -> Any:
+        """Refuse to tell a law."""
+        raise CuhlmError(
+            f"{self.side} at {self.address} tells the probabilities of given tokens alone; whole laws are "
+            "needed here, which llama.cpp's server tells"
+        )
+
+    get_output_embeddings = __call__
+
     def _tokens(self, text: str) -> Any:
         asked = {"model": self._model, "prompt": text, "add_special_tokens": False}
         return self._ask("POST", "/tokenize", **asked).get("tokens")

@@ -190,7 +190,18 @@ def test_what_is_no_such_server_is_one_line(folders, server, assert_refused):
     server.changes = {"tokens": [1]}
     assert_refused(*call, server.address, words=["slm and llm must share a tokenizer"])
     both = ("decode", "--scheme", "hlm", *LINE, "--json", "--slm", server.address, "--llm", server.address)
-    assert_refused(*both, words=["--slm must be a model on this machine where llm is a server"])
+    assert_refused(*both, words=["--tokenizer must be given where --slm and --llm are both served"])
+
+
+def test_both_models_may_be_served(folders, server, cuhlm_json):
+    slm, llm = folders
+    small = Server(tiny.llama(seed=1), tiny.tokenizer())
+    call = ("decode", "--scheme", "kept-law", "--threshold", "0.5", *LINE)
+    here = cuhlm_json(*call, "--slm", slm, "--llm", llm)
+    there = cuhlm_json(*call, "--slm", small.address, "--llm", server.address, "--tokenizer", slm)
+    assert there["text"] == here["text"]
+    small.shutdown()
+    small.server_close()
 
 
 # a server that scores
@@ -271,10 +282,11 @@ def test_what_was_scored_answers_the_main_question(cuhlm_json, tmp_path):
     from calibration.trace import read, write
 
     whole = read(finding.texts_in(finding.built_in()["smollm2"])["slm"])
+    few = whole.columns["prompt"] < 16
     for name, header in (("whole", whole.header), ("scored", replace(whole.header, llm_laws=False))):
         folder = tmp_path / name
         (folder / "slm").mkdir(parents=True)
-        columns = {one: whole.columns[one] for one in header.columns if one in whole.columns}
+        columns = {one: whole.columns[one][few] for one in header.columns if one in whole.columns}
         write(folder / "slm" / "trace.parquet", header, columns)
         fit_folder(folder, name=name)
     there, here = (
@@ -305,7 +317,7 @@ def test_what_scores_cannot_tell_is_refused_by_name(folders, scoring, assert_ref
     assert_refused(*warm, words=["--temperature must be 1 where llm tells the probabilities of given tokens"])
     call = calibrate(tmp_path, slm, place, *out)
     assert_refused(*call, "--texts", "llm", words=["--writer must be slm where llm tells"])
-    assert_refused(*calibrate(tmp_path, place, llm, *out), code=1, words=["uncertainty takes whole laws"])
+    assert_refused(*calibrate(tmp_path, place, llm, *out), code=1, words=["slm at", "whole laws are needed"])
     decode = ("decode", "--scheme", "hlm", *LINE, "--json", "--slm", slm, "--llm", place)
     assert_refused(*decode, code=1, words=["tells the probabilities of given tokens alone"])
     scoring.changes = {"data": [{"id": "org/tiny"}]}

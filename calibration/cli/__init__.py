@@ -20,10 +20,16 @@ models = options.group(
     click.option(
         "--slm",
         default=None,
-        help="Small model: hub id, folder or .gguf file, with --llm; one of the two may be http://HOST:PORT, "
-        "where llama.cpp's server runs it, or, for calibrate, the large one vLLM's.",
+        help="Small model: hub id, folder, .gguf file, or http://HOST:PORT of llama.cpp's server.",
     ),
-    click.option("--llm", default=None, help="Large model, likewise."),
+    click.option(
+        "--llm", default=None, help="Large model, likewise; for calibrate vLLM's server will do [with --slm]."
+    ),
+    click.option(
+        "--tokenizer",
+        default=None,
+        help="Hub id, folder or .gguf file with the tokenizer, where both models are served.",
+    ),
     click.option("--device", default="cpu", show_default=True, help="cpu or cuda."),
     click.option("--dtype", default="float32", show_default=True, help="float32, bfloat16 or float16."),
     click.option(
@@ -41,12 +47,12 @@ models = options.group(
     ),
 )
 """Options that choose the two models and how they are asked; `pair_of` loads them."""
-CHOICE = ("pair", "slm", "llm", "device", "dtype", "vocabulary", "template_option")
+CHOICE = ("pair", "slm", "llm", "tokenizer", "device", "dtype", "vocabulary", "template_option")
 """Their names."""
 
 
-def pair_of(values: Mapping[str, Any], *, laws: bool = True) -> "Pair":
-    """Load the pair that the options of `models` choose; ``laws`` as in `calibration.pairs.load_pair`."""
+def pair_of(values: Mapping[str, Any]) -> "Pair":
+    """Load the pair that the options of `models` choose."""
     from calibration.pairs import load_pair
 
     options = {}
@@ -58,7 +64,7 @@ def pair_of(values: Mapping[str, Any], *, laws: bool = True) -> "Pair":
             value = json.loads(value)
         options[key] = value
     named = {name: values[name] for name in CHOICE[1:-1]}
-    return load_pair(values["pair"], template_options=options, laws=laws, **named)
+    return load_pair(values["pair"], template_options=options, **named)
 
 
 def prompts_of(

@@ -129,7 +129,7 @@ def command(
         seed=seed, **{key: values[key] for key in ("max_new_tokens", "temperature", "batch_size")}
     )
     chosen = prompts_of(prompts, num_prompts, built_in=_NUM_PROMPTS)
-    running = pair_of(values, laws=False)
+    running = pair_of(values)
     if not running.tells_laws and values["texts"] is values["writer"] is None:
         texts = list(_TEXTS[:1])
     if values["skip_long"]:
