@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 
     from calibration.pairs import Pair
 
-__all__ = ["Settings", "collect", "describe", "k_grid", "score"]
+__all__ = ["Settings", "collect", "describe", "describe_scored", "k_grid", "score"]
 
 Floats = NDArray[np.float64]
 
@@ -189,7 +189,8 @@ def collect(
     Raises
     ------
     ValueError
-        If there is no prompt, a prompt does not fit the models, or ``out`` cannot be a folder.
+        If there is no prompt, a prompt does not fit the models, ``out`` cannot be a folder, or the large
+        model does not tell what the settings take.
     CuhlmError
         If a logit is not finite, or a model keeps a recurrent state.
     OSError
@@ -202,6 +203,8 @@ def collect(
         raise ValueError("prompts must hold at least 1 prompt; got 0")
     for model in (pair.slm, pair.llm):
         needs_attention(model, "recorded and timed")
+    if not pair.tells_laws:
+        _check_scored(settings)
     contexts = [pair.context(prompt, settings.max_new_tokens) for prompt in prompts]
     header = _header(pair, prompts, settings, command)
     out = Path(out) / header.text
@@ -224,7 +227,7 @@ def collect(
     )
     with bar:
         files = [store / f"{number:05d}.npz" for number in range(len(batches))]
-        todo = [number for number, file in enumerate(files) if _stored(file, bar) is None]
+        todo = [number for number, file in enumerate(files) if _stored(file, header.columns, bar) is None]
         task = bar.add_task("recording", total=len(prompts))
         bar.advance(task, len(prompts) - sum(len(batches[number]) for number in todo))
         timed = _timed(pair, contexts[0]) if workers.elsewhere and todo else None
@@ -232,9 +235,9 @@ def collect(
         for place, part in workers.each(work, [batches[number] for number in todo]):
             _save(files[todo[place]], part)
             bar.advance(task, len(batches[todo[place]]))
-        parts = [part for file in files if (part := _stored(file, bar)) is not None]
+        parts = [part for file in files if (part := _stored(file, header.columns, bar)) is not None]
     assert len(parts) == len(batches), "what was just written can be read"
-    columns = {name: np.concatenate([part[name] for part in parts]) for name in trace.COLUMNS}
+    columns = {name: np.concatenate([part[name] for part in parts]) for name in header.columns}
     trace.write(out / TRACE_FILE, header, columns)
     shutil.rmtree(store)
     return out / TRACE_FILE
@@ -271,7 +274,17 @@ def _header(pair: Pair, prompts: Sequence[Prompt], settings: Settings, command: 
         },
         date=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         command=command,
+        llm_laws=pair.tells_laws,
     )
+
+
+def _check_scored(settings: Settings) -> None:
+    """Refuse what a large model that scores given tokens cannot be asked for."""
+    why = "where llm tells the probabilities of given tokens alone, for it takes whole laws"
+    if settings.writer != "slm":
+        raise ValueError(f"writer must be slm {why}; got {settings.writer}")
+    if settings.temperature != 1.0:
+        raise ValueError(f"temperature must be 1 {why}; got {settings.temperature:g}")
 
 
 def _printed_line() -> tuple[float, float]:
@@ -284,7 +297,7 @@ def _fingerprint(header: trace.TraceHeader, contexts: list[list[int]]) -> str:
     """Hash what stored batches must agree in to belong to this run: all but when and how it was called."""
     entries = dataclasses.asdict(header)
     del entries["date"], entries["command"]
-    stated = [entries, contexts, list(trace.COLUMNS)]
+    stated = [entries, contexts, header.columns]
     return hashlib.sha256(json.dumps(stated, sort_keys=True).encode()).hexdigest()
 
 
@@ -297,13 +310,13 @@ def _open_store(store: Path, fingerprint: str) -> None:
     mark.write_text(fingerprint)
 
 
-def _stored(path: Path, bar: Progress) -> dict[str, NDArray[Any]] | None:
+def _stored(path: Path, names: Sequence[str], bar: Progress) -> dict[str, NDArray[Any]] | None:
     """Columns of a stored batch; None where there is none, or a damaged one, which is said."""
     if not path.is_file():
         return None
     try:
         with np.load(path) as stored:
-            return {name: stored[name] for name in trace.COLUMNS}
+            return {name: stored[name] for name in names}
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error):
         bar.console.print(f"{path.name} is damaged and is recorded again", markup=False)
         return None
@@ -329,7 +342,8 @@ def _num_threads() -> int:
 
 def _timed(pair: Pair, context: list[int]) -> dict[str, float]:
     """Seconds of a token of each model, alone."""
-    return {f"{side}_latency_s": decode_latency_s(getattr(pair, side), context) for side in ("slm", "llm")}
+    llm_s = decode_latency_s(pair.llm, context) if pair.tells_laws else pair.llm.token_latency_s(context)
+    return {"slm_latency_s": decode_latency_s(pair.slm, context), "llm_latency_s": llm_s}
 
 
 def _recorded(
@@ -370,7 +384,7 @@ def _record(
             part[name] = np.full(num, value)
     return {
         name: np.concatenate([part[name] for part in parts]).astype(trace.number_type(name))
-        for name in trace.COLUMNS
+        for name in parts[0]
     }
 
 
@@ -380,14 +394,19 @@ def _write_one(
     """Let one model answer and the other read it; columns of each answer."""
     writer, reader = (pair.slm, pair.llm) if settings.writer == "slm" else (pair.llm, pair.slm)
     text, written = _write(pair, writer, contexts, settings, batch)
-    read = score(pair, reader, contexts, text)
-    slm_logits, llm_logits = (written, read) if settings.writer == "slm" else (read, written)
+    if pair.tells_laws:
+        read = score(pair, reader, contexts, text)
+        told = [logits[: len(one)].cpu().numpy() for logits, one in zip(read, text, strict=True)]
+    else:
+        told = [np.exp(reader.log_prob(*one)) for one in zip(contexts, text, strict=True)]
+    drawn = [logits[: len(one)].cpu().numpy() for logits, one in zip(written, text, strict=True)]
+    slm_logits, llm_told = (drawn, told) if settings.writer == "slm" else (told, drawn)
     with _threads() as threads:
         return list(
             threads.map(
                 lambda row: _describe_answer(
-                    slm_logits[row, : len(text[row])].cpu().numpy(),
-                    llm_logits[row, : len(text[row])].cpu().numpy(),
+                    slm_logits[row],
+                    llm_told[row],
                     np.array(text[row]),
                     settings,
                     np.random.default_rng([settings.seed, batch[row], 1]),
@@ -467,15 +486,16 @@ def _keep_or_ask(x: Floats, y: Floats, skips: NDArray[np.bool_], rng: np.random.
 
 def _describe_answer(
     slm_logits: NDArray[np.floating],
-    llm_logits: NDArray[np.floating],
+    llm_told: NDArray[Any],
     text: NDArray[np.integer],
     settings: Settings,
     rng: np.random.Generator,
 ) -> dict[str, NDArray[Any]]:
-    """`describe`, some rows at a time."""
+    """`describe`, or `describe_scored` where one probability a token was told, some rows at a time."""
     rows = min(_ROWS, max(1, _CACHE_FLOATS // slm_logits.shape[1]))
+    found = describe if llm_told.ndim == 2 else describe_scored
     parts = [
-        describe(slm_logits[i : i + rows], llm_logits[i : i + rows], text[i : i + rows], settings, rng)
+        found(slm_logits[i : i + rows], llm_told[i : i + rows], text[i : i + rows], settings, rng)
         for i in range(0, len(text), rows)
     ]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
@@ -738,44 +758,99 @@ def describe(
         raise ValueError(
             f"draft must be given for hybrid text and no other; the writer is {settings.writer!r}"
         )
-    index = np.arange(len(slm_logits))
     x = _softmax(slm_logits, settings.temperature)  # [N, V]
     y = _softmax(llm_logits, settings.temperature)
     if draft is None:
         draft = text if settings.writer == "slm" else _couple(x, y, text, rng)
+    order, u = _order_and_uncertainty(x, slm_logits, draft, settings, uncertainty)
+    x_sorted, y_sorted = (np.take_along_axis(law, order, axis=1) for law in (x, y))
+    columns = _of_drafts(x, x_sorted, draft, y[np.arange(len(y)), draft], u[:, 0])
+    if settings.writer == "llm":
+        columns["kept"] = draft == text
+    return {
+        **columns,
+        "token": text,
+        **_sampled(slm_logits, draft, settings, rng),
+        **_of_both(x_sorted, y_sorted),
+        **_skip_profiles(x_sorted, y_sorted, u[:, 1:]),
+        **_candidates(x_sorted, y_sorted, u[:, 1 : trace.NUM_CANDIDATES + 1]),
+    }
+
+
+def describe_scored(
+    slm_logits: NDArray[np.floating],
+    llm_prob: Floats,
+    text: NDArray[np.integer],
+    settings: Settings,
+    rng: np.random.Generator,
+) -> dict[str, NDArray[Any]]:
+    """Columns of a trace that do not take the large model's whole law: the small model wrote the text.
+
+    Parameters
+    ----------
+    slm_logits : ndarray, shape [N, V]
+        Logits of the small model [nat].
+    llm_prob : ndarray of float64, shape [N]
+        What the large model gives each token of the text [-].
+    text : ndarray of int, shape [N]
+        Tokens that the small model drew, which are the drafts [token].
+    settings : Settings
+        Temperatures.
+    rng : numpy.random.Generator
+        Source of the perturbed draws.
+
+    Returns
+    -------
+    dict of str to ndarray
+        Columns as in `calibration.trace.COLUMNS` but for `calibration.trace.OF_LAWS`, shape [N] or [N, grid].
+    """
+    x = _softmax(slm_logits, settings.temperature)
+    order, u = _order_and_uncertainty(x, slm_logits, text, settings)
+    x_sorted = np.take_along_axis(x, order, axis=1)
+    mass = np.einsum("nv,nvj->nj", x_sorted[:, : u.shape[1] - 1], _skips(u[:, 1:]))
+    return {
+        **_of_drafts(x, x_sorted, text, llm_prob, u[:, 0]),
+        "token": text,
+        **_sampled(slm_logits, text, settings, rng),
+        "skip_mass": _to_all(mass.clip(max=1.0), np.ones(len(x))),
+    }
+
+
+def _order_and_uncertainty(
+    x: Floats,
+    logits: NDArray[np.floating],
+    draft: NDArray[np.integer],
+    settings: Settings,
+    uncertainty: Sequence[ContextUncertainty] | None = None,
+) -> tuple[NDArray[np.intp], Floats]:
+    """Tokens in falling order of x, shape [N, V], and u-bar of the draft and of the first of them."""
     if uncertainty is None:
-        uncertainty = [
-            ContextUncertainty(logits, max_temperature=settings.max_temperature) for logits in slm_logits
-        ]
-    order = _falling_order(x, slm_logits)
+        uncertainty = [ContextUncertainty(row, max_temperature=settings.max_temperature) for row in logits]
+    order = _falling_order(x, logits)
     few = 1 + int(most_kept_tokens(_THRESHOLDS[-2], x.shape[1]))
     asked = np.column_stack([draft, order[:, :few]])
-    u = np.stack([mean(tokens) for mean, tokens in zip(uncertainty, asked, strict=True)])
-    u_d, u = u[:, 0], u[:, 1:]
-    x_d, y_d = x[index, draft], y[index, draft]
+    return order, np.stack([mean(tokens) for mean, tokens in zip(uncertainty, asked, strict=True)])
+
+
+def _of_drafts(
+    x: Floats, x_sorted: Floats, draft: NDArray[np.integer], y_d: Floats, u_d: Floats
+) -> dict[str, NDArray[Any]]:
+    """Columns of the drafts and of the small model's laws."""
+    x_d = x[np.arange(len(x)), draft]
     rejection = np.maximum(0.0, 1.0 - y_d / x_d)
     rejection[rejection < SAME] = 0.0
-    x_sorted = np.take_along_axis(x, order, axis=1)
-    y_sorted = np.take_along_axis(y, order, axis=1)
-    kept = draft == text if settings.writer == "llm" else 1.0 - rejection
-    fitted = Line(*_printed_line())(u_d)
+    fitted, budgets = Line(*_printed_line())(u_d), np.array(_BUDGETS)
     return {
         "draft": draft,
         "draft_prob": x_d,
         "llm_prob": y_d,
         "rejection": rejection,
+        "kept": 1.0 - rejection,
         "uncertainty": u_d,
-        **_sampled(slm_logits, draft, settings, rng),
         "entropy": _entropy(x),
-        **_of_sizes(x_sorted, y_sorted),
-        **_skip_profiles(x_sorted, y_sorted, u),
-        "kept": kept,
-        "k_exact": truncation.exact_k(x_sorted[:, None], np.array(_BUDGETS)),
-        "k_printed": truncation.printed_k(
-            x_sorted[:, None], np.array(_BUDGETS), x_d[:, None], fitted[:, None]
-        ),
-        "token": text,
-        **_candidates(x_sorted, y_sorted, u[:, : trace.NUM_CANDIDATES]),
+        **_of_sizes(x_sorted),
+        "k_exact": truncation.exact_k(x_sorted[:, None], budgets),
+        "k_printed": truncation.printed_k(x_sorted[:, None], budgets, x_d[:, None], fitted[:, None]),
     }
 
 
@@ -797,22 +872,25 @@ def _entropy(x: Floats) -> Floats:
         return -np.where(x > 0.0, x * np.log(x), 0.0).sum(axis=1)
 
 
-def _of_sizes(x: Floats, y: Floats) -> dict[str, Floats]:
-    """Columns of the largest entries and of keeping only k of them, from laws in the falling order of x."""
+def _of_sizes(x: Floats) -> dict[str, Floats]:
+    """Columns of the largest entries and of keeping only k of them, from laws in falling order."""
     num_tokens, vocab_size = x.shape
     sizes = np.array(k_grid(vocab_size))
     tail = np.cumsum(x[:, ::-1], axis=1)[:, ::-1]  # mass from an entry on
     tail = np.concatenate([tail[:, 1:], np.zeros((num_tokens, 1))], axis=1)  # mass after it
-    acceptance, bias = _truncated(x, y, _coarse_k(vocab_size))
     return {
         "max_prob": x[:, 0],
         "margin": x[:, 0] - x[:, 1],
         "tv_profile": truncation.tv_profile(x, sizes),
         "tail_mass": tail[:, sizes - 1],
         "sorted_prob": x[:, sizes - 1],
-        "truncated_acceptance": acceptance,
-        "output_bias": bias,
     }
+
+
+def _of_both(x: Floats, y: Floats) -> dict[str, Floats]:
+    """Columns of keeping only k entries that take both laws, in the falling order of x."""
+    acceptance, bias = _truncated(x, y, _coarse_k(x.shape[1]))
+    return {"truncated_acceptance": acceptance, "output_bias": bias}
 
 
 def _falling_order(x: Floats, logits: NDArray[np.floating]) -> NDArray[np.intp]:
@@ -927,14 +1005,23 @@ def _skip_profiles(x: Floats, y: Floats, u: Floats) -> dict[str, Floats]:
     surplus = np.maximum(0.0, x - y)  # x_d beta_d of every token
     tv = surplus.sum(axis=1)
     x, y, surplus = (law[:, : u.shape[1]] for law in (x, y, surplus))
-    skip = u[..., None] <= np.array(_THRESHOLDS[:-1])  # [N, few, J - 1]
+    skip = _skips(u)
     mass = np.einsum("nv,nvj->nj", x, skip)
     risk = np.einsum("nv,nvj->nj", surplus, skip)
     bias = np.maximum(0.0, x[..., None] * skip - mass[:, None] * y[..., None]).sum(axis=1)
-    full = np.ones((len(x), 1))
     return {
         "tv": tv,
-        "skip_mass": np.concatenate([mass.clip(max=1.0), full], axis=1),
-        "skip_risk": np.concatenate([risk, tv[:, None]], axis=1),
-        "server_bias": np.concatenate([bias, tv[:, None]], axis=1),
+        "skip_mass": _to_all(mass.clip(max=1.0), np.ones(len(x))),
+        "skip_risk": _to_all(risk, tv),
+        "server_bias": _to_all(bias, tv),
     }
+
+
+def _skips(u: Floats) -> NDArray[np.bool_]:
+    """Whether each threshold below 1 skips each token, shape [N, few, J - 1]."""
+    return u[..., None] <= np.array(_THRESHOLDS[:-1])
+
+
+def _to_all(profile: Floats, at_one: Floats) -> Floats:
+    """Add what holds at t = 1, where everything is skipped, shape [N, J]."""
+    return np.concatenate([profile, at_one[:, None]], axis=1)

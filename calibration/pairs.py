@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from calibration.answers import keeps_prefix
-from calibration.served import ServedModel, is_address
+from calibration.served import ScoringModel, ServedModel, find_served, is_address
 from cuhlm_theory._files import whole
 
 if TYPE_CHECKING:
@@ -85,6 +85,11 @@ class Pair:
     """V, tokens that both models know and score; what an embedding or a head pads beyond them is ignored."""
     template_options: Mapping[str, Any] = field(default_factory=dict)
     """Variables of the chat template, such as ``enable_thinking``."""
+
+    @property
+    def tells_laws(self) -> bool:
+        """Whether the large model tells how likely every token is, not those of a given text alone."""
+        return not isinstance(self.llm, ScoringModel)
 
     def side(self, model: Any) -> str:
         """Which of the two a model is, ``slm`` or ``llm``."""
@@ -232,6 +237,7 @@ def load_pair(
     dtype: str = "float32",
     vocabulary: Vocabulary = "same",
     template_options: Mapping[str, Any] | None = None,
+    tokenizer: str | None = None,
 ) -> Pair:
     """Load two models that share a tokenizer.
 
@@ -240,9 +246,8 @@ def load_pair(
     name : str, optional
         ``"smollm2"``, the built-in pair (the default when ``slm`` and ``llm`` are not given).
     slm, llm : str, optional
-        Hub id, local folder or ``.gguf`` file of the small and the large model, or, of one of them, the
-        address of llama.cpp's server; both or neither, or ``llm`` alone, a server that stands for the
-        built-in pair's.
+        Hub id, local folder, ``.gguf`` file or the address of a server of the small and of the large model;
+        both or neither, or ``llm`` alone, a server that stands for the built-in pair's.
     device : str, default "cpu"
         ``"cpu"`` or ``"cuda"``.
     dtype : str, default "float32"
@@ -251,6 +256,8 @@ def load_pair(
         ``"same"`` asks for one tokenizer; ``"common"`` takes the first tokens, up to where the two differ.
     template_options : mapping, optional
         Variables of the chat template, such as ``enable_thinking``.
+    tokenizer : str, optional
+        Hub id, local folder or ``.gguf`` file of the tokenizer, where both models are served.
 
     Returns
     -------
@@ -287,11 +294,11 @@ def load_pair(
         raise ValueError(f"device must be one of {present}; got {device!r}")
     if vocabulary not in get_args(Vocabulary):
         raise ValueError(f"vocabulary must be same or common; got {vocabulary!r}")
-    pair = _built_in_pair(served) if slm is None or llm is None else _pair_of(slm, llm, vocabulary)
+    pair = _built_in_pair(served) if slm is None or llm is None else _pair_of(slm, llm, vocabulary, tokenizer)
     pair = replace(pair, template_options=_known_to(pair.tokenizer, template_options or {}))
     number = getattr(torch, dtype)
     for model in (pair.slm, pair.llm):
-        if isinstance(model, ServedModel):
+        if isinstance(model, ServedModel | ScoringModel):
             continue
         model.to(device=device, dtype=number).eval().requires_grad_(False)
         with _quiet():  # recurrent models say which kernels they lack, and read weights that packing hides
@@ -317,7 +324,7 @@ def _built_in_pair(served: str | None = None) -> Pair:
     )
     if served is None:
         return pair
-    model = ServedModel("llm", served)
+    model = find_served("llm", served)
     known = min(pair.vocab_size, model.check_tokenizer(tokenizer))
     return replace(pair, llm=model, llm_id=model.name, llm_sha256=model.fingerprint, vocab_size=known)
 
@@ -330,13 +337,20 @@ def _known_to(tokenizer: Any, options: Mapping[str, Any]) -> Mapping[str, Any]:
     return options
 
 
-def _pair_of(slm: str, llm: str, vocabulary: Vocabulary) -> Pair:
+def _pair_of(slm: str, llm: str, vocabulary: Vocabulary, tokenizer_name: str | None) -> Pair:
     names = {"slm": slm, "llm": llm}
-    if all(map(is_address, names.values())):
-        raise ValueError(f"slm must be a model on this machine where llm is a server; got {slm!r}")
     here = {side: name for side, name in names.items() if not is_address(name)}
+    if bool(here) == (tokenizer_name is not None):
+        raise ValueError(
+            "tokenizer must be given where slm and llm are both served, and only there; got "
+            f"{tokenizer_name!r}"
+        )
     places = {side: _locate(side, name) for side, name in here.items()}
-    tokenizers = {side: _load("AutoTokenizer", side, name, *places[side]) for side, name in here.items()}
+    asked = here or {"tokenizer": str(tokenizer_name)}
+    tokenizers = {
+        side: _load("AutoTokenizer", side, name, *(places.get(side) or _locate(side, name)))
+        for side, name in asked.items()
+    }
     tokenizer = list(tokenizers.values())[-1]
     known = _shared(tokenizers["slm"], tokenizer, vocabulary) if len(here) == 2 else len(tokenizer)
     models, ids, hashes = {}, {}, {}
@@ -347,7 +361,7 @@ def _pair_of(slm: str, llm: str, vocabulary: Vocabulary) -> Pair:
             layers = models[side].get_input_embeddings(), models[side].get_output_embeddings()
             known = min(known, *(len(layer.weight) for layer in layers))
         else:
-            models[side] = served = ServedModel(side, name)
+            models[side] = served = find_served(side, name)
             ids[side], hashes[side] = served.name, served.fingerprint
             known = min(known, served.check_tokenizer(tokenizer))
     pair = Pair(

@@ -1,13 +1,18 @@
-"""A model behind llama.cpp's HTTP server, asked by token ids for the law of the next token.
+"""A model behind an HTTP server, asked by token ids: for whole laws, or for how likely given tokens are.
 
-`ServedModel` answers what this room asks of a causal language model of transformers: logits after the last
-tokens of some texts. It keeps no cache of its own; the server keeps the prefix that two texts share. What it
-returns are log-probabilities at temperature 1, which are logits up to a constant; temperatures are applied
-here, as everywhere.
+`ServedModel` runs in llama.cpp's server and answers what this room asks of a causal language model of
+transformers: logits after the last tokens of some texts. It keeps no cache of its own; the server keeps the
+prefix that two texts share. What it returns are log-probabilities at temperature 1, which are logits up to a
+constant; temperatures are applied here, as everywhere.
+
+`ScoringModel` runs in a server of the OpenAI kind that knows ``prompt_logprobs``, such as vLLM's. That tells
+the log-probability of each token of a text and of no other, at temperature 1; another temperature would take
+the other tokens too.
 """
 
 from __future__ import annotations
 
+import time
 import weakref
 from collections.abc import Sequence
 from pathlib import PurePath
@@ -22,9 +27,10 @@ from cuhlm_theory.errors import CuhlmError
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["ServedModel", "is_address"]
+__all__ = ["ScoringModel", "ServedModel", "find_served", "is_address"]
 
 _TIMEOUT_S = 300.0  # a long text is read in one request
+_WARM_UP, _TIMED = 1, 5  # requests of a latency measurement
 _PROBES = ("def f(x):\n    return x + 1", "Why is the sky blue?", "Größe, naïve, 漢字 🙂", "  \t\n1234567890")
 """Texts that two tokenizers of one vocabulary write alike."""
 
@@ -50,8 +56,8 @@ def is_address(name: str) -> bool:
     return name.startswith(("http://", "https://"))
 
 
-class ServedModel:
-    """A language model that runs in llama.cpp's server.
+def find_served(side: str, address: str) -> ServedModel | ScoringModel:
+    """Return the model that a server runs, by what the server can tell of it.
 
     Parameters
     ----------
@@ -60,11 +66,34 @@ class ServedModel:
     address : str
         Where the server listens, such as ``http://127.0.0.1:8080``.
 
+    Returns
+    -------
+    ServedModel or ScoringModel
+        The first where the server has the ``/props`` of llama.cpp's.
+
     Raises
     ------
     CuhlmError
-        If nothing answers there, or not as llama.cpp's server does.
+        If nothing answers there, or not as such a server does.
     """
+    import httpx2
+
+    client = httpx2.Client(base_url=address.rstrip("/"), timeout=_TIMEOUT_S)
+    with client:
+        try:
+            known = client.get("/props").status_code != httpx2.codes.NOT_FOUND
+        except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+            raise _silent(side, address.rstrip("/"), error) from None
+    return ServedModel(side, address) if known else ScoringModel(side, address)
+
+
+def _silent(side: str, address: str, error: Exception) -> CuhlmError:
+    said = " ".join(str(error).split()) or type(error).__name__
+    return CuhlmError(f"{side} at {address} does not answer: {said}")
+
+
+class _Server:
+    """A server that is asked in JSON, and the tokenizer it has."""
 
     reads_anew = True
     """Whether every pass reads its text from the start, as far as the caller can tell."""
@@ -77,24 +106,7 @@ class ServedModel:
         self.device, self.dtype = torch.device("cpu"), torch.float32
         self._client = httpx2.Client(base_url=self.address, timeout=_TIMEOUT_S)
         weakref.finalize(self, self._client.close)
-        told, listed = self._ask("GET", "/props"), self._ask("GET", "/v1/models")
-        try:
-            model = listed["data"][0]
-            self.vocab_size = int(model["meta"]["n_vocab"])
-            length = int(told["default_generation_settings"]["n_ctx"])
-            self.name = f"{PurePath(str(model['id'])).name}, served"
-            self.fingerprint = f"server:{told['build_info']},{model['meta']['n_params']} parameters"
-            self.eos_token = str(told["eos_token"])
-        except (KeyError, IndexError, TypeError, ValueError) as error:
-            raise CuhlmError(
-                f"{side} at {self.address} does not answer as llama.cpp's server does; it lacks {error}"
-            ) from None
-        self.config = SimpleNamespace(max_position_embeddings=length)
         self.generation_config = SimpleNamespace(eos_token_id=None)
-
-    def get_output_embeddings(self) -> Any:
-        """Return what says how many tokens are scored."""
-        return SimpleNamespace(out_features=self.vocab_size)
 
     def check_tokenizer(self, tokenizer: Any) -> int:
         """Return the tokens that a tokenizer shares with the server's; refuse another one.
@@ -116,14 +128,72 @@ class ServedModel:
         """
         for text in _PROBES:
             mine = tokenizer(text, add_special_tokens=False)["input_ids"]
-            theirs = self._ask("POST", "/tokenize", content=text, add_special=False).get("tokens")
+            theirs = self._tokens(text)
             if mine != theirs:
                 raise ValueError(
                     f"slm and llm must share a tokenizer; {text!r} is {mine} in one and {theirs} at "
                     f"{self.address}"
                 )
+        return len(tokenizer)
+
+    def _tokens(self, text: str) -> Any:
+        raise NotImplementedError
+
+    def _ask(self, method: str, path: str, **body: Any) -> Any:
+        import httpx2
+
+        try:
+            answer = self._client.request(method, path, json=body or None)
+            answer.raise_for_status()
+            return answer.json()
+        except (httpx2.HTTPError, httpx2.InvalidURL, ValueError) as error:
+            raise _silent(self.side, self.address, error) from None
+
+
+class ServedModel(_Server):
+    """A language model that runs in llama.cpp's server and tells whole laws.
+
+    Parameters
+    ----------
+    side : str
+        Which model it is, ``slm`` or ``llm``, for what is refused.
+    address : str
+        Where the server listens, such as ``http://127.0.0.1:8080``.
+
+    Raises
+    ------
+    CuhlmError
+        If nothing answers there, or not as llama.cpp's server does.
+    """
+
+    def __init__(self, side: str, address: str) -> None:
+        super().__init__(side, address)
+        told, listed = self._ask("GET", "/props"), self._ask("GET", "/v1/models")
+        try:
+            model = listed["data"][0]
+            self.vocab_size = int(model["meta"]["n_vocab"])
+            length = int(told["default_generation_settings"]["n_ctx"])
+            self.name = f"{PurePath(str(model['id'])).name}, served"
+            self.fingerprint = f"server:{told['build_info']},{model['meta']['n_params']} parameters"
+            self.eos_token = str(told["eos_token"])
+        except (KeyError, IndexError, TypeError, ValueError) as error:
+            raise CuhlmError(
+                f"{side} at {address} does not answer as llama.cpp's server does; it lacks {error}"
+            ) from None
+        self.config = SimpleNamespace(max_position_embeddings=length)
+
+    def get_output_embeddings(self) -> Any:
+        """Return what says how many tokens are scored."""
+        return SimpleNamespace(out_features=self.vocab_size)
+
+    def check_tokenizer(self, tokenizer: Any) -> int:
+        """As of any server, and take over which token ends a text."""
+        known = super().check_tokenizer(tokenizer)
         self.generation_config.eos_token_id = tokenizer.convert_tokens_to_ids(self.eos_token)
-        return min(len(tokenizer), self.vocab_size)
+        return min(known, self.vocab_size)
+
+    def _tokens(self, text: str) -> Any:
+        return self._ask("POST", "/tokenize", content=text, add_special=False).get("tokens")
 
     def __call__(
         self,
@@ -173,13 +243,94 @@ class ServedModel:
         law[place] = value
         return law
 
-    def _ask(self, method: str, path: str, **body: Any) -> Any:
-        import httpx2
 
+class ScoringModel(_Server):
+    """A language model of a server that tells how likely the tokens of a text are, and no other's law.
+
+    Parameters
+    ----------
+    side : str
+        Which model it is, ``slm`` or ``llm``, for what is refused.
+    address : str
+        Where the server listens, such as ``http://127.0.0.1:8000``.
+
+    Raises
+    ------
+    CuhlmError
+        If nothing answers there, or not as vLLM's server does.
+    """
+
+    def __init__(self, side: str, address: str) -> None:
+        super().__init__(side, address)
+        listed = self._ask("GET", "/v1/models")
         try:
-            answer = self._client.request(method, path, json=body or None)
-            answer.raise_for_status()
-            return answer.json()
-        except (httpx2.HTTPError, httpx2.InvalidURL, ValueError) as error:
-            said = " ".join(str(error).split()) or type(error).__name__
-            raise CuhlmError(f"{self.side} at {self.address} does not answer: {said}") from None
+            model = listed["data"][0]
+            self._model = str(model["id"])
+            length = int(model["max_model_len"]) - 1  # a request writes a token at least
+        except (KeyError, IndexError, TypeError, ValueError) as error:
+            raise CuhlmError(
+                f"{side} at {self.address} answers neither as llama.cpp's server nor as vLLM's; it lacks "
+                f"{error}"
+            ) from None
+        self.name = f"{PurePath(self._model).name}, scored by a server"
+        self.fingerprint = f"server:{self._model}"
+        self.config = SimpleNamespace(max_position_embeddings=length)
+
+    def __call__(self, *_: Any, **__: Any) -> Any:
+        """Refuse to tell a law."""
+        raise CuhlmError(
+            f"{self.side} at {self.address} tells the probabilities of given tokens alone; whole laws are "
+            "needed here, which llama.cpp's server tells"
+        )
+
+    get_output_embeddings = __call__
+
+    def _tokens(self, text: str) -> Any:
+        asked = {"model": self._model, "prompt": text, "add_special_tokens": False}
+        return self._ask("POST", "/tokenize", **asked).get("tokens")
+
+    def log_prob(self, context: Sequence[int], text: Sequence[int]) -> NDArray[np.float64]:
+        """Return the log-probability of each token of a text, shape [n] [nat].
+
+        Parameters
+        ----------
+        context : sequence of int
+            What the text follows, at least a token [token].
+        text : sequence of int, n entries
+            Tokens that are scored [token].
+
+        Returns
+        -------
+        ndarray of float64, shape [n]
+            At temperature 1 [nat].
+
+        Raises
+        ------
+        CuhlmError
+            If the server does not tell them.
+        """
+        answer = self._complete([*context, *text], prompt_logprobs=0)
+        try:
+            told = answer["choices"][0]["prompt_logprobs"][len(context) :]
+            found = [entry[str(token)]["logprob"] for entry, token in zip(told, text, strict=True)]
+            values = np.array(found, dtype=np.float64)
+        except (KeyError, IndexError, TypeError, ValueError):
+            raise CuhlmError(
+                f"{self.side} at {self.address} gives no prompt_logprobs of token ids; vLLM's server does"
+            ) from None
+        if not np.all(values <= 0.0):  # NaN too
+            raise CuhlmError(f"{self.side} at {self.address} gives log-probabilities that are none")
+        return values
+
+    def token_latency_s(self, context: Sequence[int]) -> float:
+        """Return the median time of one token, the request included [s]."""
+        times = []
+        for _ in range(_WARM_UP + _TIMED):
+            start = time.perf_counter()
+            self._complete(context)
+            times.append(time.perf_counter() - start)
+        return float(np.median(times[_WARM_UP:]))
+
+    def _complete(self, prompt: Sequence[int], **more: Any) -> Any:
+        asked = {"model": self._model, "prompt": list(prompt), "max_tokens": 1, "temperature": 1.0}
+        return self._ask("POST", "/v1/completions", **asked, **more)

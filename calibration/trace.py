@@ -22,7 +22,7 @@ from cuhlm_theory._files import read_json, whole
 if TYPE_CHECKING:
     from cuhlm_theory.contexts import Tokens
 
-__all__ = ["COLUMNS", "NUM_CANDIDATES", "OPTIONAL", "Trace", "TraceHeader", "read", "write"]
+__all__ = ["COLUMNS", "NUM_CANDIDATES", "OF_LAWS", "OPTIONAL", "Trace", "TraceHeader", "read", "write"]
 
 _KEY = b"cuhlm"
 _FORMAT = 1
@@ -73,6 +73,11 @@ COLUMNS: Mapping[str, str] = {
 
 OPTIONAL = frozenset({"token", "candidate_uncertainty", "candidate_prob", "candidate_llm_prob"})
 """Columns that a trace may lack: none had them at first."""
+
+OF_LAWS = frozenset(
+    {"tv", "truncated_acceptance", "output_bias", "skip_risk", "server_bias"} | (OPTIONAL - {"token"})
+)
+"""Columns that take the large model's whole law, and are missing where only the drafts were scored."""
 
 _INTEGERS = frozenset({"prompt", "position", "draft", "k_exact", "k_printed", "token"})
 _GRIDS = {
@@ -144,6 +149,8 @@ class TraceHeader:
     """UTC, ISO 8601."""
     command: str
     """Command line that made the trace."""
+    llm_laws: bool = True
+    """Whether the large model told its whole laws, or the probabilities of the drafts alone."""
 
     def __post_init__(self) -> None:
         as_count("vocab_size", self.vocab_size, at_least=2)
@@ -165,6 +172,11 @@ class TraceHeader:
             grid = as_nonnegative(name, getattr(self, name))
             if grid.ndim != 1 or not grid.size or np.any(np.diff(grid) <= 0.0) or grid[-1] != last:
                 raise ValueError(f"{name} must rise and end at {last}; got {getattr(self, name)!r}")
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the columns that could be recorded."""
+        return tuple(name for name in COLUMNS if self.llm_laws or name not in OF_LAWS)
 
     @property
     def text(self) -> str:
@@ -220,7 +232,7 @@ def write(path: str | Path, header: TraceHeader, columns: Mapping[str, NDArray[A
     header : TraceHeader
         How the tokens were recorded.
     columns : mapping of str to ndarray
-        Every name of `COLUMNS`, shape [N] or [N, grid]; those of `OPTIONAL` may be absent.
+        Every name of the header's ``columns``, shape [N] or [N, grid]; those of `OPTIONAL` may be absent.
 
     Raises
     ------
@@ -233,7 +245,8 @@ def write(path: str | Path, header: TraceHeader, columns: Mapping[str, NDArray[A
     import pyarrow.parquet as pq
 
     path = Path(path)
-    if wrong := sorted((COLUMNS.keys() - OPTIONAL - columns.keys()) | (columns.keys() - COLUMNS.keys())):
+    wanted = set(header.columns)
+    if wrong := sorted((wanted - OPTIONAL - columns.keys()) | (columns.keys() - wanted)):
         raise ValueError(f"columns must be those of a trace; {wrong[0]!r} is missing or unknown")
     num_tokens = len(columns["prompt"])
     arrays = {}
@@ -293,7 +306,7 @@ def read(path: str | Path) -> Trace:
         raise ValueError(f"trace {str(path)!r} must be a whole parquet file; {reason}") from None
     header = _header(path, (table.schema.metadata or {}).get(_KEY))
     present = {*table.column_names, "kept", *OPTIONAL}
-    if missing := [name for name in COLUMNS if name not in present]:
+    if missing := [name for name in header.columns if name not in present]:
         raise ValueError(f"trace {str(path)!r} must have the column {missing[0]!r}; it is missing")
     columns = {}
     for name in COLUMNS:

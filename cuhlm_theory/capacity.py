@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cuhlm_theory import _special as special
-from cuhlm_theory._checks import Floats, as_floats, as_nonnegative, as_numbers, as_positive
+from cuhlm_theory._checks import Floats, as_count, as_floats, as_nonnegative, as_numbers, as_positive
 from cuhlm_theory.errors import DivergentError, MissingInputError
-from cuhlm_theory.parameters import FixedRate, Link, Uplink
+from cuhlm_theory.parameters import FixedRate, Link, RateTrace, Uplink
+from cuhlm_theory.rate_trace import packet_mean_s
 
 _LN2 = math.log(2.0)
 _MAX_DB = 1500.0  # 10 ** 150: the largest amount that is computed with
@@ -295,6 +296,57 @@ def rayleigh_outage_capacity_bit_per_s(
     return np.asarray(as_positive("bandwidth_hz", bandwidth_hz) * np.log1p(threshold) / _LN2)
 
 
+def rayleigh_block_trace(
+    bandwidth_hz: float,
+    mean_snr: float,
+    *,
+    coherence_s: float,
+    num_blocks: int,
+    rng: np.random.Generator,
+) -> RateTrace:
+    r"""Draw a trace of Rayleigh block fading whose rate follows the capacity of each block.
+
+    .. math:: r_i = W \log_2(1 + \gamma_i), \qquad \gamma_i \sim \mathrm{Exp}(\bar\gamma)
+              \qquad \text{[textbook]}
+
+    Derivation: ``derivations.capacity.awgn_capacity`` in each block.
+
+    Parameters
+    ----------
+    bandwidth_hz : float
+        :math:`W`, bandwidth [Hz].
+    mean_snr : float
+        :math:`\bar\gamma`, mean signal-to-noise ratio, linear [-].
+    coherence_s : float
+        Length of a block [s].
+    num_blocks : int
+        Blocks until the trace begins anew, at least 2 [-].
+    rng : numpy.random.Generator
+        Source of the fading.
+
+    Returns
+    -------
+    RateTrace
+        The link.
+
+    Raises
+    ------
+    ValueError
+        If bandwidth, SNR or coherence time is not positive, or there are too few blocks.
+
+    Examples
+    --------
+    >>> rayleigh_block_trace(1e6, 10.0, coherence_s=0.02, num_blocks=50, rng=np.random.default_rng(0))
+    RateTrace(50 rates over 1 s, 3.028e+06 bit/s on average)
+    """
+    count = int(as_count("num_blocks", num_blocks, at_least=2))
+    snr = rng.exponential(float(as_positive("mean_snr", mean_snr)), count)
+    return RateTrace(
+        time_s=as_positive("coherence_s", coherence_s) * np.arange(count),
+        rate_bit_per_s=awgn_capacity_bit_per_s(bandwidth_hz, snr),
+    )
+
+
 def arq_success_probability(spectral_efficiency: ArrayLike, mean_snr: ArrayLike) -> Floats:
     r"""Probability that a packet at a fixed rate gets through one Rayleigh coherence block.
 
@@ -565,7 +617,7 @@ def short_packet_latency_s(
 
 
 def rate_bit_per_s(link: Uplink, bits: ArrayLike | None = None) -> Floats:
-    r"""Rate of a link: capacity, goodput, or bits per second of one short packet.
+    r"""Rate of a link: capacity, goodput, bits per second of one short packet, or the mean of a trace.
 
     .. math:: \text{by } \mathtt{fading}:\; C,\; \bar C,\; C_\epsilon,\; W R^\star p,\; B W / n
 
@@ -573,8 +625,8 @@ def rate_bit_per_s(link: Uplink, bits: ArrayLike | None = None) -> Floats:
 
     Parameters
     ----------
-    link : Link or FixedRate
-        Bandwidth, SNR and channel model, or the rate.
+    link : Link, FixedRate or RateTrace
+        Bandwidth, SNR and channel model, the rate, or a trace of it.
     bits : array_like, shape [...], optional
         :math:`B`, payload [bit]; only a short packet's rate depends on it.
 
@@ -597,6 +649,8 @@ def rate_bit_per_s(link: Uplink, bits: ArrayLike | None = None) -> Floats:
     """
     if isinstance(link, FixedRate):
         return np.asarray(link.rate_bit_per_s)
+    if isinstance(link, RateTrace):
+        return np.asarray(link.mean_bit_per_s)
     if link.fading == "short-packet":
         if bits is None:
             raise MissingInputError("the rate of a short packet depends on its size: give bits")
@@ -625,16 +679,17 @@ def attempt_latency_s(link: Uplink, bits: ArrayLike) -> Floats:
 
     Parameters
     ----------
-    link : Link or FixedRate
-        Bandwidth, SNR and channel model, or the rate.
+    link : Link, FixedRate or RateTrace
+        Bandwidth, SNR and channel model, the rate, or a trace of it.
     bits : array_like, shape [...]
         :math:`B`, payload [bit].
 
     Returns
     -------
     ndarray of float64, shape [...]
-        Latency [s]; 0 for an empty packet, infinite on a dead link. Under `rayleigh-arq` the mean with what
-        is lost repeated, and under `rayleigh-ergodic` the limit of many coherence blocks, not a mean.
+        Latency [s]; 0 for an empty packet, infinite on a dead link. Over a trace the mean over when it
+        starts, under `rayleigh-arq` that with what is lost repeated, and under `rayleigh-ergodic` the limit
+        of many coherence blocks, not a mean.
 
     Raises
     ------
@@ -647,6 +702,8 @@ def attempt_latency_s(link: Uplink, bits: ArrayLike) -> Floats:
     array([0.   , 0.368])
     """
     payload = as_nonnegative("bits", bits)
+    if isinstance(link, RateTrace):
+        return packet_mean_s(link, payload)
     if isinstance(link, Link) and link.fading == "short-packet":
         return short_packet_latency_s(payload, link.bandwidth_hz, link.snr, link.block_error)
     return _latency(payload, rate_bit_per_s(link))
@@ -662,8 +719,8 @@ def packet_latency_s(link: Uplink, bits: ArrayLike) -> Floats:
 
     Parameters
     ----------
-    link : Link or FixedRate
-        Bandwidth, SNR and channel model, or the rate.
+    link : Link, FixedRate or RateTrace
+        Bandwidth, SNR and channel model, the rate, or a trace of it.
     bits : array_like, shape [...]
         :math:`B`, payload [bit].
 
@@ -692,7 +749,7 @@ def packet_latency_s(link: Uplink, bits: ArrayLike) -> Floats:
     0.368
     """
     once = attempt_latency_s(link, bits)
-    if isinstance(link, FixedRate):
+    if not isinstance(link, Link):
         return once
     if link.fading == "rayleigh-ergodic":
         return rate_adaptive_mean_latency_s(bits, link.bandwidth_hz, link.snr)

@@ -451,6 +451,18 @@ class Tokens:
         """Chance to transmit in each context at each recorded threshold, shape [N, J] [-]."""
         return _transmit(self.need("skip_mass"))
 
+    def risk_profile(self) -> Array:
+        """Risk of each context at each threshold, or of its draft, of the same mean, shape [N, J] [-].
+
+        >>> grid = np.array([0.3, 1.0])
+        >>> draft = {"uncertainty": np.array([0.5]), "rejection": np.array([0.2])}
+        >>> Tokens(**draft, threshold_grid=grid).risk_profile()
+        array([[0. , 0.2]])
+        """
+        if self.skip_risk is not None:
+            return np.asarray(self.skip_risk, dtype=np.float64)
+        return self.rejection[:, None] * (self.uncertainty[:, None] <= self.need("threshold_grid"))
+
     def draft_uncertainty(self) -> Array:
         """u-bar as it was recorded, shape [N] [-]."""
         return self.uncertainty

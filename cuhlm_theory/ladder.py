@@ -7,8 +7,10 @@ from typing import Any, TypeVar
 from cuhlm_theory._fields import Quantity, quantities, renamed
 from cuhlm_theory.errors import MissingInputError
 from cuhlm_theory.parameters import Codec, FixedRate, Latency, Link, System, Uplink
+from cuhlm_theory.rate_trace import read_rate_trace
 
 Kind = TypeVar("Kind")
+_TRACE = "rate_trace"
 _RUNGS = ("option", "scenario", "preset")
 
 
@@ -51,16 +53,19 @@ class Ladder:
         return self.build(System, link=self.link(), codec=self.build(Codec), latency=self.build(Latency))
 
     def link(self) -> Uplink:
-        """Return the uplink: by its rate where that was said, else by bandwidth, SNR and fading."""
+        """Return the uplink: by its rate or a trace of it where that was said, else by bandwidth and SNR."""
         (rate,) = quantities(FixedRate)
-        others = {key: self._said_in(key) for key in quantities(Link) if self.values.get(key) is not None}
-        overruled = any(_RUNGS.index(rung) < _RUNGS.index(self._said_in(rate)) for rung in others.values())
-        if self.values.get(rate) is None or overruled:
+        keys = [key for key in (_TRACE, rate, *quantities(Link)) if self.values.get(key) is not None]
+        highest = min((_RUNGS.index(self._said_in(key)) for key in keys), default=0)
+        said = [key for key in keys if _RUNGS.index(self._said_in(key)) == highest]
+        if not said or said[0] not in (_TRACE, rate):
             return self.build(Link)
-        for key, rung in others.items():
-            if rung == self._said_in(rate):
-                raise ValueError(f"{rate} stands instead of {key}; got both")
-        return self.build(FixedRate)
+        if len(said) > 1:
+            raise ValueError(f"{said[0]} stands instead of {said[1]}; got both")
+        if said[0] == rate:
+            return self.build(FixedRate)
+        self.told[_TRACE], self.provenance[_TRACE] = self.values[_TRACE], self._said_in(_TRACE)
+        return read_rate_trace(self.values[_TRACE])
 
     def build(self, kind: type[Kind], **parts: Any) -> Kind:
         """Return a description of ``kind``; what has no fields of its own is given in ``parts``."""

@@ -5,10 +5,13 @@ Every description is a frozen dataclass in linear SI units, checked once when it
 """
 
 import math
-from dataclasses import InitVar, dataclass
+from dataclasses import InitVar, dataclass, field
 from typing import Literal, get_args
 
-from cuhlm_theory._checks import as_count, as_nonnegative, as_positive, as_probability
+import numpy as np
+from numpy.typing import ArrayLike
+
+from cuhlm_theory._checks import Floats, as_count, as_nonnegative, as_positive, as_probability
 from cuhlm_theory._fields import quantity
 
 Fading = Literal["awgn", "rayleigh-ergodic", "rayleigh-outage", "rayleigh-arq", "short-packet"]
@@ -80,7 +83,68 @@ class FixedRate:
         as_positive("rate_bit_per_s", self.rate_bit_per_s, at_most=_MOST_BIT_PER_S)
 
 
-Uplink = Link | FixedRate
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class RateTrace:
+    """Uplink whose rate was recorded over time, or drawn; it begins anew where it ends.
+
+    Each rate holds until the next time, the last one as long as the one before it.
+
+    Examples
+    --------
+    >>> RateTrace(time_s=[0.0, 2.0], rate_bit_per_s=[1e6, 0.0])
+    RateTrace(2 rates over 4 s, 5e+05 bit/s on average)
+    """
+
+    time_s: ArrayLike
+    """When each rate begins, rising, shape [N], at least 2 [s]."""
+    rate_bit_per_s: ArrayLike
+    """Rate from then on, 0 in an outage, not 0 throughout, shape [N] [bit/s]."""
+    edge_s: Floats = field(init=False)
+    """Ends of the spans of one rate, from 0 to the period, shape [N + 1] [s]."""
+    carried_bit: Floats = field(init=False)
+    """What has been carried at these ends, shape [N + 1] [bit]."""
+
+    def __post_init__(self) -> None:
+        time_s = as_nonnegative("times", self.time_s)
+        rate = as_nonnegative("rates", self.rate_bit_per_s)
+        if time_s.ndim != 1 or time_s.shape != rate.shape or len(time_s) < 2:
+            raise ValueError(
+                "times and rates must be lists of at least 2 numbers, equally long; got the shapes "
+                f"{time_s.shape} and {rate.shape}"
+            )
+        span_s = np.diff(time_s)
+        if np.any(span_s <= 0.0):
+            place = int(np.argmax(span_s <= 0.0))
+            raise ValueError(f"times must rise; got {time_s[place + 1]:g} after {time_s[place]:g}")
+        as_positive("the largest rate", rate.max(), at_most=_MOST_BIT_PER_S)
+        span_s = np.append(span_s, span_s[-1])
+        given = {
+            "time_s": time_s,
+            "rate_bit_per_s": rate,
+            "edge_s": np.concatenate(([0.0], np.cumsum(span_s))),
+            "carried_bit": np.concatenate(([0.0], np.cumsum(rate * span_s))),
+        }
+        for name, column in given.items():
+            object.__setattr__(self, name, column)
+
+    def __repr__(self) -> str:
+        return (
+            f"RateTrace({len(self.edge_s) - 1} rates over {self.period_s:g} s, {self.mean_bit_per_s:.4g} "
+            "bit/s on average)"
+        )
+
+    @property
+    def period_s(self) -> float:
+        """Time after which the trace begins anew [s]."""
+        return float(self.edge_s[-1])
+
+    @property
+    def mean_bit_per_s(self) -> float:
+        """Rate averaged over time [bit/s]."""
+        return float(self.carried_bit[-1] / self.edge_s[-1])
+
+
+Uplink = Link | FixedRate | RateTrace
 """What carries the packets."""
 
 

@@ -719,12 +719,82 @@ def mean_packet_latency() -> Statement:
     )
 
 
+def packet_across_a_change_of_rate() -> Statement:
+    """Derive the mean time of a packet over a rate that changes, and that it is not affine in the payload.
+
+    Returns
+    -------
+    Statement
+        What a change of rate contributes, and the mean over two rates that alternate.
+    """
+    first, second, held, then, place = sp.symbols("r_1 r_2 t_1 t_2 s", positive=True)
+    starts, others, mean_time = sp.symbols("S_1 S_2 E", positive=True)
+
+    def inside(span: sp.Symbol, rate: sp.Symbol) -> sp.Expr:
+        return sp.Integral(bits / rate, (place, 0, span - bits / rate))
+
+    def across(rate: sp.Symbol, following: sp.Symbol) -> sp.Expr:
+        left = place + (bits - rate * place) / following  # s is what is left of the span
+        return sp.Integral(left, (place, 0, bits / rate))
+
+    def after(span: sp.Symbol, rate: sp.Symbol, following: sp.Symbol) -> sp.Expr:
+        return span * bits / rate - bits**2 / (2 * rate) * (1 / rate - 1 / following)
+
+    starts_are = eq(starts, inside(held, first) + across(first, second))
+    others_are = eq(others, inside(then, second) + across(second, first))
+    mean_is = eq(mean_time, (starts + others) / (held + then))
+    one = eq(starts, after(held, first, second))
+    other = eq(others, after(then, second, first))
+    bend = (1 / first - 1 / second) ** 2
+    mean = (bits * (held / first + then / second) - bits**2 / 2 * bend) / (held + then)
+    claim = eq(mean_time, mean)
+    concave = eq(sp.Derivative(mean, (bits, 2)), -bend / (held + then))
+    return Statement(
+        name="capacity.packet_across_a_change_of_rate",
+        title="Over a rate that changes, the mean time of a packet is not affine in its size",
+        source="here",
+        status="new",
+        functions=("rate_trace.packet_mean_s", "rate_trace.packet_end_s"),
+        tests=(
+            "test_packet_across_a_change_of_rate",
+            "test_the_mean_over_a_trace_is_that_of_packets_at_random_times",
+        ),
+        assumptions=(
+            "A rate r_1 that holds for t_1 is followed by r_2 for t_2, and so on again. A packet of B bits, "
+            "at most r_1 t_1 and r_2 t_2, starts at a uniformly random time.",
+            "S_1 and S_2 are the times of packets that start at r_1 and at r_2, integrated over the start; "
+            "of those that meet the change, s is what was left before it.",
+        ),
+        assumed=(starts_are, others_are, mean_is),
+        claims=(one, claim, concave),
+        steps=(
+            Step(text="Starts at the first rate,", claim=one, rule=Evaluate(), uses=(starts_are,)),
+            Step(text="and at the second.", claim=other, rule=Evaluate(), uses=(others_are,)),
+            Step(
+                text="Their sum over the period: a packet takes B E[1/r], less what the faster rate gives "
+                "back at a change.",
+                claim=claim,
+                rule=Evaluate(),
+                uses=(mean_is, one, other),
+            ),
+            Step(
+                text="So the mean is strictly concave in B wherever rates differ: two packets take longer "
+                "than one of their size.",
+                claim=concave,
+                rule=Evaluate(),
+            ),
+        ),
+        glue="Spans of more than two rates add their S, each with the rate that follows.",
+    )
+
+
 BUILDERS: tuple[Builder, ...] = (
     awgn_capacity,
     rayleigh_ergodic_capacity,
     rayleigh_outage_capacity,
     rate_adaptive_divergence,
     mean_packet_latency,
+    packet_across_a_change_of_rate,
     arq_success_probability,
     arq_mean_latency,
     arq_spectral_efficiency,

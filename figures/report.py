@@ -19,7 +19,7 @@ from cuhlm_theory._fields import quantities
 from cuhlm_theory._files import whole
 from cuhlm_theory.capacity import db_from_snr
 from cuhlm_theory.errors import CuhlmError
-from cuhlm_theory.parameters import Budget, Codec, FixedRate, Latency, Link, System
+from cuhlm_theory.parameters import Budget, Codec, FixedRate, Latency, Link, RateTrace, System
 from cuhlm_theory.recommendation import Recommendation
 from cuhlm_theory.table import Table
 from figures import style
@@ -52,6 +52,7 @@ _TITLES = {
         for kind in (Link, FixedRate, Codec, Latency, System, Budget)
         for key, one in quantities(kind).items()
     },
+    "rate_trace": "Trace of the rate",
     "bias_price_s": "Price of bias [s]",
     "temperature": "Sampling temperature [-]",
     "calibration": "Calibration",
@@ -184,7 +185,9 @@ def _source(best: Recommendation) -> Source:
 def _title(best: Recommendation) -> str:
     """Say which pair, over which link."""
     link, name = best.question.system.link, best.question.inputs.get("calibration", "A pair")
-    if not isinstance(link, Link):
+    if isinstance(link, RateTrace):
+        return f"{name} over a trace of {link.mean_bit_per_s / 1e3:g} kbit/s on average"
+    if isinstance(link, FixedRate):
         return f"{name} over {link.rate_bit_per_s / 1e3:g} kbit/s"
     return f"{name} over {link.bandwidth_hz / 1e3:g} kHz at {db_from_snr(link.snr):.3g} dB, {link.fading}"
 

@@ -19,7 +19,7 @@ from numpydoc.docscrape import FunctionDoc
 
 from cuhlm_theory._fields import quantities
 from cuhlm_theory.law import Beta, Law, Recorded, Uniform
-from cuhlm_theory.parameters import Codec, Latency, Link
+from cuhlm_theory.parameters import Codec, Latency, Link, RateTrace
 from cuhlm_theory.rejection import Line
 from tests.annotations import alternatives
 
@@ -250,6 +250,7 @@ def check_arrays_have_a_shape(function):
 SIZES = {"V": 5, "N": 7, "K": 4, "R": 6, "A": 3, "M": 20, "G": 3}
 OBJECTS = {
     "link": Link(bandwidth_hz=1e6, snr=3.0, fading="short-packet"),  # its rate depends on the bits
+    "trace": RateTrace(time_s=[0.0, 1.0], rate_bit_per_s=[1e6, 2e5]),
     "latency": Latency(slm_s=0.01, llm_s=0.1),
     "codec": Codec(vocab_size=5),
     "rng": np.random.default_rng(0),
@@ -279,7 +280,7 @@ VALUES = {
     "vocab_size": 5, "weight": 1.0, "split_ties": True,
     "saves_s": 0.2, "keeps": 0.5, "skip_mass": 0.5, "excess": 0.05, "draft_s": 0.01,
     "num_packets": 20, "chance": 0.5,
-    "verify_s": 0.1, "delay_s": 0.05, "most": 3.0, "round_s": 1.0,
+    "verify_s": 0.1, "delay_s": 0.05, "start_s": 3.0, "most": 3.0, "round_s": 1.0,
     "rate_adaptive_mean_latency_s.bits": 0.0,  # of more its mean diverges
 }  # fmt: skip
 LAWS = {"kept_law", "dist", "p", "q", "draft_dist", "llm_dist", "draft_law", "llm_law", "verify_with"}

@@ -20,10 +20,16 @@ models = options.group(
     click.option(
         "--slm",
         default=None,
-        help="Small model: hub id, folder or .gguf file, with --llm; one of the two may be http://HOST:PORT, "
-        "where llama.cpp's server runs it.",
+        help="Small model: hub id, folder, .gguf file, or http://HOST:PORT of llama.cpp's server.",
     ),
-    click.option("--llm", default=None, help="Large model, likewise."),
+    click.option(
+        "--llm", default=None, help="Large model, likewise; for calibrate vLLM's server will do [with --slm]."
+    ),
+    click.option(
+        "--tokenizer",
+        default=None,
+        help="Hub id, folder or .gguf file with the tokenizer, where both models are served.",
+    ),
     click.option("--device", default="cpu", show_default=True, help="cpu or cuda."),
     click.option("--dtype", default="float32", show_default=True, help="float32, bfloat16 or float16."),
     click.option(
@@ -41,7 +47,7 @@ models = options.group(
     ),
 )
 """Options that choose the two models and how they are asked; `pair_of` loads them."""
-CHOICE = ("pair", "slm", "llm", "device", "dtype", "vocabulary", "template_option")
+CHOICE = ("pair", "slm", "llm", "tokenizer", "device", "dtype", "vocabulary", "template_option")
 """Their names."""
 
 

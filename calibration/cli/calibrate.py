@@ -10,6 +10,7 @@ import click
 
 from calibration.cli import kept_pair_of, models, prompts_of
 from calibration.finding import CALIBRATION_FILE
+from calibration.trace import OF_LAWS
 from cuhlm_theory._checks import as_probability
 from cuhlm_theory._files import alone
 from cuhlm_theory._workers import Workers
@@ -26,6 +27,10 @@ Writer = Literal["slm", "llm", "hybrid"]
 _TEXTS: tuple[Writer, ...] = ("slm", "llm", "hybrid")
 _CONTEXT = ("num_tokens", "num_prompts", "slm_latency_s", "llm_latency_s", "vocab_size", "temperature")
 _NUM_PROMPTS = 128
+_WITHOUT_LAWS = (
+    "text of the large model and hybrid text, schemes whose acceptance takes both laws (tk-slt, tslt, k-sqs, "
+    "c-sqs, cascade, typical) and the certificate"
+)
 _MOST_ROUNDS = 6
 
 
@@ -50,6 +55,11 @@ def show(result: output.Result) -> None:
         output.say(
             f"Text written at {before['threshold']:g}: the best threshold is {one['threshold']:g} "
             f"[{one['threshold_ci95'][0]:g}, {one['threshold_ci95'][1]:g}]."
+        )
+    if result.get("missing_columns"):
+        output.say(
+            "The large model told how likely the drafts are, not its laws: without "
+            f"{', '.join(result['missing_columns'])}, this leaves out {result['leaves_out']}."
         )
     output.say(f"Wrote {', '.join(result['texts'].values())} and {result['calibration']}.")
 
@@ -77,10 +87,9 @@ def show(result: output.Result) -> None:
 )
 @click.option(
     "--texts",
-    default=",".join(_TEXTS),
-    show_default=True,
+    default=None,
     help="Whose texts are recorded: slm (its drafts), llm (what exact schemes write), hybrid (skipping "
-    "ones).",
+    "ones) [default: slm,llm,hybrid, or slm where the large model scores given tokens alone].",
 )
 @click.option(
     "--writer", type=click.Choice(_TEXTS), default=None, help="Record the text of one writer alone."
@@ -130,6 +139,8 @@ def command(
     chosen = prompts_of(prompts, num_prompts, built_in=_NUM_PROMPTS)
     load = kept_pair_of(values)
     running = load()
+    if not running.tells_laws and values["texts"] is values["writer"] is None:
+        texts = list(_TEXTS[:1])
     if values["skip_long"]:
         given, chosen = chosen, running.fitting(chosen, settings.max_new_tokens)
         click.echo(
@@ -158,7 +169,9 @@ def command(
         rounds = iterate(contexts, start, bias, most_rounds=_MOST_ROUNDS if values["iterate"] else 1)
     fitted = fit_folder(out, name=name, seed=seed)
     told = [{"threshold": one.value, "threshold_ci95": one.ci95} for one in rounds]
-    return {**report_of(fitted, out, seed), "rounds": told}
+    lacks = "" if running.tells_laws else _WITHOUT_LAWS
+    missing = [] if running.tells_laws else sorted(OF_LAWS)
+    return {**report_of(fitted, out, seed), "rounds": told, "missing_columns": missing, "leaves_out": lacks}
 
 
 def report_of(fitted: "Calibration", out: Path, seed: int) -> output.Result:
@@ -180,7 +193,7 @@ def report_of(fitted: "Calibration", out: Path, seed: int) -> output.Result:
 
 def _wanted(values: dict[str, Any]) -> list[Writer]:
     """Writers whose texts are recorded, the hybrid one last."""
-    names = [values["writer"]] if values["writer"] else str(values["texts"]).split(",")
+    names = [values["writer"]] if values["writer"] else (values["texts"] or ",".join(_TEXTS)).split(",")
     if unknown := [name for name in names if name not in _TEXTS]:
         raise ValueError(f"texts must be among {', '.join(_TEXTS)}; got {unknown[0]!r}")
     if values["threshold"] is not None and (values["iterate"] or "hybrid" not in names):

@@ -28,6 +28,7 @@ setting_options = options.group(
         "[default: the calibration's].",
     ),
     options.preset,
+    options.rate_trace,
     options.of(*_SYSTEM, Budget),
     click.option(
         "--bias-price-s",
@@ -100,7 +101,7 @@ def build_setting(
         "writer": found.writer if found.num_tokens and not uncertainty else None,
         "texts": list(found.texts) if uncertainty is None else [],
         "temperature": found.temperature,
-        **dict.fromkeys(key for kind in _SYSTEM for key in quantities(kind)),
+        **dict.fromkeys(("rate_trace", *(key for kind in _SYSTEM for key in quantities(kind)))),
         **ladder.told,
         "index_bits": options.index_bits(setting.system.codec),
         # a scenario is options in a file

@@ -10,7 +10,7 @@ from cuhlm_theory.cli import options, output
 from cuhlm_theory.parameters import FixedRate, Link
 
 _MEANING = {
-    None: "at the rate that was given",
+    None: "at the rate that was given, over a trace the mean over when the packet starts",
     "awgn": "Shannon limit",
     "rayleigh-ergodic": "limit of many coherence blocks, not a mean: the mean is infinite",
     "rayleigh-outage": "of a packet that is not in outage",
@@ -23,7 +23,7 @@ def _render(result: output.Result) -> None:
     points = zip(*(np.atleast_1d(result[key]) for key in ("snr_db", *_columns(result))), strict=True)
     over = "" if result["bandwidth_hz"] is None else f" over {result['bandwidth_hz']:g} Hz"
     output.table(
-        f"{result['bits']:g} bit{over}, {result['fading'] or 'fixed rate'}",
+        f"{result['bits']:g} bit{over}, {result['fading'] or 'a rate that was given'}",
         ["SNR [dB]", *_columns(result).values()],
         points,
         note=f"Latency: {result['latency_is']}."
@@ -54,6 +54,7 @@ def _columns(result: output.Result) -> dict[str, str]:
     show_default=True,
     help="Payload of the packet [bit].",
 )
+@options.rate_trace
 @options.of(Link, FixedRate, sweep=["snr_db"])
 @click.option("--mean", is_flag=True, help="Also the mean latency with lost packets repeated.")
 @output.reports(_render)

@@ -114,6 +114,8 @@ def _render(result: output.Result) -> None:
 
 
 def _place(inputs: dict[str, Any]) -> str:
+    if inputs["rate_trace"] is not None:
+        return f"the rates of {inputs['rate_trace']}"
     if inputs["rate_bit_per_s"] is not None:
         return f"{inputs['rate_bit_per_s']:g} bit/s"
     return f"{inputs['snr_db']:g} dB, {inputs['bandwidth_hz']:g} Hz, {inputs['fading']}"

@@ -201,6 +201,12 @@ preset = click.option(
     default=None,
     help="Link, latencies and codec of a paper, or rate and round trip of a typical network.",
 )
+rate_trace = click.option(
+    "--rate-trace",
+    default=None,
+    help="CSV of time_s and rate_bit_per_s, repeated at its end; stands instead of bandwidth, SNR and "
+    "fading.",
+)
 link = of(Link, FixedRate)
 """Options of the uplink."""
 system = of(Link, FixedRate, Codec, Latency, System)

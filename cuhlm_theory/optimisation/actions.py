@@ -67,7 +67,7 @@ def curves(tokens: Tokens, system: System, *, quantisation_tv: Floats | None = N
     See `cuhlm_theory.optimisation.operating_point`.
     """
     sizes = tokens.need("k_grid").astype(np.int64)
-    transmit, risk = tokens.transmit_profile(), tokens.need("skip_risk")
+    transmit, risk = tokens.transmit_profile(), tokens.risk_profile()
     truncation = np.asarray(tokens.need("tv_profile"), dtype=np.float64)
     if quantisation_tv is not None:
         truncation = np.minimum(truncation + quantisation_tv, 1.0)

@@ -11,7 +11,7 @@ from cuhlm_theory.contexts import Tokens
 from cuhlm_theory.errors import InfeasibleError
 from cuhlm_theory.optimisation.actions import Actions, Curves, actions, curves, pairs
 from cuhlm_theory.optimisation.knapsack import Knapsack, lower_hull, solve
-from cuhlm_theory.parameters import Budget, System
+from cuhlm_theory.parameters import Budget, RateTrace, System
 
 _SLACK = 1e-12  # rounding of sums of float32 columns that meet a budget with equality
 _SORTED, _SAMPLED = 4096, 512  # steps that are sorted, and of which the others are halved
@@ -35,7 +35,8 @@ class OperatingPoint:
     """Which budget stops it from being faster: `bias`, `risk`, `truncation`, or `none`."""
     optimum_s: float | None
     """Latency of the best randomised single-draft policy that knows the risk of every context, which a device
-    does not: a bound for those that truncate. None where it was not computed [s]."""
+    does not: a bound for those that truncate. None where it was not computed, the risks were not recorded,
+    or the link is a trace [s]."""
     multiplier_s: float | None
     """lambda* of that optimum: what a unit of bias would save [s]."""
     dual_s: float | None
@@ -134,7 +135,11 @@ def operating_point(
     Notes
     -----
     The risk of a threshold is estimated twice: averaged over all drafts of each recorded context, and on the
-    drafts that were recorded. Both must stay within the budget.
+    drafts that were recorded. Both must stay within the budget. Where the contexts' risks were not recorded,
+    the second stands alone, and nothing is proven.
+
+    A skipped token adds the same seconds to whatever packet tells it, which a trace of rates only does on
+    average: there nothing is proven, and the ledger of the point says what it takes.
 
     Examples
     --------
@@ -197,7 +202,8 @@ def operating_point(
         choices = [_Choice(j=int(j)) for j in affordable if not np.any(given.transmit[:, j] > 0.0)]
         _refuse_dead_link(choices, float(risk[-1]), risk_limit)
     best = min(choices, key=lambda choice: choice.latency_s + price_s * (risk[choice.j] + choice.truncation))
-    relaxed = _randomised(given, budget) if bound and alive else None
+    provable = alive and tokens.skip_risk is not None and not isinstance(system.link, RateTrace)
+    relaxed = _randomised(given, budget) if bound and provable else None
     return OperatingPoint(
         threshold=float(given.thresholds[best.j]),
         truncation_price_s=best.price_s,

@@ -16,7 +16,7 @@ from cuhlm_theory._checks import Floats
 from cuhlm_theory.capacity import packet_latency_s
 from cuhlm_theory.contexts import Ints
 from cuhlm_theory.estimate import Estimate
-from cuhlm_theory.parameters import Link, System
+from cuhlm_theory.parameters import Link, RateTrace, System
 from cuhlm_theory.payload import distribution_bit
 from cuhlm_theory.throughput import (
     floor_latency_s,
@@ -481,9 +481,12 @@ def resync_bit_per_transmission(system: System, transmit_probability: float) -> 
 def resync_s_per_skip(system: System) -> float:
     """Seconds that telling the server one skipped token adds to the next packet; none over a dead link.
 
-    A short packet's overhead is paid already.
+    A short packet's overhead is paid already. Over a trace of rates this is the mean over packets of every
+    size, for what a further bit adds depends on when the others are through.
     """
     link, received = system.link, 1.0
+    if isinstance(link, RateTrace):
+        return resync_bit_per_skip(system) / link.mean_bit_per_s
     if isinstance(link, Link) and link.fading == "short-packet":
         link, received = replace(link, fading="awgn"), 1.0 - link.block_error
     index_s = float(packet_latency_s(link, resync_bit_per_skip(system))) / received

@@ -9,7 +9,8 @@ from scipy.stats import norm
 
 from cuhlm_theory import capacity
 from cuhlm_theory.errors import DivergentError
-from cuhlm_theory.parameters import Link
+from cuhlm_theory.parameters import Link, RateTrace
+from cuhlm_theory.rate_trace import packet_mean_s
 from tests.joins.formula import derived, statement, value
 
 few = settings(max_examples=25)
@@ -187,3 +188,21 @@ def test_every_capacity_gains_one_bit_a_doubling_of_a_high_snr(width, snr, outag
         lambda w, g: capacity.rayleigh_outage_capacity_bit_per_s(w, g, outage),
     ):
         assert float(rate(width, 2 * snr) - rate(width, snr)) == pytest.approx(width, rel=1e-4)
+
+
+@few
+@given(st.lists(st.tuples(st.floats(0.1, 9.0), st.floats(1e3, 1e6)), min_size=2, max_size=6), chances)
+def test_packet_across_a_change_of_rate(spans, share):
+    span_s, rate = map(np.array, zip(*spans, strict=True))
+    span_s[-1] = span_s[-2]  # the last rate holds as long as the one before it
+    bits = share * float(np.min(span_s * rate))
+    starts = [
+        derived("capacity.packet_across_a_change_of_rate", "S_1", B=bits, t_1=t, r_1=first, r_2=second)
+        for t, first, second in zip(span_s, rate, np.roll(rate, -1), strict=True)
+    ]
+    trace = RateTrace(time_s=np.cumsum(span_s) - span_s, rate_bit_per_s=rate)
+    assert float(packet_mean_s(trace, bits)) == pytest.approx(sum(starts) / span_s.sum(), rel=1e-9)
+    if len(spans) == 2:
+        both = dict(zip(("t_1", "t_2", "r_1", "r_2"), (*span_s, *rate), strict=True))
+        mean = derived("capacity.packet_across_a_change_of_rate", "E", B=bits, **both)
+        assert float(packet_mean_s(trace, bits)) == pytest.approx(mean, rel=1e-9)
