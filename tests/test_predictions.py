@@ -1,7 +1,9 @@
 """Predictions of a line-up: written before, joined after, and a joint test that luck does not pass."""
 
 import dataclasses
+import hashlib
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,6 +20,8 @@ from cuhlm_theory.parameters import Codec, Latency, Link, System
 from cuhlm_theory.rejection import Line
 from cuhlm_theory.schemes import SCHEMES
 from tests.recording import TEMPERATURE, VOCAB, record, run_u_hlm
+
+SHIPPED = sorted(Path(runs.__file__).parent.glob("data/*/runs/*/predictions.json"))
 
 LENGTH, NUM_PROMPTS = 15, 24
 SYSTEM = System(
@@ -170,6 +174,14 @@ def test_each_kind_of_prompt_is_predicted_from_its_own(calibration, tmp_path):
     pooled = compare.predict(fitted, lineup(scheme, kind="poem"))
     row = next(row for row in pooled.rows if row.quantity == "skip rate")
     assert row.predicted == pytest.approx(row.expected[0].sum() / row.expected[1].sum())
+
+
+@pytest.mark.parametrize("file", SHIPPED, ids=lambda file: f"{file.parts[-4]}, {file.parts[-2]}")
+def test_what_was_predicted_before_a_shipped_run_is_read_with_the_hash_that_the_run_keeps(file):
+    found = Predictions.read(file)
+    assert found.sha256 == hashlib.sha256(file.read_bytes().rstrip()).hexdigest()
+    header = compare.read_decoded(file.with_name("decoded.parquet")).header
+    assert header["predictions_sha256"] == found.sha256
 
 
 def test_a_file_is_read_back_with_its_hash(u_hlm, tmp_path):

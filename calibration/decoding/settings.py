@@ -108,12 +108,15 @@ class Settings:
         elif line is not None:
             numbers |= {"line": asdict(line)}
         rest = {name: getattr(self, name) for name in ("temperature", "max_new_tokens", "k_grid")}
+        convention = asdict(self.convention)
+        if not convention["quantised"]:  # as in what was written before drafts were quantised
+            del convention["quantised"]
         return {
             "scheme": self.scheme.name,
             "rules": {part: type(getattr(self.scheme, part)).__name__ for part in _RULES},
             "numbers": numbers,
             **rest,
-            "convention": asdict(self.convention),
+            "convention": convention,
         }
 
 
@@ -172,5 +175,5 @@ def settings_of(run: Mapping[str, Any]) -> Settings:
         temperature=run["temperature"],
         max_new_tokens=run["max_new_tokens"],
         k_grid=None if run["k_grid"] is None else tuple(run["k_grid"]),
-        convention=Convention(**run["convention"]),
+        convention=Convention(**{"quantised": False, **run["convention"]}),
     )
