@@ -31,6 +31,8 @@ def test_measures_point_the_same_way_and_have_known_values():
         "draft_prob": [0.25],
         "margin": [0.45],
         "tv": [0.9],
+        "dropout_uncertainty": [0.12],
+        "paraphrase_uncertainty": [0.13],
     }
     found = estimators.measures(columns, 100)
     assert {name: round(float(value[0]), 12) for name, value in found.items()} == {
@@ -38,6 +40,8 @@ def test_measures_point_the_same_way_and_have_known_values():
         "sampled_uncertainty_1": 1.0,
         "sampled_uncertainty_5": 0.2,
         "sampled_uncertainty_20": 0.15,
+        "dropout_uncertainty": 0.12,
+        "paraphrase_uncertainty": 0.13,
         "sampled_uncertainty_100": 0.11,
         "entropy": 0.5,
         "one_minus_max_prob": 0.4,
@@ -226,3 +230,37 @@ def test_costs_count_softmax_evaluations():
     logits = 3.0 * np.random.default_rng(0).standard_normal((3, 300))
     assert table["mean_uncertainty"].softmax_evaluations == np.mean(theory.num_nodes(logits))
     assert all(cost.seconds > 0.0 for cost in table.values())
+
+
+ONES = np.ones(6)
+
+
+@pytest.mark.parametrize(
+    ("named", "call"),
+    [
+        ("rejection", lambda: estimators.side_by_side({"u": ONES}, 2 * ONES, np.arange(6))),
+        ("rejection", lambda: estimators.risk_coverage_area(ONES, 2 * ONES)),
+        ("mean_uncertainty", lambda: estimators.attenuation(2 * ONES, ONES, 5, ONES, np.arange(6))),
+        ("sampled", lambda: estimators.attenuation(ONES, 2 * ONES, 5, ONES, np.arange(6))),
+        ("num_samples", lambda: estimators.attenuation(ONES, ONES, 0, ONES, np.arange(6))),
+        ("rejection", lambda: estimators.attenuation(ONES, ONES, 5, 2 * ONES, np.arange(6))),
+        ("sampled", lambda: estimators.reliability(2 * ONES, 5)),
+        ("num_samples", lambda: estimators.reliability(ONES, 1)),
+        ("num_logits", lambda: estimators.costs(100, rng=np.random.default_rng(0), num_logits=0)),
+        ("vocab_size", lambda: estimators.costs(1, rng=np.random.default_rng(0))),
+    ],
+)
+def test_what_is_refused_is_named(named, call):
+    with pytest.raises(ValueError, match=f"^{named} must "):
+        call()
+
+
+def test_tokens_of_no_weight_are_not_there():
+    rng = np.random.default_rng(1)
+    score, beta = rng.integers(0, 9, 40) / 9, rng.uniform(size=40)
+    weight = np.where(score > 0.5, 0, rng.integers(1, 4, 40))
+    seen = weight > 0
+    area = estimators.risk_coverage_area(score, beta, weight)
+    np.testing.assert_allclose(area, estimators.risk_coverage_area(score[seen], beta[seen], weight[seen]))
+    whole = estimators.spearman_correlation(score, beta, weight)
+    np.testing.assert_allclose(whole, estimators.spearman_correlation(score[seen], beta[seen], weight[seen]))

@@ -40,6 +40,40 @@ def test_thresholds_agree_with_their_formulas_and_their_intervals_hold_them():
         assert high - low < 0.3
 
 
+def test_the_same_seed_gives_the_same_intervals_and_another_seed_others():
+    tokens = simulate(np.random.default_rng(17), curve=lambda u: np.maximum(0.8 * u - 0.1, 0.0))
+    ratios = {"budgets": [0.05], "cost_ratios": [0.2, 0.3], "num_resamples": 200}
+    first, again, other = (
+        [row.threshold_ci95 for row in promises.threshold_intervals(tokens, seed=seed, **ratios)]
+        for seed in (1, 1, 2)
+    )
+    assert first == again
+    assert all(one != two for one, two in zip(first, other, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("method", "said"),
+    [
+        ("betting", "with probability at least 0.9 over the prompts, the mean risk a token at"),
+        ("hoeffding", "with probability at least 0.9 over the prompts, the mean risk a token at"),
+        ("conformal", "the expected risk over calibration sets at"),
+    ],
+)
+def test_a_promise_says_of_what_it_is_one(method, said):
+    tokens = simulate(np.random.default_rng(3), curve=lambda u: 0.3 * u)
+    assert said in promises.guaranteed_threshold(tokens, 0.1, method=method).statement
+
+
+@pytest.mark.parametrize(
+    ("named", "options"),
+    [("budgets", {"budgets": [2.0]}), ("cost_ratios", {"cost_ratios": [-1.0]})],
+)
+def test_what_is_refused_of_thresholds_is_named(named, options):
+    tokens = Tokens(uncertainty=np.array([0.1, 0.5]), rejection=np.array([0.0, 0.5]), prompt=np.arange(2))
+    with pytest.raises(ValueError, match=f"^{named} must "):
+        promises.threshold_intervals(tokens, **options)
+
+
 def test_a_falling_line_has_no_threshold_but_recorded_rejections_have():
     tokens = simulate(np.random.default_rng(26), curve=lambda u: 0.7 - 0.5 * u)
     rows = promises.threshold_intervals(tokens, budgets=[0.1], cost_ratios=[0.2], num_resamples=50)

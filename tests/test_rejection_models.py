@@ -162,6 +162,23 @@ def test_cross_validation_prefers_the_true_shape_and_keeps_prompts_apart():
     assert 0.2 < by_name["empirical"].violation_rate < 0.8
 
 
+@pytest.mark.parametrize("num_repeats", [1, 3])
+def test_a_line_that_is_the_truth_is_found_in_every_fold_and_their_mean_is_scored(num_repeats):
+    u = np.random.default_rng(5).uniform(size=200)
+    beta = 0.2 + 0.5 * u
+    tokens = Tokens(uncertainty=u, rejection=beta, prompt=np.arange(200) // 10)
+    rows = models.cross_validate(tokens, budgets=[0.1], num_repeats=num_repeats, num_resamples=50)
+    line = next(row for row in rows if row.name == "line")
+    assert line.brier == pytest.approx(np.mean(beta * (1.0 - beta)), rel=1e-9)
+
+
+@pytest.mark.parametrize("named", ["num_repeats", "num_folds"])
+def test_what_is_refused_of_the_folds_is_named(named):
+    tokens = simulate(np.random.default_rng(8), num_prompts=12, curve=lambda u: 0.5 * u)
+    with pytest.raises(ValueError, match=f"^{named} must "):
+        models.cross_validate(tokens, **{named: 0})
+
+
 def test_the_brier_score_is_that_of_simulated_coins():
     tokens = simulate(np.random.default_rng(10), num_prompts=40)
     row = models.cross_validate(tokens, budgets=[0.1], num_repeats=1)[0]
