@@ -46,6 +46,7 @@ __all__ = [
     "load_slice",
     "save_slice",
     "slice_model",
+    "tokenizer_fingerprint",
 ]
 
 BUILT_IN = "smollm2"
@@ -510,6 +511,28 @@ def check_same_tokenizer(slm: Any, llm: Any) -> None:
         raise ValueError(
             f"slm and llm must share a tokenizer; slm has {len(first)} merges, llm has {len(second)}"
         )
+
+
+def tokenizer_fingerprint(tokenizer: Any) -> str:
+    """Return a short name of all that `check_same_tokenizer` compares.
+
+    Parameters
+    ----------
+    tokenizer : tokenizer
+        Tokenizer of transformers.
+
+    Returns
+    -------
+    str
+        Sixteen hexadecimal digits of a SHA-256; equal ones give every text the same token ids.
+    """
+    told = [
+        sorted(tokenizer.get_vocab().items(), key=lambda item: (item[1], item[0])),
+        [str(getattr(tokenizer, role)) for role in ("bos_token", "eos_token", "unk_token")],
+        sorted({str(token) for token in tokenizer.all_special_tokens}),
+        _merges(tokenizer),
+    ]
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
 
 
 def common_tokens(slm: Any, llm: Any) -> int:

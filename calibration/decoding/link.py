@@ -34,6 +34,37 @@ class Clock:
         return {**parts, "latency_s": seconds, "slm_measured_s": slm_wall_s, "llm_measured_s": llm_wall_s}
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exchange:
+    """What a request and its reply took over a real connection, at the device's clock."""
+
+    round_trip_s: float
+    """From the request until the reply was there [s]."""
+    compute_s: float
+    """Told by the server: pass, reading of the request, verification [s]."""
+    queue_s: float
+    """Told by the server: waiting for passes of other texts [s]."""
+    sent_byte: int
+    """Packet of the request [B]."""
+    received_byte: int
+    """Packet of the reply [B]."""
+    sent_framed_byte: int
+    """The request with the message, prefix and frame headers around it [B]; TLS and TCP come on top."""
+    received_framed_byte: int
+    """The reply likewise [B]."""
+
+    @property
+    def link_s(self) -> float:
+        """What was neither compute nor waiting: both ways, and both ends of the transport [s]."""
+        return max(0.0, self.round_trip_s - self.compute_s - self.queue_s)
+
+    @property
+    def rate_bit_per_s(self) -> float:
+        """Bits of both ways over the seconds of the link [bit/s]."""
+        byte = self.sent_framed_byte + self.received_framed_byte
+        return 8.0 * byte / self.link_s if self.link_s > 0.0 else math.inf
+
+
 def system_of(told: Mapping[str, Any]) -> System:
     """Return the system that the header of a run tells; what JSON has no number for was infinite.
 
