@@ -1,8 +1,8 @@
 """One context of the decoder: what the device proposes, what the server answers, the exact law of that.
 
 `propose` is the code that the loops run, for one round or for many rounds of one context at once; `output` is
-the exact law of the token that it and the server commit, in the bits that are sent. The rules of the scheme decide; `Drafts` answers what they
-ask. Distributions are float64 of shape [V].
+the exact law of the token that it and the server commit, in the bits that are sent. The rules of the scheme
+decide; `Drafts` answers what they ask. Distributions are float64 of shape [V].
 """
 
 import math
@@ -193,7 +193,7 @@ class Context:
         return Wire(self.settings, self.system.codec)
 
     def message(self, law: Law, size: int, draft: int) -> LatticeLaw:
-        """What is sent with a draft of a law, of which so many entries: that law, or the kept law."""
+        """Return what is sent with a draft of a law, of which so many entries: that law, or the kept law."""
         return self.wire.law(law if self.settings.scheme.payload.names_draft else self.kept, size, draft)
 
     def kept_entries(self, drafts: Ints) -> Ints:
@@ -377,8 +377,8 @@ def answered(here: Context, size: int, y: Law) -> tuple[Law, Law]:
     rule, law = here.settings.scheme.verification, here.x
     anything = int(np.argmax(law))  # the law that a single draft is verified with does not depend on it
     sent = law if here.wire.form is None else here.wire.received(here.message(law, size, anything))
-    own = here.settings.convention.accept_with == "draft"
-    return rule.acceptance(here.x if own else sent, y), rule.replacement(sent, y)
+    assumed = here.x if here.wire.own_probability else sent
+    return rule.acceptance(assumed, y), rule.replacement(sent, y)
 
 
 def output(here: Context, y: Law) -> Law:
@@ -386,6 +386,8 @@ def output(here: Context, y: Law) -> Law:
     p, skip = here.draft_law, here.skip()
     out = p * skip
     candidates = np.flatnonzero(p * (1.0 - skip))
+    if not candidates.size:
+        return out
     sizes = here.kept_entries(candidates)
     for size in np.unique(sizes):
         acceptance, replacement = answered(here, int(size), y)

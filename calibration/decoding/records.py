@@ -60,10 +60,7 @@ _FLOATS = (
 )
 _CHARGED = ("slm_catch_up", "llm_calls", "llm_width", "catch_up", "uplink_bit", "downlink_bit")
 _SUMMED = ("uplink_bit", "downlink_bit", "slm_s", "uplink_s", "llm_s", "other_s")
-_COSTS = {
-    *(name for name in _FLOATS if name.endswith("_bit")),
-    *(name for name in _FLOATS if name.endswith("_s")),
-}
+_COSTS = {name for name in _FLOATS if name.endswith(("_bit", "_s"))}
 
 Row = dict[str, Any]
 

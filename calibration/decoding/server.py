@@ -257,7 +257,7 @@ class ServerText:
         return replace(answer, tokens=tuple(committed if rule.on_server else committed[-1:])), committed
 
     def _replacing(self, asked: Request, kept: int) -> Reply:
-        """What the device replaces a draft with: the large model's law, or a proposal of its."""
+        """Give the device what it replaces a draft with: the large model's law, or a proposal."""
         y, bits = self._refused, self.wire.codec.prob_bits
         if y is None:
             raise PacketError("packet must follow a draft that was not kept where it wants more; got none")

@@ -12,7 +12,7 @@ from calibration.decoding.wire import Request, Wire
 from cuhlm_theory.codec import LatticeLaw
 
 _REMEMBERED = 16  # skipped contexts, several laws each, that wait to be measured
-_DRAWN = dict.fromkeys(("tv", "skip_mass", "risk", "truncation_tv"), 0.0)  # of a token of the server's own
+_DRAWN: records.Row = dict.fromkeys(("tv", "skip_mass", "risk", "truncation_tv"), 0.0)
 
 
 def run(
@@ -56,8 +56,8 @@ def run(
         rows = yield from asking.round(here, row)
         if watched is not None:
             _measure(waiting, watched.seen.before)
-            found = _DRAWN if here is None else laws.measure(here, watched.seen.ys[0], row["draft"])
-            row.update(found)
+            y = watched.seen.ys[0]
+            row.update({**_DRAWN} if here is None else laws.measure(here, y, row["draft"]))
         stage.commit(rows)
     if waiting and watched is not None:
         _measure(waiting, (yield watched.session, stage.text[:-1], len(waiting)))

@@ -123,8 +123,9 @@ class Wire:
 
     @property
     def own_probability(self) -> bool:
-        """Whether the acceptance test asks for the device's own probability of each draft."""
-        return self.settings.convention.accept_with == "draft"
+        """Whether the acceptance test asks for the device's own probability of a single draft."""
+        told = self.payload.needs_index and not self.settings.scheme.draft.several
+        return told and self.settings.convention.accept_with == "draft"
 
     @property
     def names_drafts(self) -> bool:
@@ -144,7 +145,7 @@ class Wire:
         return listed_form(self.codec, 1)
 
     def law(self, law: np.ndarray, size: int, draft: int) -> LatticeLaw:
-        """What is sent of a law, of which so many entries and this draft."""
+        """Return what is sent of a law, of which so many entries and this draft."""
         if self.on_server:
             return LatticeLaw.of(quantise(law, _INSIDE_BITS), 2**_INSIDE_BITS - 1)
         return self.payload.message(law, size, draft, self.codec)

@@ -108,7 +108,7 @@ class Payload:
         return law
 
     def message(self, law: Floats, size: int, draft: int, codec: Codec) -> LatticeLaw:
-        """What is sent of a law, of which so many entries and this draft."""
+        """Return what is sent of a law, of which so many entries and this draft."""
         raise NotImplementedError
 
     def received_law(self, message: LatticeLaw) -> Floats:

@@ -1,0 +1,307 @@
+"""Real bytes between device and server: the laws they leave, the bits they take, what is refused."""
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from calibration.decoding import Clock, Convention, Opening, ServerText, Settings, laws, loop, records
+from calibration.decoding.session import drive
+from calibration.decoding.stage import Stage
+from calibration.decoding.wire import Request, Wire
+from cuhlm_theory import truncation, verification
+from cuhlm_theory.errors import PacketError
+from cuhlm_theory.schemes import SCHEMES, KeepShare
+
+pytest.importorskip("torch")
+
+from tests.test_decode import MULTI, SINGLE, Fixed, enumerated, setting, system
+
+TIES = np.zeros(4)
+ZEROS = np.array([0.3, -50.0, 0.1, -50.0])
+SKEWED = np.array([1.0, 0.2, -0.5])
+FIVE = np.array([0.4, 0.0, -0.2, 0.1, 0.3])
+PLACES = {"ties": TIES, "zeros": ZEROS, "skewed": SKEWED, "five": FIVE}
+
+
+def other(logits: np.ndarray) -> np.ndarray:
+    """Logits of the large model where the small one has these."""
+    return np.roll(logits, 1) + 0.3 * np.arange(len(logits))
+
+
+class Place(Fixed):
+    """One context of a known vocabulary."""
+
+    def __init__(self, logits: np.ndarray) -> None:
+        super().__init__(logits)
+        self.vocab_size = len(logits)
+
+
+def first_token(chosen: Settings, logits: np.ndarray, bits: int) -> np.ndarray:
+    """Law of the first token, all ways it can come about enumerated, shape [V]."""
+    found = enumerated((Place(logits), Place(other(logits))), replace(chosen, max_new_tokens=1), bits)
+    assert sum(found.values()) == pytest.approx(1.0, abs=1e-9)
+    return np.array([found.get((token,), 0.0) for token in range(len(logits))])
+
+
+def laws_of(logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return laws.next_law(logits, 0.9), laws.next_law(other(logits), 0.9)
+
+
+# ------------------------------------------------------------------------------------- laws, by enumeration
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("bits", [2, 5])
+@pytest.mark.parametrize("scheme", SINGLE)
+def test_a_single_draft_follows_the_exact_law_of_what_is_sent(scheme, bits, place):
+    logits, chosen = PLACES[place], setting(scheme)
+    x, y = laws_of(logits)
+    found = first_token(chosen, logits, bits)
+    if scheme in ("llm", "hlm"):
+        np.testing.assert_allclose(found, y, atol=1e-9)
+        return
+    here = laws.Context(logits, chosen, system(len(logits), bits))
+    np.testing.assert_allclose(found, laws.output(here, y), atol=1e-9)
+    if scheme in ("u-hlm", "rand-hlm"):
+        rounded = truncation.quantise(x, bits)
+        np.testing.assert_allclose(found, verification.output_law(rounded, y, skip=here.skip()), atol=1e-9)
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("bits", [2, 5])
+def test_rounding_after_drafting_has_the_bias_that_theory_charges(bits, place):
+    logits, chosen = PLACES[place], setting("hlm", Convention(quantised=False))
+    x, y = laws_of(logits)
+    rounded = truncation.quantise(x, bits)
+    found = first_token(chosen, logits, bits)
+    np.testing.assert_allclose(found, verification.output_law(x, y, verify_with=rounded), atol=1e-9)
+    bias = float(verification.total_variation(found, y))
+    apart = float(truncation.quantisation_tv(x, bits))
+    assert bias <= apart + 1e-9
+    assert apart <= truncation.quantisation_tv_bound(len(x), bits) + 1e-12
+    if place == "skewed" and bits == 2:
+        assert bias > 1e-3
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("bits", [2, 5])
+@pytest.mark.parametrize("scheme", sorted({*MULTI} - {"asymspec"}))
+def test_a_verified_draft_has_the_llm_s_law_as_far_as_bits_tell_it(scheme, bits, place):
+    logits, chosen = PLACES[place], setting(scheme)
+    rule, (_, y) = chosen.scheme.verification, laws_of(logits)
+    found = first_token(chosen, logits, bits)
+    if rule.exact and not rule.on_device:
+        np.testing.assert_allclose(found, y, atol=1e-9)
+        return
+    here = laws.Context(logits, chosen, system(len(logits), bits))
+    if not rule.on_device:
+        np.testing.assert_allclose(found, rule.verified_law(here.x, y), atol=1e-9)
+        return
+    kept = here.x * rule.acceptance(here.x, y)
+    came = truncation.quantise(y, bits)
+    expected = kept + (1.0 - kept.sum()) * rule.replacement(here.x, came)
+    np.testing.assert_allclose(found, expected, atol=1e-9)
+    if rule.exact and place == "skewed" and bits == 2:
+        assert verification.total_variation(found, y) > 1e-3
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_the_kept_law_is_rounded_down_and_only_that_is_kept(place):
+    logits, chosen = PLACES[place], setting("kept-law")
+    x, y = laws_of(logits)
+    here = laws.Context(logits, chosen, system(len(logits), 3))
+    exact = x * (here.at_most(0.6))
+    np.testing.assert_allclose(here.kept, np.floor(7.0 * exact + 1e-9) / 7.0)
+    bias = verification.total_variation(first_token(chosen, logits, 3), y)
+    assert bias == pytest.approx(np.maximum(here.kept - y, 0.0).sum(), abs=1e-9)
+
+
+def test_a_level_tells_a_proposal_from_any_law_on_the_lattice_without_bias():
+    class Even(laws.Draws):
+        def __init__(self) -> None:
+            self.rng = self
+
+        def random(self) -> float:
+            return self.at
+
+    draws, parts = Even(), 20_000
+    for y in (0.9, 0.31, 0.004):
+        levels = []
+        for part in range(parts):
+            draws.at = (part + 0.5) / parts
+            levels.append(draws.level(y, 15))
+        for count in range(16):
+            taken = np.mean(count <= np.array(levels))
+            assert taken == pytest.approx(max(1.0 - count / (15 * y), 0.0), abs=1.0 / parts + 1e-12)
+
+
+def test_proposals_leave_the_llm_s_law():
+    chosen = replace(setting("asymspec", num_drafts=1, adds_bonus=False), max_new_tokens=3000)
+    stage = decoded(chosen, SKEWED, bits=2)[0]
+    _, y = laws_of(SKEWED)
+    counts = np.bincount([row["token"] for row in stage.rows], minlength=3)
+    spread = np.sqrt(y * (1.0 - y) / 3000)
+    assert np.all(np.abs(counts / 3000 - y) < 4.0 * spread)
+
+
+# ------------------------------------------------------------------------------------------ bits and packets
+
+
+class Elsewhere:
+    """A server that yields no passes: it makes its own, as one in another process does."""
+
+    def __init__(self, inner: ServerText) -> None:
+        self.inner, self.seconds = inner, 0.0
+        self.packets: list[tuple[bytes, bytes]] = []
+
+    def answer(self, request: bytes) -> Any:
+        reply = drive(self.inner.answer(request))
+        self.packets.append((request, reply))
+        return reply
+        yield
+
+
+def decoded(chosen: Settings, logits: np.ndarray, bits: int = 8, server: Any = None) -> tuple[Stage, Any]:
+    here = system(len(logits), bits)
+    told = {"scheme": chosen.scheme, "system": here}
+    stage = Stage([0, 1], chosen.max_new_tokens, (), measure=server is None, **told)
+    opening, own = Opening.of([0, 1], chosen, here.codec, np.random.default_rng([3, 1]))
+    if server is not None:
+        opening = Opening.from_json(json.loads(json.dumps(opening.to_json())))
+    asked = ServerText(opening, Place(other(logits)))
+    asked = asked if server is None else server(asked)
+    drive(loop(Place(logits), asked, chosen, Clock(system=here), laws.Draws(own), stage))
+    return stage, asked
+
+
+@pytest.mark.parametrize("scheme", sorted({*SCHEMES} - {"slm"}))
+def test_one_process_and_two_write_the_same_text_and_count_every_byte(scheme):
+    chosen = setting(scheme)
+    near, far = decoded(chosen, FIVE)[0], decoded(chosen, FIVE, server=Elsewhere)
+    assert near.text == far[0].text
+    assert all(np.isnan(row["tv"]) for row in far[0].rows if row["draft"] >= 0)
+    sent = [sum(8 * len(packet[way]) for packet in far[1].packets) for way in (0, 1)]
+    rows = far[0].rows
+    up = sum(row["uplink_bit"] + row["uplink_frame_bit"] for row in rows)
+    assert up == (0 if chosen.scheme.verification.on_server else sent[0])
+    assert sum(row["downlink_bit"] + row["downlink_frame_bit"] for row in rows) == sent[1]
+
+
+FIXED_WIDTH = sorted({*SCHEMES} - {"slm", "server-pair", "k-sqs", "c-sqs", "q-s", "tk-slt"})
+
+
+@pytest.mark.parametrize("scheme", FIXED_WIDTH)
+def test_payloads_take_the_bits_of_the_formula_and_the_index_that_it_leaves_out(scheme):
+    chosen, codec = setting(scheme), system(5).codec
+    wire, rule = Wire(chosen, codec), chosen.scheme.payload
+    _, far = decoded(chosen, FIVE, server=Elsewhere)
+    for request, reply in far.packets:
+        asked = wire.read_request(request)
+        packet = wire.request(asked)
+        sizes = [wire.entries(law, 5 if rule.truncates is False else law.index.size) for law in asked.laws]
+        if scheme == "cu-hlm-offline":
+            sizes = [3] * len(asked.laws)
+        if scheme == "tslt":
+            sizes = [2] * len(asked.laws)
+        named = codec.bits_per_index * wire.names_drafts * len(asked.drafts)
+        formula = sum(float(rule.bit(size, codec, chosen.scheme.skip)) for size in sizes)
+        assert packet.payload_bit == formula + named
+        assert packet.told_bit == codec.bits_per_index * len(asked.told)
+        answer, came = wire.read_reply(reply)
+        bits = chosen.scheme.verification.answer_bit(codec, bonus=asked.bonus)
+        whole = bool(asked.drafts) and answer.kept == len(asked.drafts)
+        assert came.payload_bit == bits[0 if whole else 1]
+
+
+def sets_of(scheme: str) -> tuple[ServerText, list[bytes]]:
+    chosen = setting(scheme)
+    _, far = decoded(chosen, FIVE, server=Elsewhere)
+    here = system(5)
+    opening, _ = Opening.of([0, 1], chosen, here.codec, np.random.default_rng([3, 1]))
+    return ServerText(opening, Place(other(FIVE))), [request for request, _ in far.packets]
+
+
+@pytest.mark.parametrize("scheme", ["cu-hlm-exact", "dssd", "kept-law-exact", "asymspec"])
+def test_a_repeated_request_gets_the_same_reply_and_changes_nothing(scheme):
+    server, requests = sets_of(scheme)
+    plain, _ = sets_of(scheme)
+    for request in requests:
+        once = drive(server.answer(request))
+        again = drive(server.answer(request))
+        assert once == again == drive(plain.answer(request))
+        assert server.text == plain.text
+
+
+@pytest.mark.parametrize("scheme", ["cu-hlm-exact", "dssd", "kept-law-exact", "llm"])
+def test_broken_requests_are_refused_and_change_nothing(scheme):
+    server, requests = sets_of(scheme)
+    text = list(server.text)
+    for bit in range(8 * len(requests[0])):
+        broken = bytearray(requests[0])
+        broken[bit // 8] ^= 1 << bit % 8
+        with pytest.raises(PacketError):
+            drive(server.answer(bytes(broken)))
+    for content in (b"", requests[0][:-1], requests[0] + b"\0", b"garbage" * 9):
+        with pytest.raises(PacketError):
+            drive(server.answer(content))
+    with pytest.raises(PacketError, match="of round 0; got 1"):
+        drive(server.answer(requests[1]))
+    assert server.text == text
+    drive(server.answer(requests[0]))
+    with pytest.raises(PacketError, match="same where it repeats round 0"):
+        drive(server.answer(server.wire.request(Request(round=0, told=(1,))).content))
+
+
+def test_a_pass_that_never_comes_changes_nothing():
+    server, requests = sets_of("dssd")
+    passing = server.answer(requests[0])
+    next(passing)
+    passing.close()
+    plain, _ = sets_of("dssd")
+    assert drive(server.answer(requests[0])) == drive(plain.answer(requests[0]))
+
+
+@pytest.mark.parametrize(
+    ("scheme", "asked", "text"),
+    [
+        ("hlm", Request(round=0), "hold drafts as hlm sends them; got 0"),
+        ("dssd", Request(round=0), "hold drafts as dssd sends them; got 0"),
+        ("llm", Request(round=0, bonus=True), "hold drafts where a bonus is wanted; got 0"),
+        ("dssd", Request(round=0, more=True), "follow a draft that was not kept"),
+    ],
+)
+def test_requests_that_no_device_of_the_scheme_sends_are_refused(scheme, asked, text):
+    server, _ = sets_of(scheme)
+    with pytest.raises(PacketError, match=text):
+        drive(server.answer(server.wire.request(asked).content))
+
+
+def test_a_law_whose_end_is_not_told_cannot_stand_in_a_run():
+    scheme = replace(SCHEMES["dsd"], payload=SCHEMES["cu-hlm-exact"].payload).using(num_drafts=2)
+    with pytest.raises(ValueError, match="payload must say where a law ends"):
+        Wire(Settings(scheme=scheme), system(5).codec)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_an_opening_comes_back_from_json(scheme):
+    opening, _ = Opening.of([3, 1], setting(scheme), system(5).codec, np.random.default_rng([7, 2**70]))
+    back = Opening.from_json(json.loads(json.dumps(opening.to_json())))
+    assert back == opening
+    assert back.rng.random() == opening.rng.random()
+
+
+def test_an_opening_holds_shares_and_is_refused_where_it_is_none():
+    chosen = Settings(scheme=SCHEMES["kept-law"].keeping(KeepShare((0.5, 0.7), (0.8, 0.3))))
+    opening, own = Opening.of([3], chosen, system(5).codec, np.random.default_rng(7))
+    assert Opening.from_json(json.loads(json.dumps(opening.to_json()))) == opening
+    assert own.random() != opening.rng.random()
+    with pytest.raises(ValueError, match="opening must tell settings, codec, prompt and seed"):
+        Opening.from_json({"prompt": [1]})
+
+
+def test_a_record_has_the_frames_apart():
+    row = records.new_row()
+    assert {"uplink_frame_bit", "downlink_frame_bit"} <= row.keys()
