@@ -2,17 +2,13 @@
 
 import asyncio
 import contextlib
-import json
-import socket
 import threading
 import time
-from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from calibration.decoding import Clock, LostServerError, Opening, Settings, decode
-from cuhlm_theory.errors import CuhlmError
+from calibration.decoding import Clock, Settings, decode
 from cuhlm_theory.parameters import Codec, FixedRate, Latency, System
 from cuhlm_theory.rejection import Line
 from cuhlm_theory.schemes import SCHEMES

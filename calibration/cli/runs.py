@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from calibration.cli import CHOICE, lineup, models, pair_of
+from calibration.cli import CHOICE, SERVER, lineup, models, pair_of, server
 from cuhlm_theory.cli import options, output
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ def _loaded(choice: tuple[tuple[str, Any], ...]) -> "Pair":
     help="Decode the line-up that `cuhlm predict` wrote into this file, and keep its hash.",
 )
 @models
+@server
 @lineup.options
 @click.option("--finished-only", is_flag=True, help="Decode nothing; join the runs that are finished.")
 @click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Processes.")
@@ -60,7 +61,7 @@ def command(
     """Decode prompts with every scheme; an interrupted call goes on where it stopped."""
     from calibration import compare, runs
 
-    pair = functools.partial(_loaded, tuple((name, values[name]) for name in CHOICE))
+    pair = functools.partial(_loaded, tuple((name, values[name]) for name in (*CHOICE, *SERVER)))
     if predictions is None:
         made = lineup.lineup_of(values)
         if made.one_by_one:
@@ -98,13 +99,15 @@ def _predicted(file: Path) -> "LineUp":
 
 
 def _timed(pair: "Pair", made: "LineUp", values: dict[str, Any]) -> "System":
-    """Return the system with the models' own times, where nobody gave one."""
+    """Return the system with the models' own times, where nobody gave one and they are here."""
     from calibration.collect import decode_latency_s
+    from calibration.decoding import Remote
 
     context = pair.context(made.prompts[0], values["max_new_tokens"])
+    models = {"slm": pair.slm, "llm": pair.llm}
     timed = {
-        f"{side}_s": decode_latency_s(getattr(pair, side), context)
-        for side in ("slm", "llm")
-        if values[f"{side}_latency_s"] is None
+        f"{side}_s": decode_latency_s(model, context)
+        for side, model in models.items()
+        if values[f"{side}_latency_s"] is None and not isinstance(model, Remote)
     }
     return replace(made.system, latency=replace(made.system.latency, **timed))

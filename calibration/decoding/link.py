@@ -1,8 +1,8 @@
 """What a round costs: the simulated link and the compute that is charged."""
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from numpy.typing import ArrayLike
@@ -63,6 +63,46 @@ class Exchange:
         """Bits of both ways over the seconds of the link [bit/s]."""
         byte = self.sent_framed_byte + self.received_framed_byte
         return 8.0 * byte / self.link_s if self.link_s > 0.0 else math.inf
+
+
+def connection(exchanges: Sequence[Exchange]) -> dict[str, Any]:
+    """Return what a text's requests took over a real connection: means in seconds, sums in bytes, each round.
+
+    Parameters
+    ----------
+    exchanges : sequence of Exchange
+        One a request, at least one.
+
+    Returns
+    -------
+    dict
+        As JSON holds it.
+
+    Examples
+    --------
+    >>> one = Exchange(
+    ...     round_trip_s=0.3,
+    ...     compute_s=0.1,
+    ...     queue_s=0.1,
+    ...     sent_byte=9,
+    ...     received_byte=9,
+    ...     sent_framed_byte=25,
+    ...     received_framed_byte=25,
+    ... )
+    >>> round(connection([one, one])["rate_bit_per_s"])
+    4000
+    """
+    rounds = [
+        {**asdict(one), "link_s": one.link_s, "rate_bit_per_s": one.rate_bit_per_s} for one in exchanges
+    ]
+    told: dict[str, Any] = {"num_requests": len(rounds)}
+    for name in ("round_trip_s", "compute_s", "queue_s", "link_s"):
+        told[name] = math.fsum(one[name] for one in rounds) / len(rounds)
+    for name in ("sent_byte", "received_byte", "sent_framed_byte", "received_framed_byte"):
+        told[name] = sum(one[name] for one in rounds)
+    bits = 8.0 * (told["sent_framed_byte"] + told["received_framed_byte"])
+    told["rate_bit_per_s"] = bits / sum(one.link_s for one in exchanges)
+    return {**told, "rounds": rounds}
 
 
 def system_of(told: Mapping[str, Any]) -> System:

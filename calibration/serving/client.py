@@ -1,7 +1,8 @@
 """The device's end: a large model behind `cuhlm serve`.
 
-`RemoteModel` stands where a pair has its large model; `RemoteText` is the `calibration.decoding.server.Server`
-of one text. Nothing is awaited here, so that it works in a notebook, whose loop runs already.
+`RemoteModel` stands where a pair has its large model; `RemoteText` is whom the device asks about one text, as
+it asks a `calibration.decoding.ServerText` in its own process. Nothing is awaited here, so that it works in a
+notebook, whose loop runs already.
 """
 
 import contextlib

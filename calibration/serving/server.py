@@ -20,12 +20,13 @@ from typing import Any
 import grpc
 
 from calibration.decoding import Opening, ServerText
+from calibration.pairs import tokenizer_fingerprint
 from calibration.serving import _messages_pb2 as messages
 from calibration.serving import protocol
 from calibration.serving.passes import Passes
 from cuhlm_theory.errors import CuhlmError, PacketError
 
-__all__ = ["Limits", "Server", "Sides", "serve"]
+__all__ = ["Limits", "Server", "Sides", "check_open", "describe", "serve"]
 
 _LONGEST_DETAIL = 300  # characters of a refusal
 
@@ -276,6 +277,65 @@ def _check_version(version: int) -> None:
         raise _RefusedError(grpc.StatusCode.FAILED_PRECONDITION, detail)
 
 
+def describe(model: Any, tokenizer: Any, *, name: str, sha256: str, longest: int) -> messages.Description:
+    """Return what devices are told of a model.
+
+    Parameters
+    ----------
+    model : PreTrainedModel
+        Causal language model.
+    tokenizer : PreTrainedTokenizer
+        Its tokenizer.
+    name : str
+        What to call it.
+    sha256 : str
+        Hash of its weights.
+    longest : int
+        Tokens that a text may have, prompt and answer [token].
+
+    Returns
+    -------
+    Description
+        The message.
+    """
+    ends = model.generation_config.eos_token_id
+    layers = model.get_input_embeddings(), model.get_output_embeddings()
+    return messages.Description(
+        version=protocol.VERSION,
+        name=name,
+        sha256=sha256,
+        tokenizer=tokenizer_fingerprint(tokenizer),
+        vocab_size=min(len(tokenizer), *(len(layer.weight) for layer in layers)),
+        longest=longest,
+        stop_tokens=ends if isinstance(ends, list) else [] if ends is None else [ends],
+    )
+
+
+def check_open(listen: tuple[str, int], credentials: object, token: str | None) -> None:
+    """Refuse to listen where others can read along, or anybody can ask.
+
+    Parameters
+    ----------
+    listen : tuple of (str, int)
+        Host and port.
+    credentials : ServerCredentials or None
+        TLS.
+    token : str or None
+        What a device must know.
+
+    Raises
+    ------
+    ValueError
+        If the address is not loopback, and TLS or the token is missing.
+    """
+    host, port = listen
+    if not protocol.is_loopback(host) and (credentials is None or token is None):
+        raise ValueError(
+            f"listen must be of this machine, such as 127.0.0.1:{port}, unless tls_cert, tls_key and "
+            f"token_file are given; got {host}:{port}"
+        )
+
+
 async def serve(
     passes: Passes,
     sides: Sides,
@@ -312,12 +372,8 @@ async def serve(
     ValueError
         If nobody can listen there, or the address is not loopback and TLS or the token is off.
     """
+    check_open(listen, sides.credentials, sides.token)
     host, port = listen
-    if not protocol.is_loopback(host) and (sides.credentials is None or sides.token is None):
-        raise ValueError(
-            f"listen must be a loopback address, such as 127.0.0.1:{port}, where tls_cert, tls_key and "
-            f"token_file are not all given; got {host}:{port}"
-        )
     logging.getLogger("grpc").setLevel(logging.CRITICAL)  # what fails is told to the device in a line
     served = Server(passes, sides, limits)
     server = grpc.aio.server(options=[*protocol.options(), ("grpc.so_reuseport", 0)])

@@ -55,11 +55,7 @@ def reports(
             if not formats:
                 options["style"] = style
             click.get_current_context().meta[_STYLE] = "json" if as_json else style
-            result = function(**options)
-            if _style() == "json":
-                click.echo(_json(plain(result)))
-            else:
-                render(result)
+            leave(function(**options), render)
 
         told = click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
         if formats:
@@ -74,6 +70,14 @@ def reports(
         return told(command)
 
     return decorate
+
+
+def leave(result: Result, render: Callable[[Result], None]) -> None:
+    """Print a result in the form that was asked for."""
+    if _style() == "json":
+        click.echo(_json(plain(result)))
+    else:
+        render(result)
 
 
 def _json(result: Any) -> str:
