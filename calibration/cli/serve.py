@@ -97,8 +97,8 @@ def command(*, llm: str | None, listen: str, device: str, dtype: str, as_json: b
         told = {"listening": address, "llm": called, "tokenizer": described.tokenizer, "longest": longest}
         click.echo(json.dumps(told) if as_json else f"Listening on {address}: {called}. Ctrl-C ends it.")
 
-    sides = server.Sides(description=described, **letting_in)
-    cut = asyncio.run(server.serve(passes, sides, place, limits, tell=tell))
+    served = server.Server(passes, server.Sides(description=described, **letting_in), limits)
+    cut = asyncio.run(server.serve(served, place, tell=tell))
     click.echo(f"cuhlm: ended; texts cut: {cut}", err=True)
 
 

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#calibration/serving/_messages.proto\x12\x10\x63uhlm.serving.v1\"\"\n\x0f\x44\x65scribeRequest\x12\x0f\n\x07version\x18\x01 \x01(\r\"\x89\x01\n\x0b\x44\x65scription\x12\x0f\n\x07version\x18\x01 \x01(\r\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0e\n\x06sha256\x18\x03 \x01(\t\x12\x11\n\ttokenizer\x18\x04 \x01(\t\x12\x12\n\nvocab_size\x18\x05 \x01(\r\x12\x0f\n\x07longest\x18\x06 \x01(\r\x12\x13\n\x0bstop_tokens\x18\x07 \x03(\r\"{\n\nFromDevice\x12&\n\x04open\x18\x01 \x01(\x0b\x32\x16.cuhlm.serving.v1.OpenH\x00\x12*\n\x06resume\x18\x02 \x01(\x0b\x32\x18.cuhlm.serving.v1.ResumeH\x00\x12\x11\n\x07request\x18\x03 \x01(\x0cH\x00\x42\x06\n\x04what\";\n\x04Open\x12\x0f\n\x07version\x18\x01 \x01(\r\x12\x11\n\ttokenizer\x18\x02 \x01(\t\x12\x0f\n\x07opening\x18\x03 \x01(\x0c\"&\n\x06Resume\x12\x0f\n\x07version\x18\x01 \x01(\r\x12\x0b\n\x03key\x18\x02 \x01(\x0c\"l\n\nFromServer\x12*\n\x06opened\x18\x01 \x01(\x0b\x32\x18.cuhlm.serving.v1.OpenedH\x00\x12*\n\x06\x61nswer\x18\x02 \x01(\x0b\x32\x18.cuhlm.serving.v1.AnswerH\x00\x42\x06\n\x04what\"\x15\n\x06Opened\x12\x0b\n\x03key\x18\x01 \x01(\x0c\";\n\x06\x41nswer\x12\r\n\x05reply\x18\x01 \x01(\x0c\x12\x11\n\tcompute_s\x18\x02 \x01(\x01\x12\x0f\n\x07queue_s\x18\x03 \x01(\x01\x32\xa2\x01\n\nLargeModel\x12L\n\x08\x44\x65scribe\x12!.cuhlm.serving.v1.DescribeRequest\x1a\x1d.cuhlm.serving.v1.Description\x12\x46\n\x04Text\x12\x1c.cuhlm.serving.v1.FromDevice\x1a\x1c.cuhlm.serving.v1.FromServer(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#calibration/serving/_messages.proto\x12\x10\x63uhlm.serving.v1\"\"\n\x0f\x44\x65scribeRequest\x12\x0f\n\x07version\x18\x01 \x01(\r\"\x89\x01\n\x0b\x44\x65scription\x12\x0f\n\x07version\x18\x01 \x01(\r\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0e\n\x06sha256\x18\x03 \x01(\t\x12\x11\n\ttokenizer\x18\x04 \x01(\t\x12\x12\n\nvocab_size\x18\x05 \x01(\r\x12\x0f\n\x07longest\x18\x06 \x01(\r\x12\x13\n\x0bstop_tokens\x18\x07 \x03(\r\"\xa5\x01\n\nFromDevice\x12&\n\x04open\x18\x01 \x01(\x0b\x32\x16.cuhlm.serving.v1.OpenH\x00\x12*\n\x06resume\x18\x02 \x01(\x0b\x32\x18.cuhlm.serving.v1.ResumeH\x00\x12\x11\n\x07request\x18\x03 \x01(\x0cH\x00\x12(\n\x05\x63lose\x18\x04 \x01(\x0b\x32\x17.cuhlm.serving.v1.CloseH\x00\x42\x06\n\x04what\";\n\x04Open\x12\x0f\n\x07version\x18\x01 \x01(\r\x12\x11\n\ttokenizer\x18\x02 \x01(\t\x12\x0f\n\x07opening\x18\x03 \x01(\x0c\"&\n\x06Resume\x12\x0f\n\x07version\x18\x01 \x01(\r\x12\x0b\n\x03key\x18\x02 \x01(\x0c\"\x07\n\x05\x43lose\"l\n\nFromServer\x12*\n\x06opened\x18\x01 \x01(\x0b\x32\x18.cuhlm.serving.v1.OpenedH\x00\x12*\n\x06\x61nswer\x18\x02 \x01(\x0b\x32\x18.cuhlm.serving.v1.AnswerH\x00\x42\x06\n\x04what\"\x15\n\x06Opened\x12\x0b\n\x03key\x18\x01 \x01(\x0c\";\n\x06\x41nswer\x12\r\n\x05reply\x18\x01 \x01(\x0c\x12\x11\n\tcompute_s\x18\x02 \x01(\x01\x12\x0f\n\x07queue_s\x18\x03 \x01(\x01\x32\xa2\x01\n\nLargeModel\x12L\n\x08\x44\x65scribe\x12!.cuhlm.serving.v1.DescribeRequest\x1a\x1d.cuhlm.serving.v1.Description\x12\x46\n\x04Text\x12\x1c.cuhlm.serving.v1.FromDevice\x1a\x1c.cuhlm.serving.v1.FromServer(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,18 +35,20 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DESCRIBEREQUEST']._serialized_end=91
   _globals['_DESCRIPTION']._serialized_start=94
   _globals['_DESCRIPTION']._serialized_end=231
-  _globals['_FROMDEVICE']._serialized_start=233
-  _globals['_FROMDEVICE']._serialized_end=356
-  _globals['_OPEN']._serialized_start=358
-  _globals['_OPEN']._serialized_end=417
-  _globals['_RESUME']._serialized_start=419
-  _globals['_RESUME']._serialized_end=457
-  _globals['_FROMSERVER']._serialized_start=459
-  _globals['_FROMSERVER']._serialized_end=567
-  _globals['_OPENED']._serialized_start=569
-  _globals['_OPENED']._serialized_end=590
-  _globals['_ANSWER']._serialized_start=592
-  _globals['_ANSWER']._serialized_end=651
-  _globals['_LARGEMODEL']._serialized_start=654
-  _globals['_LARGEMODEL']._serialized_end=816
+  _globals['_FROMDEVICE']._serialized_start=234
+  _globals['_FROMDEVICE']._serialized_end=399
+  _globals['_OPEN']._serialized_start=401
+  _globals['_OPEN']._serialized_end=460
+  _globals['_RESUME']._serialized_start=462
+  _globals['_RESUME']._serialized_end=500
+  _globals['_CLOSE']._serialized_start=502
+  _globals['_CLOSE']._serialized_end=509
+  _globals['_FROMSERVER']._serialized_start=511
+  _globals['_FROMSERVER']._serialized_end=619
+  _globals['_OPENED']._serialized_start=621
+  _globals['_OPENED']._serialized_end=642
+  _globals['_ANSWER']._serialized_start=644
+  _globals['_ANSWER']._serialized_end=703
+  _globals['_LARGEMODEL']._serialized_start=706
+  _globals['_LARGEMODEL']._serialized_end=868
 # @@protoc_insertion_point(module_scope)

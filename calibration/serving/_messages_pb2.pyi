@@ -31,14 +31,16 @@ class Description(_message.Message):
     def __init__(self, version: _Optional[int] = ..., name: _Optional[str] = ..., sha256: _Optional[str] = ..., tokenizer: _Optional[str] = ..., vocab_size: _Optional[int] = ..., longest: _Optional[int] = ..., stop_tokens: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class FromDevice(_message.Message):
-    __slots__ = ("open", "resume", "request")
+    __slots__ = ("open", "resume", "request", "close")
     OPEN_FIELD_NUMBER: _ClassVar[int]
     RESUME_FIELD_NUMBER: _ClassVar[int]
     REQUEST_FIELD_NUMBER: _ClassVar[int]
+    CLOSE_FIELD_NUMBER: _ClassVar[int]
     open: Open
     resume: Resume
     request: bytes
-    def __init__(self, open: _Optional[_Union[Open, _Mapping]] = ..., resume: _Optional[_Union[Resume, _Mapping]] = ..., request: _Optional[bytes] = ...) -> None: ...
+    close: Close
+    def __init__(self, open: _Optional[_Union[Open, _Mapping]] = ..., resume: _Optional[_Union[Resume, _Mapping]] = ..., request: _Optional[bytes] = ..., close: _Optional[_Union[Close, _Mapping]] = ...) -> None: ...
 
 class Open(_message.Message):
     __slots__ = ("version", "tokenizer", "opening")
@@ -57,6 +59,10 @@ class Resume(_message.Message):
     version: int
     key: bytes
     def __init__(self, version: _Optional[int] = ..., key: _Optional[bytes] = ...) -> None: ...
+
+class Close(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
 
 class FromServer(_message.Message):
     __slots__ = ("opened", "answer")

@@ -182,7 +182,8 @@ class _Stream:
             raise LostServerError(problem) from None
 
     def close(self) -> None:
-        """End this side, and give the server a second to end its own."""
+        """End the text, and give the server a second to end its side."""
+        self._waiting.put(messages.FromDevice(close=messages.Close()))
         self._waiting.put(None)
         with contextlib.suppress(grpc.RpcError), self._within(1.0):
             for _ in self._call:

@@ -150,19 +150,18 @@ class Server:
         return self.sides.description
 
     async def _stream(self, incoming: AsyncIterator[messages.FromDevice], context: Any) -> None:
-        """Serve a text on one stream, until the device ends it."""
+        """Serve a text on one stream, until the device ends it or is gone."""
         async with _refusing(context):
             self._let_in(context)
             text = await self._begun(await self._read(context), context)
             ended = False
             try:
                 await context.write(messages.FromServer(opened=messages.Opened(key=text.key)))
-                while (asked := await self._read(context)) is not None:
-                    if asked.WhichOneof("what") != "request":
-                        raise _RefusedError(grpc.StatusCode.INVALID_ARGUMENT, "message must be a request")
-                    answer = await text.answer(asked.request)
-                    await context.write(messages.FromServer(answer=answer))
-                ended = True
+                while not ended and (asked := await self._read(context)) is not None:
+                    ended = asked.WhichOneof("what") == "close"
+                    if not ended:
+                        answer = await text.answer(_request(asked))
+                        await context.write(messages.FromServer(answer=answer))
             except (_RefusedError, CuhlmError, ValueError):
                 ended = True
                 raise
@@ -271,6 +270,12 @@ async def _refusing(context: Any) -> AsyncIterator[None]:
     await context.abort(refused.status, refused.detail)
 
 
+def _request(asked: messages.FromDevice) -> bytes:
+    if asked.WhichOneof("what") != "request":
+        raise _RefusedError(grpc.StatusCode.INVALID_ARGUMENT, "message must be a request, or close the text")
+    return asked.request
+
+
 def _check_version(version: int) -> None:
     if version != protocol.VERSION:
         detail = f"version must be {protocol.VERSION}; got {version}"
@@ -299,13 +304,13 @@ def describe(model: Any, tokenizer: Any, *, name: str, sha256: str, longest: int
         The message.
     """
     ends = model.generation_config.eos_token_id
-    layers = model.get_input_embeddings(), model.get_output_embeddings()
+    read, scored = model.get_input_embeddings(), model.get_output_embeddings()
     return messages.Description(
         version=protocol.VERSION,
         name=name,
         sha256=sha256,
         tokenizer=tokenizer_fingerprint(tokenizer),
-        vocab_size=min(len(tokenizer), *(len(layer.weight) for layer in layers)),
+        vocab_size=min(len(tokenizer), len(read.weight), scored.out_features),
         longest=longest,
         stop_tokens=ends if isinstance(ends, list) else [] if ends is None else [ends],
     )
@@ -337,10 +342,8 @@ def check_open(listen: tuple[str, int], credentials: object, token: str | None) 
 
 
 async def serve(
-    passes: Passes,
-    sides: Sides,
+    served: Server,
     listen: tuple[str, int],
-    limits: Limits,
     *,
     tell: Callable[[str], None],
     until: Callable[[], Awaitable[object]] | None = None,
@@ -349,14 +352,10 @@ async def serve(
 
     Parameters
     ----------
-    passes : Passes
-        Makes the passes of the large model.
-    sides : Sides
-        What devices are told, and how they are let in.
+    served : Server
+        Answers the calls.
     listen : tuple of (str, int)
         Host and port; port 0 takes one that is free.
-    limits : Limits
-        Bounds.
     tell : callable
         Told the address, once devices can connect.
     until : callable, optional
@@ -372,27 +371,27 @@ async def serve(
     ValueError
         If nobody can listen there, or the address is not loopback and TLS or the token is off.
     """
-    check_open(listen, sides.credentials, sides.token)
+    credentials, grace_s = served.sides.credentials, served.limits.grace_s
+    check_open(listen, credentials, served.sides.token)
     host, port = listen
     logging.getLogger("grpc").setLevel(logging.CRITICAL)  # what fails is told to the device in a line
-    served = Server(passes, sides, limits)
     server = grpc.aio.server(options=[*protocol.options(), ("grpc.so_reuseport", 0)])
     server.add_generic_rpc_handlers((served.handlers(),))
     name = f"[{host}]" if ":" in host else host
     try:
-        if sides.credentials is None:
+        if credentials is None:
             port = server.add_insecure_port(f"{name}:{port}")
         else:
-            port = server.add_secure_port(f"{name}:{port}", sides.credentials)
+            port = server.add_secure_port(f"{name}:{port}", credentials)
     except RuntimeError:
         raise ValueError(f"listen must be an address that is free; got {name}:{port}") from None
-    making = asyncio.create_task(passes.run())
+    making = asyncio.create_task(served.passes.run())
     try:
         await server.start()
         tell(f"{name}:{port}")
         await (until or _told_to_end)()
-        ending = asyncio.create_task(server.stop(limits.grace_s + 1.0))  # refuses further texts
-        cut = await _unfinished(served, limits.grace_s)
+        ending = asyncio.create_task(server.stop(grace_s + 1.0))  # refuses further texts
+        cut = await _unfinished(served, grace_s)
         await server.stop(0.0)
         await ending
         return cut
