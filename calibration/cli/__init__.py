@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
@@ -14,6 +15,7 @@ from cuhlm_theory.cli import options
 if TYPE_CHECKING:
     from calibration.pairs import Pair
     from calibration.prompts import Prompt
+    from calibration.serving.client import RemoteModel
 
 models = options.group(
     click.option("--pair", default=None, help="Built-in pair [default: smollm2]."),
@@ -49,6 +51,33 @@ models = options.group(
 """Options that choose the two models and how they are asked; `pair_of` loads them."""
 CHOICE = ("pair", "slm", "llm", "tokenizer", "device", "dtype", "vocabulary", "template_option")
 """Their names."""
+server = options.group(
+    click.option(
+        "--server", default=None, metavar="HOST:PORT", help="Where `cuhlm serve` has the large model."
+    ),
+    click.option(
+        "--tls-ca",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        default=None,
+        help="Certificate that signs the server's [default: public ones; none for this machine].",
+    ),
+    click.option(
+        "--token-file",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        default=None,
+        help="File with the token that the server asks for [default: CUHLM_TOKEN].",
+    ),
+    click.option(
+        "--deadline-s",
+        type=options.Number("s"),
+        default=60.0,
+        show_default=True,
+        help="How long an answer of the server may take [s].",
+    ),
+)
+"""Options that say where the large model is served."""
+SERVER = ("server", "tls_ca", "token_file", "deadline_s")
+"""Their names."""
 
 
 def pair_of(values: Mapping[str, Any]) -> "Pair":
@@ -64,17 +93,31 @@ def pair_of(values: Mapping[str, Any]) -> "Pair":
             value = json.loads(value)
         options[key] = value
     named = {name: values[name] for name in CHOICE[1:-1]}
+    if values.get("server") is not None:
+        if named["llm"] is not None:
+            raise ValueError(f"llm must not be given beside server; got {named['llm']!r}")
+        named["llm"] = _remote(values)
     return load_pair(values["pair"], template_options=options, **named)
 
 
 def kept_pair_of(values: Mapping[str, Any]) -> Callable[[], "Pair"]:
     """Return what loads that pair once in each process that asks for it."""
-    return partial(_loaded, tuple((name, values[name]) for name in CHOICE))
+    return partial(_loaded, tuple((name, values[name]) for name in (*CHOICE, *SERVER) if name in values))
 
 
 @cache
 def _loaded(choice: tuple[tuple[str, Any], ...]) -> "Pair":
     return pair_of(dict(choice))
+
+
+def _remote(values: Mapping[str, Any]) -> "RemoteModel":
+    from calibration.serving.client import RemoteModel
+    from calibration.serving.protocol import read_token
+
+    if not 0.0 < (deadline_s := values["deadline_s"]) < threading.TIMEOUT_MAX:
+        raise ValueError(f"deadline_s must lie in (0, {threading.TIMEOUT_MAX:g}); got {deadline_s:g}")
+    token = read_token(values["token_file"])
+    return RemoteModel(values["server"], tls_ca=values["tls_ca"], token=token, deadline_s=deadline_s)
 
 
 def prompts_of(
@@ -101,4 +144,4 @@ def reach(interval: Sequence[float | None]) -> str:
     return f"at least {low:.3g}" if high is None else f"{low:.3g} to {high:.3g}"
 
 
-__all__ = ["CHOICE", "kept_pair_of", "models", "pair_of", "prompts_of", "reach"]
+__all__ = ["CHOICE", "SERVER", "kept_pair_of", "models", "pair_of", "prompts_of", "reach", "server"]

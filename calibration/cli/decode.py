@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from calibration.cli import models, pair_of
+from calibration.cli import models, pair_of, server
 from cuhlm_theory import load
 from cuhlm_theory.cli import options, output, terminal
 from cuhlm_theory.errors import MissingInputError
@@ -83,11 +83,15 @@ class _Painter:
         self.console.file.flush()
 
 
+_APART = ("text", "tokens", "settings", "inputs", "connection")
+
+
 def _render(result: output.Result) -> None:
-    rows = [
-        (key, value) for key, value in result.items() if key not in ("text", "tokens", "settings", "inputs")
-    ]
+    rows = [(key, value) for key, value in result.items() if key not in _APART]
     output.table(result["settings"]["scheme"], ["quantity", "value"], rows)
+    if (connection := result["connection"]) is not None:
+        rows = [(key, value) for key, value in connection.items() if key != "rounds"]
+        output.table("Connection", ["quantity", "mean or sum"], rows)
     compute = "measured" if result["inputs"]["measured_compute"] else "nominal"
     output.say(f"Latency: simulated link and {compute} compute. Seed {result['inputs']['seed']}.")
 
@@ -106,6 +110,7 @@ def _render(result: output.Result) -> None:
 )
 @click.option("--prompt", required=True, help="User turn to answer.")
 @models
+@server
 @click.option(
     "--calibration",
     default=None,
@@ -196,7 +201,28 @@ def command(
     settings = _settings(scheme, given, calibration, tokens, system)  # refused before models are loaded
     if pair is None:
         pair = pair_of(given)
-    decoded = _run(pair, prompt, settings, system, seed, measured_compute, measure)
+    from calibration.decoding import LostServerError
+
+    try:
+        decoded, lost = _run(pair, prompt, settings, system, seed, measured_compute, measure), None
+    except LostServerError as error:
+        if error.decoded is None or not error.decoded.tokens:
+            raise
+        decoded, lost = error.decoded, error
+    told = _told(pair, decoded, settings, calibration, system)
+    told["inputs"] |= {"seed": seed, "measured_compute": measured_compute}
+    if lost is not None:
+        output.leave(told, _render)
+        raise lost
+    return told
+
+
+def _told(
+    pair: "Pair", decoded: "Decoded", settings: "Settings", calibration: "Calibration | None", system: System
+) -> output.Result:
+    """Return what is printed of a text."""
+    from calibration.decoding.link import connection
+
     return {
         "text": pair.tokenizer.decode(decoded.tokens, skip_special_tokens=True),
         **decoded.summary(),
@@ -205,10 +231,9 @@ def command(
             "slm": pair.slm_id,
             "llm": pair.llm_id,
             "calibration": None if calibration is None else calibration.name,
-            "seed": seed,
-            "measured_compute": measured_compute,
             **asdict(system),
         },
+        "connection": connection(decoded.exchanges) if decoded.exchanges else None,
         "tokens": [
             {"text": pair.tokenizer.decode([token]), "action": _ACTIONS[action]}
             for token, action in zip(decoded.tokens, decoded.columns["action"], strict=True)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from calibration.cli import kept_pair_of, lineup, models
+from calibration.cli import kept_pair_of, lineup, models, server
 from cuhlm_theory._workers import Workers
 from cuhlm_theory.cli import options, output
 
@@ -44,6 +44,7 @@ def _render(result: output.Result) -> None:
     help="Decode the line-up that `cuhlm predict` wrote into this file, and keep its hash.",
 )
 @models
+@server
 @lineup.options
 @click.option("--finished-only", is_flag=True, help="Decode nothing; join the runs that are finished.")
 @options.workers
@@ -92,13 +93,15 @@ def _predicted(file: Path) -> "LineUp":
 
 
 def _timed(pair: "Pair", made: "LineUp", values: dict[str, Any]) -> "System":
-    """Return the system with the models' own times, where nobody gave one."""
+    """Return the system with the models' own times, where nobody gave one and they are here."""
     from calibration.collect import decode_latency_s
+    from calibration.decoding import Remote
 
     context = pair.context(made.prompts[0], values["max_new_tokens"])
+    models = {"slm": pair.slm, "llm": pair.llm}
     timed = {
-        f"{side}_s": decode_latency_s(getattr(pair, side), context)
-        for side in ("slm", "llm")
-        if values[f"{side}_latency_s"] is None
+        f"{side}_s": decode_latency_s(model, context)
+        for side, model in models.items()
+        if values[f"{side}_latency_s"] is None and not isinstance(model, Remote)
     }
     return replace(made.system, latency=replace(made.system.latency, **timed))

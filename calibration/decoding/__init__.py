@@ -5,7 +5,9 @@
 ReceivedLaw()
 """
 
+import contextlib
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,11 +17,14 @@ from calibration.decoding import single as _single
 from calibration.decoding.batch import RowModel, RowSession, drive_in_step, takes_rows
 from calibration.decoding.laws import Draws
 from calibration.decoding.link import Clock as Clock
+from calibration.decoding.link import Exchange as Exchange
 from calibration.decoding.link import system_of as system_of
 from calibration.decoding.records import ACTIONS as ACTIONS
 from calibration.decoding.records import Decoded as Decoded
 from calibration.decoding.records import Row as Row
+from calibration.decoding.server import LostServerError as LostServerError
 from calibration.decoding.server import Opening as Opening
+from calibration.decoding.server import Remote as Remote
 from calibration.decoding.server import Server as Server
 from calibration.decoding.server import ServerText as ServerText
 from calibration.decoding.session import Asking, Session, drive
@@ -50,7 +55,8 @@ def decode(
     Parameters
     ----------
     models : tuple of transformers.PreTrainedModel
-        Model of the device and of the server; causal, over one vocabulary.
+        Model of the device and of the server; causal, over one vocabulary. The server's may be a
+        `calibration.serving.client.RemoteModel`.
     prompt : sequence of int
         Tokens to continue.
     settings : Settings
@@ -75,17 +81,37 @@ def decode(
     ------
     ValueError
         If the prompt is empty, it and the answer exceed a context, V exceeds a vocabulary, or a size V.
+    LostServerError
+        If a server elsewhere goes away; it holds the text so far.
     """
     check(*models, len(prompt), settings, clock)
     stage = _stage(prompt, settings, clock, stop_tokens, measure=measure, on_rows=on_rows)
     size = clock.system.codec.vocab_size
-    sessions = CachedModel(models[0], size, "slm"), CachedModel(models[1], size, "llm")
-    if clock.measured and len(prompt) > 1:  # a token is charged its own passes, not the reading of the prompt
-        for session in sessions:
-            session.catch_up(prompt[:-1])
+    device = CachedModel(models[0], size, "slm")
+    read = prompt[:-1] if clock.measured else ()  # a token is charged its own passes, not that of the prompt
+    if read:
+        device.catch_up(read)
     opening, own = Opening.of(prompt, settings, clock.system.codec, rng)
-    drive(loop(sessions[0], ServerText(opening, sessions[1]), settings, clock, Draws(own), stage))
+    if isinstance(models[1], Remote):
+        return _decode_over(models[1], opening, device, clock, Draws(own), stage)
+    session = CachedModel(models[1], size, "llm")
+    if read:
+        session.catch_up(read)
+    drive(loop(device, ServerText(opening, session), settings, clock, Draws(own), stage))
     return stage.decoded()
+
+
+def _decode_over(
+    remote: Remote, opening: Opening, device: Session, clock: Clock, draws: Draws, stage: Stage
+) -> Decoded:
+    """Decode with a large model that is elsewhere; one that goes away leaves the text so far."""
+    with contextlib.closing(remote.text(opening)) as server:
+        try:
+            drive(loop(device, server, opening.settings, clock, draws, stage))
+        except LostServerError as error:
+            error.decoded = replace(stage.decoded(), exchanges=server.exchanges)
+            raise
+    return replace(stage.decoded(), exchanges=server.exchanges)
 
 
 def decode_together(

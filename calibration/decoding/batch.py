@@ -93,17 +93,17 @@ def _row_cache(model: Any, num_rows: int, num_slots: int) -> Any:
             read = []
             for store, states in zip(self.store, (key_states, value_states), strict=True):
                 store[self.rows[:, None], self.slots] = states.transpose(1, 2)
-                held = store[self.rows]  # [R, slots, heads, size]
-                read.append(_join_slots(held, self.reach).transpose(1, 2))
+                read.append(_read(store, self.rows, self.reach).transpose(1, 2))
             return read[0], read[1]
 
     return Cache(layers=[RowLayer() for _ in range(model.config.num_hidden_layers)])
 
 
-def _join_slots(held: Any, reach: int) -> Any:
+def _read(store: Any, rows: Any, reach: int) -> Any:
+    """Copy what rows hold up to the longest, and the slot of padding, shape [R, reach + 1, heads, size]."""
     import torch
 
-    return torch.cat([held[:, :reach], held[:, -1:]], dim=1)
+    return torch.cat([store[rows, :reach], store[rows, -1:]], dim=1)
 
 
 class RowSession:
@@ -128,7 +128,7 @@ class RowSession:
 
     def catch_up(self, text: Sequence[int], keep: int = 1) -> NDArray[np.float64]:
         """Feed what the row lacks of ``text``; the logits after its last ``keep`` tokens, shape [keep, V]."""
-        return _pass([(self, list(text), keep)])[0]
+        return make_pass([(self, list(text), keep)])[0]
 
     def rollback(self, num_tokens: int) -> None:
         """Forget all but the first ``num_tokens`` tokens; a row that holds fewer stays as it is."""
@@ -137,12 +137,17 @@ class RowSession:
             self.model.length[self.row] = num_tokens
 
 
-def _pass(asked: Sequence[tuple[RowSession, list[int], int]]) -> list[NDArray[np.float64]]:
-    """Make one pass for several rows of one model."""
+def make_pass(asked: Sequence[tuple[RowSession, list[int], int]]) -> list[NDArray[np.float64]]:
+    """Make one pass for several rows of one model; where it fails, all of them hold what they held."""
     start = time.perf_counter()
     fed = [session.lacks(text, keep) for session, text, keep in asked]
     model, most = asked[0][0].model, max(keep for _, _, keep in asked)
-    logits = model.feed([session.row for session, _, _ in asked], fed, most)
+    try:
+        logits = model.feed([session.row for session, _, _ in asked], fed, most)
+    except Exception:
+        for session, _, _ in asked:
+            model.length[session.row] = len(session.held)
+        raise
     for (session, _, _), more in zip(asked, fed, strict=True):
         session.held.extend(more)
         session.seconds = time.perf_counter() - start
@@ -168,4 +173,4 @@ def drive_in_step(loops: Sequence[Asking[None]]) -> None:
         answers = {}
         for model in {id(session.model): session.model for session, _, _ in wanted.values()}.values():
             mine = [number for number, (session, _, _) in wanted.items() if session.model is model]
-            answers.update(zip(mine, _pass([wanted[number] for number in mine]), strict=True))
+            answers.update(zip(mine, make_pass([wanted[number] for number in mine]), strict=True))

@@ -146,7 +146,7 @@ class _Rounds:
         rows = self._rows(drafts, committed, kept)
         if asked.bonus and kept == len(drafts):
             rows.append(bonus_row(reply.tokens[-1], rows[-1]))
-        names = ("uplink_bit", "uplink_frame_bit", "downlink_bit", "downlink_frame_bit")
+        names = ("uplink_bit", "uplink_frame_bit", "downlink_bit", "downlink_frame_bit", "link_measured_s")
         rows[-1].update({name: cost[name] for name in names}, kept=kept)
         if self.rule.on_server:  # what passes between the two models is on no link
             rows[-1].update(uplink_bit=0.0, uplink_frame_bit=0.0)
@@ -158,6 +158,7 @@ class _Rounds:
         content = yield from self.server.answer(packet.content)
         reply, came = self.wire.read_reply(content)
         records.add_packets(cost, self.clock.system, packet, came)
+        cost["link_measured_s"] += self.server.link_s
         self.num_requests += 1
         return reply
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.decoding.link import Clock
+from calibration.decoding.link import Clock, Exchange
 from calibration.decoding.wire import Packet
 from cuhlm_theory.parameters import System
 from cuhlm_theory.schemes import Ledger, Scheme
@@ -56,6 +56,7 @@ _FLOATS = (
     "latency_s",
     "slm_measured_s",
     "llm_measured_s",
+    "link_measured_s",
 )
 _CHARGED = ("slm_catch_up", "llm_calls", "llm_width", "catch_up", "uplink_bit", "downlink_bit")
 _SUMMED = ("uplink_bit", "downlink_bit", "slm_s", "uplink_s", "llm_s", "other_s")
@@ -162,6 +163,8 @@ class Decoded:
     """What it was decoded with."""
     system: System
     """Device, server and link that the rounds were charged to."""
+    exchanges: list[Exchange] = field(default_factory=list, repr=False)
+    """What the requests took over a real connection, where there is one."""
 
     def ledger(self) -> Ledger:
         """Return the rounds, one row each: the columns that `Scheme.ledger` predicts, measured."""

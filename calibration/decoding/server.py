@@ -5,6 +5,7 @@ is one in the process of the device: its passes are yielded through the device's
 the device's own. A remote one yields no pass.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Protocol
@@ -13,11 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.decoding import laws
+from calibration.decoding.link import Exchange
+from calibration.decoding.records import Decoded
 from calibration.decoding.session import Asking, Session
 from calibration.decoding.settings import Settings, settings_of
 from calibration.decoding.wire import Reply, Request, Wire
 from cuhlm_theory.codec import LatticeLaw
-from cuhlm_theory.errors import PacketError
+from cuhlm_theory.errors import CuhlmError, PacketError
 from cuhlm_theory.parameters import Codec
 from cuhlm_theory.schemes.verification import Proposes
 from cuhlm_theory.truncation import quantise
@@ -81,15 +84,46 @@ class Opening:
             raise ValueError(f"opening must tell settings, codec, prompt and seed; got {error}") from None
 
 
+class LostServerError(CuhlmError):
+    """Whom the device asks is gone in the middle of a text."""
+
+    decoded: Decoded | None = None
+    """The text so far."""
+
+
 class Server(Protocol):
     """Whom the device asks."""
 
     seconds: float
     """Wall clock of the server's compute in the last answer [s]."""
+    link_s: float
+    """Wall clock of a real connection in the last answer [s]; 0 in one process."""
 
     def answer(self, request: bytes) -> Asking[bytes]:
         """Return the reply; a generator that yields the passes it wants made, if any."""
         ...
+
+
+class RemoteServer(Server, Protocol):
+    """One that is asked over a connection."""
+
+    exchanges: list[Exchange]
+    """What was sent and how long it took, one entry a request."""
+
+    def close(self) -> None:
+        """End the text."""
+        ...
+
+
+class Remote(ABC):
+    """A large model that is elsewhere: it opens texts, and cannot be fed."""
+
+    reads_anew = True
+    """Whether every pass reads its text from the start, as far as the caller can tell."""
+
+    @abstractmethod
+    def text(self, opening: Opening) -> RemoteServer:
+        """Open a text."""
 
 
 @dataclass(slots=True)
@@ -116,6 +150,7 @@ class ServerText:
         """Tokens that the server knows to be committed."""
         self.seconds = 0.0
         """Wall clock of the last answer's pass [s]."""
+        self.link_s = 0.0
         self.num_missed = 0
         """Positions before the last token whose logits the next pass returns too, for measuring."""
         self.seen = Seen()

@@ -115,3 +115,10 @@ class CachedModel:
             if self.cache is not None:
                 self.cache.crop(-surplus)
             del self.held[num_tokens:]
+
+    def forget(self) -> None:
+        """Forget everything, and give the memory back."""
+        from transformers import DynamicCache
+
+        self.held.clear()
+        self.cache = None if self.cache is None else DynamicCache()

@@ -98,6 +98,7 @@ class _Asking:
         row.update(catch_up=self.skipped, entries=row["k"], slm_catch_up=int(asked.bonus and kept))
         records.add_packets(row, self.clock.system, packet, came)
         row.update(records.charged(row, self.clock, row["slm_measured_s"], self.server.seconds))
+        row["link_measured_s"] = self.server.link_s
         self.skipped, self.num_requests = 0, self.num_requests + 1
         return [row, bonus_row(reply.tokens[0], row)] if asked.bonus and kept else [row]
 

@@ -20,6 +20,8 @@ _EXTRAS = {  # every other optional package runs models
     "jinja2": "figures",
     "mistletoe": "figures",
     "figures": "figures",
+    "grpc": "serve",
+    "google": "serve",
 }
 
 

@@ -59,13 +59,7 @@ def reports(
             meta[_STYLE], meta[_TABLES] = "json" if as_json else style, []
             if _style() == "parquet" and sys.stdout.isatty():
                 raise ValueError("style must not be parquet on a terminal; send it into a file: > FILE")
-            result = function(**options)
-            if _style() == "json":
-                click.echo(_json(plain(result)))
-            else:
-                render(result)
-            if _style() == "parquet":
-                _write_parquet(meta[_TABLES])
+            leave(function(**options), render)
 
         told = click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
         if formats:
@@ -80,6 +74,16 @@ def reports(
         return told(command)
 
     return decorate
+
+
+def leave(result: Result, render: Callable[[Result], None]) -> None:
+    """Print a result in the form that was asked for."""
+    if _style() == "json":
+        click.echo(_json(plain(result)))
+    else:
+        render(result)
+    if _style() == "parquet":
+        _write_parquet(click.get_current_context().meta[_TABLES])
 
 
 def _json(result: Any) -> str:
