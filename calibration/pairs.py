@@ -276,7 +276,7 @@ def load_pair(
         tokenizers differ, no token that ends a text is known to both models, or the chat template has no such
         variable.
     CuhlmError
-        If a model looks at later tokens.
+        If a model looks at later tokens, or the small one is served and does not tell its laws.
     OSError
         If a model cannot be fetched.
     """
@@ -427,6 +427,8 @@ def _pair_of(slm: str, llm: str | Remote, vocabulary: Vocabulary, tokenizer_name
             models[side] = served = _model_elsewhere(side, name)
             ids[side], hashes[side] = served.name, served.fingerprint
             known = min(known, served.check_tokenizer(tokenizer))
+    if isinstance(models["slm"], ScoringModel):
+        models["slm"].refuse()
     pair = Pair(
         slm=models["slm"],
         llm=models["llm"],

@@ -276,14 +276,14 @@ class ScoringModel(_Server):
         self.fingerprint = f"server:{self._model}"
         self.config = SimpleNamespace(max_position_embeddings=length)
 
-    def __call__(self, *_: Any, **__: Any) -> Any:
-        """Refuse to tell a law."""
+    def refuse(self, *_: Any, **__: Any) -> Any:
+        """Refuse to tell a law, whatever was asked."""
         raise CuhlmError(
             f"{self.side} at {self.address} tells the probabilities of given tokens alone; whole laws are "
             "needed here, which llama.cpp's server tells"
         )
 
-    get_output_embeddings = __call__
+    __call__ = get_output_embeddings = refuse
 
     def _tokens(self, text: str) -> Any:
         asked = {"model": self._model, "prompt": text, "add_special_tokens": False}

@@ -190,7 +190,7 @@ def test_what_is_no_such_server_is_one_line(folders, server, assert_refused):
     server.changes = {"tokens": [1]}
     assert_refused(*call, server.address, words=["slm and llm must share a tokenizer"])
     both = ("decode", "--scheme", "hlm", *LINE, "--json", "--slm", server.address, "--llm", server.address)
-    assert_refused(*both, words=["--tokenizer must be given where --slm and --llm are both served"])
+    assert_refused(*both, words=["--tokenizer must be given where slm and llm are both served"])
 
 
 def test_both_models_may_be_served(folders, server, cuhlm_json):
