@@ -93,8 +93,10 @@ def test_json_has_the_contract_s_keys_and_the_seed_repeats_it(capsys, base, sche
     assert first["num_tokens"] == len(first["tokens"]) <= 8
     assert first["latency_s"] > 0.0
     assert run_json(capsys, [*base, "--scheme", scheme, "--seed", "3", "--bias"]) == first
-    if scheme in ("llm", "dssd", "verify-on-sync"):
+    if scheme == "llm":
         assert first["bias"] == pytest.approx(0.0, abs=1e-9)
+    if scheme in ("dssd", "verify-on-sync"):  # the law that comes down has 8 bits a probability
+        assert 0.0 < first["bias"] < 0.1
 
 
 def test_conventions_reach_the_decoder(capsys, base):

@@ -479,15 +479,18 @@ def test_the_threshold_follows_the_text_that_is_committed(pair):
     """Drafts after a rejection move nothing, nor does a token that the server adds."""
     rule = setting("c-sqs", **MOVING, conformal_start=0.2).scheme
     chosen = replace(setting("c-sqs"), scheme=rule)
-    table = decode(pair, PROMPT, chosen, Clock(system=system(12)), rng=np.random.default_rng(5)).columns
-    assert {records.ACCEPTED, records.RESAMPLED, records.SAMPLED} <= set(table["action"])
+    wanted = {records.ACCEPTED, records.RESAMPLED, records.SAMPLED}
+    rngs = map(np.random.default_rng, range(20))
+    tables = (decode(pair, PROMPT, chosen, Clock(system=system(12)), rng=rng).columns for rng in rngs)
+    table = next(found for found in tables if wanted <= set(found["action"].tolist()))
     threshold = 0.2
     for place, size in enumerate(table["k"]):
         if table["draft"][place] < 0:
             continue
         law = laws.next_law(full_logits(pair[0], [*PROMPT, *table["token"][:place]])[-1], 0.9)
-        assert size == max(np.sum(law >= threshold), 1)
-        threshold -= 0.5 * (1.0 - np.sort(law)[-size:].sum() - 0.1)
+        above = max(int(np.sum(law >= threshold)), 1)
+        assert size == np.count_nonzero(round_to_lattice(truncation.drop_tail(law, above), 9))
+        threshold -= 0.5 * (1.0 - np.sort(law)[-above:].sum() - 0.1)
 
 
 @pytest.mark.parametrize("survival", [0.0, 0.5, 1.0])
