@@ -23,8 +23,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from calibration.answers import keeps_prefix
-from calibration.served import ScoringModel, ServedModel, find_served, is_address
+from calibration.answers import keeps_prefix, reads_anew
+from calibration.served import ScoringModel, find_served, is_address
 from cuhlm_theory._files import whole
 
 if TYPE_CHECKING:
@@ -294,7 +294,7 @@ def load_pair(
     pair = _built_in_pair(served) if slm is None or llm is None else _pair_of(slm, llm, vocabulary, tokenizer)
     pair = replace(pair, template_options=_known_to(pair.tokenizer, template_options or {}))
     for model in (pair.slm, pair.llm):
-        if not isinstance(model, ServedModel | ScoringModel | Remote):
+        if not reads_anew(model):
             _place(model, device, dtype)
     return pair
 

@@ -95,7 +95,7 @@ def pair_of(values: Mapping[str, Any]) -> "Pair":
     named = {name: values[name] for name in CHOICE[1:-1]}
     if values.get("server") is not None:
         if named["llm"] is not None:
-            raise ValueError(f"llm must not be given beside server; got {named['llm']!r}")
+            raise ValueError(f"llm must not be given beside --server; got {named['llm']!r}")
         named["llm"] = _remote(values)
     return load_pair(values["pair"], template_options=options, **named)
 

@@ -58,8 +58,8 @@ def show(result: output.Result) -> None:
         )
     if result.get("missing_columns"):
         output.say(
-            "The large model told how likely the drafts are, not its laws: without "
-            f"{', '.join(result['missing_columns'])}, this leaves out {result['leaves_out']}."
+            "The large model told how likely the drafts are, not its laws. What needs the columns "
+            f"{', '.join(result['missing_columns'])} is left out: {result['leaves_out']}."
         )
     output.say(f"Wrote {', '.join(result['texts'].values())} and {result['calibration']}.")
 
