@@ -231,7 +231,8 @@ def collect(
         task = bar.add_task("recording", total=len(prompts))
         bar.advance(task, len(prompts) - sum(len(batches[number]) for number in todo))
         timed = _timed(pair, contexts[0]) if workers.elsewhere and todo else None
-        work = partial(_recorded, load or partial(_itself, pair), contexts, settings, timed, _num_threads())
+        given = load if workers.elsewhere and load else partial(_itself, pair)
+        work = partial(_recorded, given, contexts, settings, timed, _num_threads())
         for place, part in workers.each(work, [batches[number] for number in todo]):
             _save(files[todo[place]], part)
             bar.advance(task, len(batches[todo[place]]))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from calibration.cli import kept_pair_of, models, prompts_of
+from calibration.cli import kept_pair_of, models, pair_of, prompts_of
 from calibration.finding import CALIBRATION_FILE
 from calibration.trace import OF_LAWS
 from cuhlm_theory._checks import as_probability
@@ -137,8 +137,7 @@ def command(
         seed=seed, **{key: values[key] for key in ("max_new_tokens", "temperature", "batch_size")}
     )
     chosen = prompts_of(prompts, num_prompts, built_in=_NUM_PROMPTS)
-    load = kept_pair_of(values)
-    running = load()
+    running = pair_of(values)
     if not running.tells_laws and values["texts"] is values["writer"] is None:
         texts = list(_TEXTS[:1])
     if values["skip_long"]:
@@ -153,7 +152,7 @@ def command(
 
     def record(writer: Writer, threshold: float | None = None) -> None:
         how = replace(settings, writer=writer, threshold=threshold)
-        call = shlex.join(["cuhlm", *sys.argv[1:]])
+        call, load = shlex.join(["cuhlm", *sys.argv[1:]]), kept_pair_of(values)
         collect.collect(running, chosen, how, out, command=call, load=load, workers=workers)
 
     def contexts(threshold: float) -> "Written":

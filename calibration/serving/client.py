@@ -166,20 +166,20 @@ class _Stream:
     def ask(self, message: messages.FromDevice) -> messages.FromServer:
         """Return the answer to a message; a stream that gave none is of no use any more."""
         self._waiting.put(message)
-        try:
-            with self._within(self._model.deadline_s) as late:
+        with self._within(self._model.deadline_s) as late:
+            try:
                 return next(self._call)
-        except StopIteration:
-            raise LostServerError(f"server at {self._model.address}: it ended the text") from None
-        except grpc.RpcError as error:
-            self.cut()
-            if late.is_set():
-                said = f"no answer within deadline_s, {self._model.deadline_s:g} s"
-                raise LostServerError(f"server at {self._model.address}: {said}") from None
-            problem = _said(self._model.address, error)
-            if self._call.code() in _BROKEN:
-                raise _BrokenError(problem) from None
-            raise LostServerError(problem) from None
+            except StopIteration:
+                raise LostServerError(f"server at {self._model.address}: it ended the text") from None
+            except grpc.RpcError as error:
+                self.cut()
+                if late.is_set():
+                    said = f"no answer within deadline_s, {self._model.deadline_s:g} s"
+                    raise LostServerError(f"server at {self._model.address}: {said}") from None
+                problem = _said(self._model.address, error)
+                if self._call.code() in _BROKEN:
+                    raise _BrokenError(problem) from None
+                raise LostServerError(problem) from None
 
     def close(self) -> None:
         """End the text, and give the server a second to end its side."""

@@ -94,13 +94,13 @@ class _Text:
             start, waited_s, queue_s = time.perf_counter(), 0.0, 0.0
             asking = self.half.answer(request)
             try:
-                session, text, keep = next(asking)
+                _, text, keep = next(asking)
                 while True:
                     asked = time.perf_counter()
-                    logits = await self.passes.make(session, text, keep)
+                    logits = await self.passes.make(self.session, text, keep)
                     waited_s = time.perf_counter() - asked
-                    queue_s += max(0.0, waited_s - session.seconds)
-                    session, text, keep = asking.send(logits[:, : self.size])
+                    queue_s += max(0.0, waited_s - self.session.seconds)
+                    _, text, keep = asking.send(logits[:, : self.size])
             except StopIteration as end:
                 compute_s = time.perf_counter() - start - queue_s
                 return messages.Answer(reply=end.value, compute_s=compute_s, queue_s=queue_s)
@@ -175,7 +175,7 @@ class Server:
         except TimeoutError:
             late = f"a round must come within {self.limits.idle_s:g} s"
             raise _RefusedError(grpc.StatusCode.DEADLINE_EXCEEDED, late) from None
-        return None if found is grpc.aio.EOF else found
+        return None if found is grpc.aio.EOF else found  # pyright: ignore[reportAttributeAccessIssue]
 
     async def _begun(self, first: messages.FromDevice | None, context: Any) -> _Text:
         """Open a text, or resume one whose stream broke."""
