@@ -588,6 +588,33 @@ def test_a_pass_that_fails_fails_for_its_text_alone(models):
     assert passes.num_held == 2
 
 
+def test_a_text_that_leaves_during_its_pass_frees_its_cache_afterwards(models):
+    async def run():
+        passes = Slow(models[1], vocab_size=tiny.SIZE, num_caches=1, room=50)
+        making = asyncio.create_task(passes.run())
+        first, second = passes.session(), passes.session()
+        asked = asyncio.create_task(passes.make(first, [5, 6, 7], 1))
+        waits = asyncio.create_task(passes.make(second, [5, 6], 1))
+        while not passes.num_held:
+            await asyncio.sleep(0.001)
+        passes.leave(first)
+        passes.leave(second)
+        assert passes.num_held == 1
+        await asyncio.gather(asked, waits, return_exceptions=True)
+        await asyncio.sleep(0.05)
+        making.cancel()
+        return passes.num_held, asked.exception(), waits.cancelled()
+
+    assert asyncio.run(run()) == (0, None, True)
+
+
+def test_an_address_that_is_taken_is_refused(models, served):
+    passes = Passes(models[1], vocab_size=tiny.SIZE, num_caches=1, room=50)
+    again = server.Server(passes, served.sides, served.limits)
+    with pytest.raises(ValueError, match="listen must be an address that is free"):
+        asyncio.run(server.serve(again, protocol.split("listen", served.address), tell=print))
+
+
 @pytest.fixture(scope="module")
 def folders(models, tmp_path_factory):
     place = tmp_path_factory.mktemp("pair")
@@ -611,7 +638,7 @@ def test_what_is_wrong_with_a_server_is_one_line(folders, served, models, run_cu
     slm, llm = folders
     asked = (*ASKED, "--json", "--slm", slm, "--server")
     assert_refused(*asked, "nowhere", words=["--server must be HOST:PORT"])
-    assert_refused(*asked, served.address, "--llm", llm, words=["--llm must not be given beside --server"])
+    assert_refused(*asked, served.address, "--llm", llm, words=["--llm must not be given beside server"])
     assert_refused(*asked, served.address, "--deadline-s", "0", words=["--deadline-s must lie in (0, "])
     assert_refused(*asked, "127.0.0.1:9", code=1, words=["server at 127.0.0.1:9: "])
     long = (*asked, served.address, "--max-new-tokens", "190")
@@ -678,10 +705,12 @@ def serve_process(llm, *more):
 def test_a_signal_ends_the_process_with_one_line(number, folders):
     with serve_process(folders[1], "--grace-s", "1") as (started, address):
         llm = client.RemoteModel(address)
-        llm.text(opening())
+        text = llm.text(opening())
         started.send_signal(number)
         _, err = started.communicate(timeout=60)
         assert (started.returncode, err) == (0, "cuhlm: ended; texts cut: 1\n")
+        with pytest.raises(LostServerError):
+            loop_answer(text, b"")
 
 
 @pytest.mark.slow

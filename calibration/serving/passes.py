@@ -72,6 +72,7 @@ class Passes:
         self._held: dict[Cached, int] = {}  # the cache of each session that has one, the idlest first
         self._open: set[Cached] = set()
         self._asked: list[_Asked] = []
+        self._busy: list[Cached] = []  # whose pass is being made
         self._some = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="passes")
 
@@ -91,9 +92,12 @@ class Passes:
         return made
 
     def leave(self, session: Cached) -> None:
-        """Free the cache of a text that is over."""
+        """Free the cache of a text that is over, once no pass writes into it; what it asked is not made."""
         self._open.discard(session)
-        if session in self._held:
+        for asked in [one for one in self._asked if one.session is session]:
+            self._asked.remove(asked)
+            asked.done.cancel()
+        if session in self._held and session not in self._busy:
             self._take_from(session)
 
     async def make(self, session: Cached, text: list[int], keep: int) -> NDArray[np.float64]:
@@ -130,7 +134,12 @@ class Passes:
                     await asyncio.sleep(self.window_s)
                 batch = self._next()
                 if batch:
+                    self._busy = [one.session for one in batch]
                     await loop.run_in_executor(self._thread, self._make, batch, loop)
+                    gone = [session for session in self._busy if session not in self._open]
+                    self._busy = []
+                    for session in gone:
+                        self.leave(session)
                 if not self._asked:
                     self._some.clear()
         finally:
