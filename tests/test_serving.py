@@ -638,7 +638,7 @@ def test_what_is_wrong_with_a_server_is_one_line(folders, served, models, run_cu
     slm, llm = folders
     asked = (*ASKED, "--json", "--slm", slm, "--server")
     assert_refused(*asked, "nowhere", words=["--server must be HOST:PORT"])
-    assert_refused(*asked, served.address, "--llm", llm, words=["--llm must not be given beside server"])
+    assert_refused(*asked, served.address, "--llm", llm, words=["--llm must not be given beside --server"])
     assert_refused(*asked, served.address, "--deadline-s", "0", words=["--deadline-s must lie in (0, "])
     assert_refused(*asked, "127.0.0.1:9", code=1, words=["server at 127.0.0.1:9: "])
     long = (*asked, served.address, "--max-new-tokens", "190")
