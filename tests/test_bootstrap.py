@@ -109,6 +109,34 @@ def test_percentile_agrees_with_scipy_and_differs_from_bca_on_a_skewed_law():
     assert skewed.high[0] > ours.high[0] + 0.05 * width
 
 
+def test_each_of_several_statistics_has_the_interval_that_it_has_alone():
+    rng = np.random.default_rng(4)
+    values = rng.gamma(2.0, size=(300, 2, 3)) * np.array([1.0, 10.0, 100.0])
+    estimate, left_out = values.mean(axis=0), rng.gamma(2.0, size=(40, 2, 3))
+    both = {
+        "percentile": bootstrap.percentile_interval(values),
+        "bca": bootstrap.bca_interval(estimate, values, left_out),
+    }
+    for place in np.ndindex(2, 3):
+        at = (slice(None), *place)
+        alone = {
+            "percentile": bootstrap.percentile_interval(values[at]),
+            "bca": bootstrap.bca_interval(estimate[place], values[at], left_out[at]),
+        }
+        for method, (low, high) in alone.items():
+            assert (both[method][0][place], both[method][1][place]) == (low, high)
+
+
+@pytest.mark.parametrize("name", ["estimate", "replicates", "jackknife"])
+def test_what_is_no_number_is_named(name):
+    given = {"estimate": 1.0, "replicates": [1.0, 2.0], "jackknife": [1.0, 2.0]} | {name: ["x", "y"]}
+    with pytest.raises(ValueError, match=f"^{name} must "):
+        bootstrap.bca_interval(**given)
+    if name == "replicates":
+        with pytest.raises(ValueError, match=r"^replicates must "):
+            bootstrap.percentile_interval(["x", "y"])
+
+
 def test_the_interval_of_a_mean_has_the_width_of_its_known_standard_error():
     values, prompt = _clusters(np.random.default_rng(12), num_prompts=400, length=6)
     columns = np.column_stack([values, np.ones_like(values)])
