@@ -154,7 +154,7 @@ class Elsewhere:
     """A server that yields no passes: it makes its own, as one in another process does."""
 
     def __init__(self, inner: ServerText) -> None:
-        self.inner, self.seconds = inner, 0.0
+        self.inner, self.seconds, self.link_s = inner, 0.0, 0.0
         self.packets: list[tuple[bytes, bytes]] = []
 
     def answer(self, request: bytes) -> Any:
