@@ -247,10 +247,11 @@ def rayleigh_ergodic_capacity_bit_per_s(bandwidth_hz: ArrayLike, mean_snr: Array
     ratio = as_nonnegative("mean_snr", mean_snr) + 0.0  # of -0, 0
     with np.errstate(divide="ignore", over="ignore"):
         x = 1.0 / ratio
-    small = np.minimum(x, _EXP1_SAFE)
-    large = np.maximum(x, _EXP1_SAFE)
-    scaled = np.where(x <= _EXP1_SAFE, np.exp(small) * special.exp1(small), special.hyperu(1.0, 1.0, large))
-    nats = np.where(x > 1e300, ratio, scaled)  # the limit e^x E_1(x) -> 1/x, which is 0 on a dead link
+    nats = np.array(ratio)  # the limit e^x E_1(x) -> 1/x, which is 0 on a dead link
+    small = x <= _EXP1_SAFE
+    large = ~small & (x <= 1e300)
+    nats[small] = np.exp(x[small]) * special.exp1(x[small])
+    nats[large] = special.hyperu(1.0, 1.0, x[large])
     return np.asarray(as_positive("bandwidth_hz", bandwidth_hz) * nats / _LN2)
 
 
@@ -407,14 +408,17 @@ def arq_spectral_efficiency(mean_snr: ArrayLike) -> Floats:
 
     Notes
     -----
-    The goodput :math:`R\,p(R)` is log-concave in R, so the stationary point is the maximum.
+    The goodput :math:`R\,p(R)` is log-concave in R, so the stationary point is the maximum. It is evaluated as
+    :math:`W_0(\bar\gamma) = \omega(\ln \bar\gamma)`, Wright's omega function, which stays among real numbers.
 
     Examples
     --------
     >>> round(float(arq_spectral_efficiency(np.e)), 6)
     1.442695
     """
-    return np.asarray(special.lambertw(as_nonnegative("mean_snr", mean_snr)).real / _LN2)
+    with np.errstate(divide="ignore"):  # of a dead link
+        log_snr = np.log(as_nonnegative("mean_snr", mean_snr))
+    return np.asarray(special.wrightomega(log_snr) / _LN2)
 
 
 def arq_mean_latency_s(
