@@ -408,8 +408,8 @@ def arq_spectral_efficiency(mean_snr: ArrayLike) -> Floats:
 
     Notes
     -----
-    The goodput :math:`R\,p(R)` is log-concave in R, so the stationary point is the maximum. It is evaluated as
-    :math:`W_0(\bar\gamma) = \omega(\ln \bar\gamma)`, Wright's omega function, which stays among real numbers.
+    The goodput :math:`R\,p(R)` is log-concave in R, so the stationary point is the maximum. It is evaluated
+    as :math:`W_0(\bar\gamma) = \omega(\ln \bar\gamma)`, Wright's omega function, among real numbers.
 
     Examples
     --------

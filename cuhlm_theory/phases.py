@@ -123,6 +123,8 @@ def phases(tokens: Tokens, system: System, biases: Sequence[float], *, max_draft
     latency = replace(system.latency, round_trip_s=0.0, downlink_bit_per_s=np.inf)
     unit = replace(system, link=FixedRate(rate_bit_per_s=1.0), latency=latency)
     most = int(as_count("max_drafts", max_drafts))
+    if tokens.prompt is not None:  # a block longer than every text was never recorded
+        most = min(most, int(np.unique(tokens.prompt, return_counts=True)[1].max()))
     counts = np.unique(np.geomspace(1, most, _NUM_COUNTS).round().astype(int)).tolist()
     rows, terms = [], []
     for row in dict.fromkeys(_settings(tokens, unit, limits, counts)):

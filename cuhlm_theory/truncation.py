@@ -38,36 +38,102 @@ __all__ = [
 Counts = NDArray[np.int64]
 
 _ROUNDING = 1e-12  # a total variation within this of a budget meets it; float64 sums over 150 000 entries
+_CHEAP = 8192  # entries that are sorted at once
+_GROUP_BITS, _RANGE = 14, 60 << 52  # of the groups that are sorted when asked: 60 octaves of float64
+_WAYS = 8  # parts into which a step of the search divides
+_STRIDE = 64  # entries of which one tells where the largest begin
 
 
-class _Sorted:
-    """The largest entries in rising order and the mass of the rest, none of which is above a tail mean."""
+class _Ranked:
+    """The entries above a floor, in rising order as far as it was asked, and the mass of the rest.
 
-    def __init__(self, entries: Floats, rest_mass: float, vocab_size: int) -> None:
-        self.ascending = np.sort(entries)
-        self.below = np.concatenate([[0.0], np.cumsum(self.ascending)])  # mass of the j smallest, [n + 1]
-        self.rest_mass, self.vocab_size = rest_mass, vocab_size
+    The leading bits of their values put them into groups; a group is sorted when something in it is asked.
+    """
+
+    def __init__(self, row: Floats, floor: float) -> None:
+        self.entries = row[row > floor]
+        self.rest_mass, self.vocab_size = max(float(row.sum() - self.entries.sum()), 0.0), row.size
+        self.size = self.entries.size
+        least, most = _bits([np.min(self.entries, initial=1.0), np.max(self.entries, initial=0.0)]).tolist()
+        self.base = max(least, most - _RANGE)
+        self.shift = max((most - self.base).bit_length() - _GROUP_BITS, 0) if self.size > _CHEAP else 63
+        self.group = self._group_of(self.entries)
+        count = np.bincount(self.group, minlength=1)
+        self.start = np.concatenate([[0], np.cumsum(count)])  # of each group, and the end
+        self.mass = np.concatenate([[0.0], np.cumsum(np.bincount(self.group, self.entries, minlength=1))])
+        self.sorted = count == 0
+        self.ascending, self.below = np.empty(self.size), np.empty(self.size)  # where groups were sorted
+
+    def _group_of(self, value: Floats) -> Counts:
+        """Return groups of rising values, the least ones in one; all are one where few are to be sorted."""
+        group = _bits(value) - self.base
+        np.maximum(group, 0, out=group)
+        return np.right_shift(group, self.shift, out=group)
+
+    def _sort(self, groups: Counts) -> None:
+        for one in np.unique(groups[~self.sorted[groups]]):
+            part = slice(self.start[one], self.start[one + 1])
+            self.ascending[part] = np.sort(self.entries[self.group == one])
+            self.below[part.start] = self.mass[one]
+            self.below[part.start + 1 : part.stop] = self.mass[one] + np.cumsum(self.ascending[part])[:-1]
+            self.sorted[one] = True
+
+    def _smallest(self, count: Counts) -> Floats:
+        """Mass of so many of the smallest entries."""
+        group = np.searchsorted(self.start, count)
+        within = self.start[group] != count
+        self._sort(group[within] - 1)
+        mass = self.mass[group]
+        mass[within] = self.below[count[within]]
+        return mass
+
+    def _at_most(self, value: Floats) -> Counts:
+        """How many entries are at most a value."""
+        group = np.minimum(self._group_of(value), self.sorted.size - 1)
+        self._sort(group)
+        count = np.empty(value.shape, dtype=np.int64)
+        for one in np.unique(group):
+            part = self.ascending[self.start[one] : self.start[one + 1]]
+            asked = group == one
+            count[asked] = self.start[one] + np.searchsorted(part, value[asked], side="right")
+        return count
 
     def tv(self, k: Counts) -> Floats:
-        """TV_k, shape of ``k``."""
-        left = self.ascending.size - k  # entries in the tail
-        mean = (self.below[left] + self.rest_mass) / np.maximum(self.vocab_size - k, 1)
-        under = np.minimum(np.searchsorted(self.ascending, mean, side="right"), left)  # at most the mean
-        return np.maximum(self.below[left] - self.below[under] - (left - under) * mean, 0.0)
+        """TV_k, shape of ``k``, where no mean of a tail lies below the floor."""
+        left = np.maximum(self.size - k, 0)  # entries in the tail
+        mass = self._smallest(left)
+        mean = (mass + self.rest_mass) / np.maximum(self.vocab_size - k, 1)
+        under = np.minimum(self._at_most(mean), left)
+        return np.maximum(mass - self._smallest(under) - (left - under) * mean, 0.0)
+
+    def first_within(self, budget: Floats) -> Counts:
+        """Smallest k with TV_k within each budget, shape of ``budget``."""
+        sizes = self.size - self.start[::-1]  # none, then whole groups, the largest entries first
+        group = self._bisect(budget, np.zeros(budget.shape, dtype=np.int64), len(sizes) - 1, sizes.take)
+        return self._bisect(budget, sizes[group - 1], sizes[group], np.asarray)
+
+    def _bisect(
+        self, budget: Floats, low: Counts, high: ArrayLike, size_of: Callable[[Counts], Counts]
+    ) -> Counts:
+        """Step by `_WAYS` to the first whose size is within the budget: ``high`` is, ``low`` not."""
+        high = np.broadcast_to(high, budget.shape)
+        parts = np.arange(1, _WAYS) / _WAYS
+        while np.any(high - low > 1):
+            tried = low[..., None] + np.ceil((high - low)[..., None] * parts).astype(np.int64)
+            fits = self.tv(size_of(tried)) <= budget[..., None] + _ROUNDING
+            low = np.max(np.where(fits, low[..., None], tried), axis=-1)
+            high = np.min(np.where(fits, tried, high[..., None]), axis=-1)
+        return high
+
+
+def _bits(value: ArrayLike) -> Counts:
+    """Bits of numbers of at least 0 as whole numbers, which rise with them."""
+    return np.asarray(value, dtype=np.float64).view(np.int64)
 
 
 def _smallest_k(row: Floats, budget: Floats) -> Counts:
     """Smallest k with TV_k within each budget, shape of ``budget``."""
-    matters = row > budget.min() / row.size
-    block = _Sorted(row[matters], float(row[~matters].sum()), row.size)
-    low = np.zeros(budget.shape, dtype=np.int64)  # TV_low is above the budget, or low is 0
-    high = np.full(budget.shape, max(block.ascending.size, 1))  # TV_high is within the budget
-    while np.any(high - low > 1):
-        middle = np.maximum((low + high) // 2, 1)
-        fits = block.tv(middle) <= budget + _ROUNDING
-        high = np.where(fits, middle, high)
-        low = np.where(fits, low, middle)
-    return high
+    return np.maximum(_Ranked(row, budget.min() / row.size).first_within(budget), 1)
 
 
 def _per_row(
@@ -95,15 +161,17 @@ def _as_k(k: ArrayLike, dist: Floats) -> Counts:
     return as_count("k", k, at_most=dist.shape[-1])
 
 
-def _kept(row: Floats, k: int) -> NDArray[np.bool_]:
-    """Mask of the k largest entries; among ties the lower token index is kept."""
-    if k == row.size:
-        return np.ones(row.size, dtype=bool)
-    edge = np.partition(row, row.size - k)[row.size - k]
-    mask = row > edge
-    ties = np.flatnonzero(row == edge)
-    mask[ties[: k - np.count_nonzero(mask)]] = True
-    return mask
+def _largest(row: Floats, k: int) -> NDArray[np.intp]:
+    """Places of the k largest entries; among ties at the edge the lower token indices."""
+    sample = row[::_STRIDE]
+    rank = sample.size - 2 * (k // _STRIDE + 4)  # with twice as many above it as are wanted
+    places = np.flatnonzero(row >= np.partition(sample, rank)[rank]) if rank >= 0 else np.arange(0)
+    if places.size < k:  # the sample misled, or is too small to lead
+        places = np.arange(row.size)
+    entries = row[places]
+    edge = np.partition(entries, entries.size - k)[entries.size - k]
+    above = places[entries > edge]
+    return np.concatenate([above, places[entries == edge][: k - above.size]])
 
 
 def reconstruct(dist: ArrayLike, k: ArrayLike) -> Floats:
@@ -149,9 +217,10 @@ def reconstruct(dist: ArrayLike, k: ArrayLike) -> Floats:
     count = np.broadcast_to(_as_k(k, x), x.shape[:-1])
     out = x.copy()
     for index in np.ndindex(x.shape[:-1]):
-        tail = ~_kept(x[index], int(count[index]))
-        if tail.any():
-            out[index][tail] = x[index][tail].mean()
+        kept = _largest(x[index], int(count[index]))
+        out[index][kept] = 0.0
+        out[index] = out[index].sum() / max(x.shape[-1] - kept.size, 1)
+        out[index][kept] = x[index][kept]
     return out
 
 
@@ -195,9 +264,10 @@ def drop_tail(dist: ArrayLike, k: ArrayLike) -> Floats:
     """
     x = as_distribution("dist", dist)
     count = np.broadcast_to(_as_k(k, x), x.shape[:-1])
-    out = x.copy()
+    out = np.zeros(x.shape)
     for index in np.ndindex(x.shape[:-1]):
-        out[index][~_kept(x[index], int(count[index]))] = 0.0
+        kept = _largest(x[index], int(count[index]))
+        out[index][kept] = x[index][kept]
     return out / out.sum(axis=-1, keepdims=True)
 
 
@@ -241,13 +311,17 @@ def truncation_tv(dist: ArrayLike, k: ArrayLike) -> Floats:
 
 
 def _row_tv(row: Floats, k: Counts) -> Floats:
-    if k.size > 1:  # a sort answers every k
-        return _Sorted(row, 0.0, row.size).tv(k)
-    left = row.size - int(k[0])
-    if left == 0:
-        return np.zeros(1)
-    tail = np.partition(row, left - 1)[:left]
-    return np.maximum(tail - tail.mean(), 0.0).sum(keepdims=True)
+    largest = int(np.max(k, initial=0, where=k < row.size))
+    if not largest:
+        return np.zeros(k.shape)
+    floor = -1.0
+    if (
+        largest <= row.size // _STRIDE
+    ):  # the least mean of all is found at once; an entry below it adds nothing
+        tail = row.copy()
+        tail[_largest(row, largest)] = 0.0
+        floor = tail.sum() / (row.size - largest)
+    return _Ranked(row, floor).tv(k)
 
 
 def tv_profile(dist: ArrayLike, k_grid: ArrayLike) -> Floats:
@@ -587,7 +661,7 @@ def quantise(dist: ArrayLike, prob_bits: int) -> Floats:
     missing = np.rint(levels - count.sum(axis=-1))  # [...]
     for index in np.ndindex(x.shape[:-1]):
         if missing[index] > 0:
-            count[index][_kept(remainder[index], int(missing[index]))] += 1.0
+            count[index][_largest(remainder[index], int(missing[index]))] += 1.0
     return count / levels
 
 

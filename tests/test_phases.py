@@ -106,3 +106,9 @@ def test_a_link_that_is_none_is_refused(link, words):
         few_phases()[1].least_s(0.05, *link)
     with pytest.raises(ValueError, match="biases must lie in"):
         phases(few_phases()[0], SYSTEM, [1.5])
+
+
+def test_no_more_drafts_are_tried_than_the_longest_text_has():
+    tokens = recording(random_world(7, num_contexts=20, vocab_size=4), num_texts=3, length=5, seed=6)
+    counts = [one.numbers.get("num_drafts") or 1 for one in phases(tokens, SYSTEM, [0.0]).schemes]
+    assert max(counts) == 5

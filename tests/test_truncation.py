@@ -135,9 +135,33 @@ def test_only_what_can_be_kept_is_sorted(monkeypatch):
     x = np.concatenate([[0.5, 0.3], np.full(10_000, 0.2e-4)])
     assert exact_k(x, 0.19) == 2
     assert exact_k(x, [0.5, 0.19]).tolist() == [1, 2]
-    assert sorted_sizes == [10_002, 10_002]  # every entry of the tail is just above budget / V
+    assert sorted_sizes == [10_000, 10_000]  # every entry of the tail is just above budget / V
     assert exact_k(x, 0.21) == 2
     assert sorted_sizes[-1] == 2
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_groups_and_samples_change_nothing(monkeypatch, seed):
+    """What large vocabularies take, on small ones: values many octaves apart, ties and zeros."""
+    rng = np.random.default_rng(seed)
+    x = rng.choice(np.concatenate([[0.0, 1.0], rng.random(20), 2.0 ** -rng.uniform(0.0, 90.0, 40)]), 300)
+    x /= x.sum()
+    descending = np.sort(x)[::-1]
+    sizes = np.arange(1, 301)
+    tails = (descending[k:] for k in sizes[:-1])
+    tv = np.array([0.5 * np.abs(tail - tail.mean()).sum() for tail in tails] + [0.0])
+    monkeypatch.setattr(truncation, "_CHEAP", 0)
+    monkeypatch.setattr(truncation, "_STRIDE", 2)
+    assert tv_profile(x, sizes) == pytest.approx(tv, abs=1e-14)
+    assert tv_profile(x, [1, 3, 300]) == pytest.approx(tv[[0, 2, 299]], abs=1e-14)
+    budgets = np.concatenate([rng.random(5) * tv[0], tv[[0, 20, 200]], [0.0, 1.0]])
+    assert exact_k(x, budgets).tolist() == [int(np.argmax(tv <= budget + 1e-12)) + 1 for budget in budgets]
+    for k in (1, 3, 40, 299, 300):
+        kept = np.argsort(-x, kind="stable")[:k]
+        tail = np.delete(x, kept)
+        rebuilt = np.full(300, tail.mean() if tail.size else 0.0)
+        rebuilt[kept] = x[kept]
+        assert reconstruct(x, k) == pytest.approx(rebuilt, abs=1e-15)
 
 
 def test_batches_broadcast():
