@@ -7,10 +7,11 @@ import sys
 import numpy as np
 import pytest
 
+import cuhlm_theory as cuhlm
 from cuhlm_theory.cli import main
 from cuhlm_theory.contexts import Tokens
 from cuhlm_theory.errors import MissingInputError
-from cuhlm_theory.parameters import Budget, Codec, Latency, Link, System
+from cuhlm_theory.parameters import Budget, Codec, FixedRate, Latency, Link, System
 from cuhlm_theory.schemes import SCHEMES
 
 torch = pytest.importorskip("torch")
@@ -230,6 +231,27 @@ def test_the_recommended_numbers_are_the_operating_point():
     assert numbers["offline_k"] == (3 if point.truncation >= 0.02 else 8)
     with pytest.raises(MissingInputError, match="give --threshold"):
         recommended(None, system, Budget())
+
+
+def test_a_kept_law_has_a_threshold_of_its_own():
+    """On a slow link CU-HLM spends its bias on truncation, which the kept law does not know."""
+    from calibration.decoding.plan import own_threshold, recommended
+
+    known = cuhlm.load("smollm2")
+    system = System(
+        link=FixedRate(rate_bit_per_s=180e3),
+        codec=Codec(vocab_size=known.vocab_size),
+        latency=Latency(slm_s=known.slm_latency_s, llm_s=known.llm_latency_s),
+    )
+    numbers = recommended(known.tokens, system, Budget(bias=0.05)) | {"line": known.line}
+    given = {name: row.given(numbers) for name, row in SCHEMES.items()}
+    own = {name: own_threshold(row, known.tokens, system, 0.05) for name, row in given.items()}
+    ledger = own["kept-law"].ledger(known.tokens, system)
+    assert ledger.per_token(ledger.bias) == pytest.approx(0.05, abs=1e-9)
+    assert own["kept-law"].skip.threshold > numbers["threshold"]
+    faster, as_given = (row["kept-law-exact"].ledger(known.tokens, system) for row in (own, given))
+    assert faster.outcome().throughput_token_per_s >= as_given.outcome().throughput_token_per_s
+    assert own["cu-hlm-exact"] == given["cu-hlm-exact"]
 
 
 def test_help_shows_an_example_and_every_scheme(capsys):

@@ -223,10 +223,11 @@ def test_what_the_connection_took_is_kept_a_round(models, served):
 
 
 class Relay(threading.Thread):
-    """A relay in front of a server: counts bytes, and breaks connections."""
+    """A relay in front of a server: counts bytes, waits before it passes them on, and breaks connections."""
 
-    def __init__(self, address):
+    def __init__(self, address, delay_s=0.0):
         super().__init__(daemon=True)
+        self.delay_s = delay_s
         self.to = protocol.split("to", address)
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.address = f"127.0.0.1:{self.listener.getsockname()[1]}"
@@ -246,6 +247,7 @@ class Relay(threading.Thread):
         with contextlib.suppress(OSError):
             while content := source.recv(1 << 16):
                 setattr(self, way, getattr(self, way) + len(content))
+                time.sleep(self.delay_s)
                 target.sendall(content)
         self.shut(source, target)
 
@@ -284,6 +286,15 @@ def test_framed_bytes_are_those_on_the_wire(models, served, relay):
     # a window update, of 13 bytes, may come with a round at either end
     assert told["sent_framed_byte"] <= up <= told["sent_framed_byte"] + 26 * told["num_requests"]
     assert told["received_framed_byte"] <= down <= told["received_framed_byte"] + 26 * told["num_requests"]
+
+
+def test_a_server_that_is_far_away_is_reached(models, served):
+    relay = Relay(served.address, delay_s=0.15)
+    with remote(served, relay.address) as llm:
+        text = llm.text(opening())
+        text.close()
+    assert text.opening_s > 0.3
+    relay.stop()
 
 
 def test_a_connection_that_breaks_changes_no_text(models, served, relay):

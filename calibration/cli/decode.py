@@ -304,7 +304,7 @@ def _settings(
 ) -> "Settings":
     """Put together the operating point of the calibration, what was given instead, and the conventions."""
     from calibration.decoding import CONVENTIONS, Settings
-    from calibration.decoding.plan import recommended, sizes
+    from calibration.decoding.plan import own_threshold, recommended, sizes
 
     chosen = {name: given[name] for name in _KNOBS if given[name] is not None}
     if given["bonus"] is not None:
@@ -325,6 +325,8 @@ def _settings(
         numbers["line"] = Line(slope, intercept)
     rules = SCHEMES[scheme].given(numbers | chosen)
     if tokens is not None:
+        if "threshold" not in chosen:
+            rules = own_threshold(rules, tokens, system, given["bias_budget"])
         rules = resolved(rules, tokens, system)
     convention = CONVENTIONS[given["convention"]]
     overrides = {

@@ -9,7 +9,8 @@ from cuhlm_theory.contexts import Tokens
 from cuhlm_theory.errors import MissingInputError
 from cuhlm_theory.optimisation import operating_point
 from cuhlm_theory.parameters import Budget, System
-from cuhlm_theory.schemes import SCHEMES
+from cuhlm_theory.schemes import SCHEMES, Scheme, at_bias, fastest_threshold
+from cuhlm_theory.schemes.payload import KeptSet
 
 
 def recommended(tokens: Tokens | None, system: System, budget: Budget) -> dict[str, Any]:
@@ -33,6 +34,15 @@ def recommended(tokens: Tokens | None, system: System, budget: Budget) -> dict[s
         "offline_k": offline_size(tokens, point.truncation),
         "skip_rate": skip_rate(tokens, system, point.threshold),
     }
+
+
+def own_threshold(scheme: Scheme, tokens: Tokens, system: System, bias: float) -> Scheme:
+    """Return a scheme that keeps a law at its own best threshold: it spends no bias on truncation."""
+    if not isinstance(scheme.payload, KeptSet):
+        return scheme
+    if scheme.draft.triggered:
+        return fastest_threshold(scheme, tokens, system)
+    return at_bias(scheme, tokens, system, bias)
 
 
 def offline_size(tokens: Tokens, budget: float) -> int:

@@ -64,11 +64,7 @@ class RemoteModel(Remote):
         self.address = address
         self.deadline_s = deadline_s
         self._metadata = () if token is None else (("authorization", f"Bearer {token}"),)
-        options = [
-            *protocol.options(),
-            ("grpc.initial_reconnect_backoff_ms", 100),
-            ("grpc.min_reconnect_backoff_ms", 100),
-        ]
+        options = [*protocol.options(), ("grpc.initial_reconnect_backoff_ms", 100)]
         if tls_ca is None and protocol.is_loopback(host):
             self._channel = grpc.insecure_channel(address, options)
         else:
