@@ -8,9 +8,10 @@ from cuhlm_theory._fields import Quantity, quantities, renamed
 from cuhlm_theory.errors import MissingInputError
 from cuhlm_theory.parameters import Codec, FixedRate, Latency, Link, System, Uplink
 from cuhlm_theory.rate_trace import read_rate_trace
+from cuhlm_theory.throughput import framed
 
 Kind = TypeVar("Kind")
-_TRACE = "rate_trace"
+_TRACE, _FRAME = "rate_trace", "frame_bit"
 _RUNGS = ("option", "scenario", "preset")
 
 
@@ -49,8 +50,12 @@ class Ladder:
         self.provenance: dict[str, str] = {}
 
     def system(self) -> System:
-        """Return the link, the codec and the latencies."""
-        return self.build(System, link=self.link(), codec=self.build(Codec), latency=self.build(Latency))
+        """Return the link, the codec and the latencies; what frames a request makes its round trip longer."""
+        found = self.build(System, link=self.link(), codec=self.build(Codec), latency=self.build(Latency))
+        if (frame_bit := self.values.get(_FRAME)) is None:
+            return found
+        self.told[_FRAME], self.provenance[_FRAME] = frame_bit, self._said_in(_FRAME)
+        return framed(found, frame_bit)
 
     def link(self) -> Uplink:
         """Return the uplink: by its rate or a trace of it where that was said, else by bandwidth and SNR."""

@@ -5,12 +5,14 @@ the rates E[N/D] differs, and the literature does not always say which one it pr
 """
 
 import math
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from cuhlm_theory._checks import Floats, as_nonnegative, as_numbers, as_positive, as_probability
-from cuhlm_theory.parameters import Latency
+from cuhlm_theory.capacity import packet_latency_s
+from cuhlm_theory.parameters import Latency, System
 
 
 def _as_seconds(name: str, value: ArrayLike) -> Floats:
@@ -118,6 +120,55 @@ def skip_saves_s(latency: Latency, uplink_s: ArrayLike, *, downlink_bit: ArrayLi
     0.625
     """
     return transmission_latency_s(latency, uplink_s, downlink_bit=downlink_bit, width=0.0)
+
+
+def framed(system: System, frame_bit: float) -> System:
+    r"""System whose requests carry bits that no payload formula has: headers, checksums, framing.
+
+    .. math:: T(B + F) + \tau_\mathrm{rtt} = T(B) + (\tau_\mathrm{rtt} + T(F))
+              \qquad \text{new here}
+
+    Derivation: ``derivations.throughput.headers``.
+
+    Parameters
+    ----------
+    system : System
+        Device, server and link.
+    frame_bit : float
+        :math:`F`, bits around a request [bit].
+
+    Returns
+    -------
+    System
+        The same, with a round trip that is longer by what they take.
+
+    Raises
+    ------
+    DivergentError
+        If the fading is `rayleigh-ergodic` and there are any.
+    ValueError
+        If ``frame_bit`` is negative.
+
+    Notes
+    -----
+    They are charged as a packet of their own, which is exact where latency is proportional to the bits; a
+    short packet, or one over a trace of rates, takes at most as long. What the transport takes beside its
+    bits belongs to the round trip too.
+
+    Examples
+    --------
+    >>> from cuhlm_theory.parameters import Codec, FixedRate
+    >>> plain = System(
+    ...     link=FixedRate(rate_bit_per_s=1e5),
+    ...     codec=Codec(vocab_size=2),
+    ...     latency=Latency(slm_s=0.1, llm_s=0.5, round_trip_s=0.05),
+    ... )
+    >>> round(framed(plain, 272.0).latency.round_trip_s, 6)
+    0.05272
+    """
+    frame_s = float(packet_latency_s(system.link, as_nonnegative("frame_bit", frame_bit)))
+    latency = replace(system.latency, round_trip_s=system.latency.round_trip_s + frame_s)
+    return replace(system, latency=latency)
 
 
 def round_parts_s(

@@ -43,6 +43,29 @@ def transmission_latency() -> Statement:
     )
 
 
+def headers() -> Statement:
+    """Charge what a transport puts around a request to its round trip."""
+    trip, payload, frame, each = sp.symbols("tau_rtt B F v", positive=True)
+    claim = eq((payload + frame) * each + trip, payload * each + (trip + frame * each))
+    return Statement(
+        name="throughput.headers",
+        title="Headers and framing lengthen the round trip",
+        source="here",
+        status="new",
+        functions=("throughput.framed",),
+        tests=(
+            "test_a_frame_is_a_longer_round_trip",
+            "test_framing_is_charged_once_a_request_whatever_it_holds",
+        ),
+        assumptions=(
+            "A request of B bits of payload carries F bits around it. A packet takes v seconds a bit, as on "
+            "every link whose latency is proportional to the bits; round trip tau_rtt once a request.",
+        ),
+        claims=(claim,),
+        steps=(step("Each bit takes as long as any other.", claim, Evaluate()),),
+    )
+
+
 def round_latency() -> Statement:
     """Average the latency of a single-draft round."""
     each = sp.Symbol("t_1", nonnegative=True)
@@ -593,6 +616,7 @@ def phase_regions() -> Statement:
 
 BUILDERS: tuple[Builder, ...] = (
     transmission_latency,
+    headers,
     round_latency,
     renewal_throughput,
     mean_rate,

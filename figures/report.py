@@ -53,6 +53,7 @@ _TITLES = {
         for key, one in quantities(kind).items()
     },
     "rate_trace": "Trace of the rate",
+    "frame_bit": "Bits around a request",
     "bias_price_s": "Price of bias [s]",
     "temperature": "Sampling temperature [-]",
     "calibration": "Calibration",

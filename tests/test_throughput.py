@@ -8,11 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cuhlm_theory.capacity import packet_latency_s
 from cuhlm_theory.headline import headline_consistency, headline_region
-from cuhlm_theory.parameters import Codec, Latency
+from cuhlm_theory.parameters import Codec, FixedRate, Latency, RateTrace, System
+from cuhlm_theory.schemes import SCHEMES
 from cuhlm_theory.throughput import (
     devices_served,
     floor_latency_s,
+    framed,
     mean_rate_latency_ratio,
     mean_rate_speedup,
     mean_rate_token_per_s,
@@ -26,6 +29,7 @@ from cuhlm_theory.throughput import (
     transmission_latency_s,
     transmit_probability_for_speedup,
 )
+from tests.worlds import random_world, recording
 
 PLAIN = Latency(slm_s=0.02, llm_s=0.3)
 FULL = Latency(slm_s=0.02, llm_s=0.3, round_trip_s=0.05, downlink_bit_per_s=1000.0, llm_per_token_s=0.004)
@@ -334,3 +338,25 @@ def test_the_refused_value_is_the_one_that_is_too_small():
 def test_refusals_name_the_argument(call, words):
     with pytest.raises(ValueError, match=words):
         call()
+
+
+@pytest.mark.parametrize("name", ["hlm", "kept-law", "dssd", "verify-on-sync", "slm", "llm"])
+def test_framing_is_charged_once_a_request_whatever_it_holds(name):
+    """Counted request by request on recorded texts; a server that writes by itself asks nobody."""
+    tokens = recording(random_world(7, num_contexts=20, vocab_size=4), num_texts=6, length=12, seed=6)
+    latency = Latency(slm_s=0.01, llm_s=0.05, round_trip_s=0.02)
+    system = System(link=FixedRate(rate_bit_per_s=1e4), codec=Codec(vocab_size=4), latency=latency)
+    scheme = SCHEMES[name].given({"threshold": 0.3, "num_drafts": 3})
+    plain, longer = (scheme.ledger(tokens, one) for one in (system, framed(system, 272.0)))
+    requests = 0.0 if name == "llm" else plain.per_token(plain.answered)
+    added_s = longer.per_token(longer.seconds) - plain.per_token(plain.seconds)
+    assert added_s == pytest.approx(requests * 272.0 / 1e4, abs=1e-12)
+    assert (requests > 0.0) == (name not in ("slm", "llm"))
+
+
+def test_over_a_trace_a_frame_of_its_own_takes_no_less_than_within_its_packet():
+    trace = RateTrace(time_s=[0.0, 1.0, 2.0], rate_bit_per_s=[1e3, 4e3, 5e2])
+    system = System(link=trace, codec=Codec(vocab_size=4), latency=Latency(slm_s=0.01, llm_s=0.05))
+    both_s = float(packet_latency_s(trace, 700.0 + 272.0))
+    apart_s = float(packet_latency_s(trace, 700.0)) + framed(system, 272.0).latency.round_trip_s
+    assert both_s <= apart_s < both_s + 0.1

@@ -30,6 +30,7 @@ setting_options = options.group(
     options.preset,
     options.rate_trace,
     options.of(*_SYSTEM, Budget),
+    options.frame_bit,
     click.option(
         "--bias-price-s",
         type=options.Number("s"),

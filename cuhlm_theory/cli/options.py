@@ -209,7 +209,14 @@ rate_trace = click.option(
 )
 link = of(Link, FixedRate)
 """Options of the uplink."""
-system = of(Link, FixedRate, Codec, Latency, System)
+frame_bit = click.option(
+    "--frame-bit",
+    type=Number("bit"),
+    default=None,
+    help="Bits around a request beside its payload: headers, checksum, framing; they lengthen its round "
+    "trip. [default: 0]",
+)
+system = group(of(Link, FixedRate, Codec, Latency, System), frame_bit)
 """Options of a whole system; `Ladder.system` builds it."""
 
 

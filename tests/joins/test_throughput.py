@@ -47,6 +47,19 @@ def test_transmission_latency_adds_what_was_left_out(slm, llm, up, trip, bits, r
 
 
 @few
+@given(st.floats(1.0, 1e6), st.floats(1.0, 1e4), st.floats(1e3, 1e7), seconds)
+def test_a_frame_is_a_longer_round_trip(payload, frame, rate, trip):
+    latency = Latency(slm_s=0.01, llm_s=0.1, round_trip_s=trip)
+    system = replace(SYSTEM, link=FixedRate(rate_bit_per_s=rate), latency=latency)
+    got = throughput.framed(system, frame)
+    expected = value(
+        statement("throughput.headers").claims[0].lhs, B=payload, F=frame, v=1.0 / rate, tau_rtt=trip
+    )
+    assert float(packet_latency_s(got.link, payload)) + got.latency.round_trip_s == pytest.approx(expected)
+    assert throughput.framed(system, 0.0) == system
+
+
+@few
 @given(st.lists(st.tuples(st.floats(0.1, 5), seconds, st.floats(0.1, 1)), min_size=2, max_size=6))
 def test_renewal_throughput_is_tokens_over_time_and_below_the_mean_rate(rounds):
     tokens, time, weight = (np.array(column) for column in zip(*rounds, strict=True))
