@@ -25,8 +25,8 @@ class RefusedError(Exception):
 class Desk:
     """A process that does one thing at a time, and remembers what came of it.
 
-    Where it ``interrupts``, work that nobody waits for any more is stopped; else it is finished first, which is
-    quicker than to begin anew where the work is short.
+    Where it ``interrupts``, work that nobody waits for any more is stopped; else it is finished first, which
+    is quicker than to begin anew where the work is short.
     """
 
     def __init__(self, *, interrupts: bool) -> None:
@@ -63,6 +63,10 @@ class Desk:
             if self._wanted.get(owner) != key:
                 raise OvertakenError
             return self._known[key]
+
+    def __contains__(self, key: Hashable) -> bool:
+        """Whether it is known, or being worked at."""
+        return key in self._known or key == self._running
 
     def leave(self, owner: object) -> None:
         """Forget an owner."""

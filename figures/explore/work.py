@@ -84,7 +84,7 @@ def front(setting: Setting) -> dict[str, Any]:
     return _drawn(one, one.compute(replace(_source(setting), decoded=None)))
 
 
-def diagram(setting: Setting, *, every: bool) -> dict[str, Any]:
+def diagram(setting: Setting, every: bool) -> dict[str, Any]:
     """Draw which scheme is the fastest where: at the settings that are best here, or at every one."""
     question, _ = setting.build()
     system, budget = question.system, question.budget.bias
