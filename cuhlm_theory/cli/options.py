@@ -352,7 +352,7 @@ _NO_SCENARIO = (
 
 
 def scenario_text(ctx: click.Context) -> str:
-    """Return every option with its help; what nobody gave is a comment, so reading it back changes nothing."""
+    """Return every option with its help; a comment where nobody gave it, so that it may be read back."""
     import tomlkit
 
     document = tomlkit.document()

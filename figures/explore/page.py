@@ -43,24 +43,26 @@ class Page:
     def __init__(self, setting: Setting, calibration: Any, desks: Desks) -> None:
         self.setting, self.calibration, self.desks = setting, calibration, desks
         self.client = ui.context.client
-        self.sliders: dict[str, ui.slider] = {}
+        self.sliders: dict[str, ui.element] = {}
         self.values: dict[str, Any] = {}
-        self.following = False
-        with ui.element("header"):
+        with ui.element("div").classes("top"):
             tag("h1", f"cuhlm explore: {calibration.name}")
             self.headline = tag("p", "computing …", "headline").props('role="status" aria-live="polite"')
         with ui.element("div").classes("columns"):
             with ui.element("form").classes("card sliders").props('aria-label="Setting"'):
+                tag("p", "A link is given by its rate, or by bandwidth and SNR: what was moved last.", "note")
                 for key in GRIDS:
                     self._slider(key)
                 self._exits()
-            with ui.element("main"):
+            with ui.element("div").classes("panels"):
                 self.alert = tag("p", "", "alert").props('role="alert"')
                 self.answer = panels.card("Recommendation", "answer")
                 self.bars = panels.card("Schemes", "wide")
                 self.changes = panels.card("What would have to change")
                 self.front = panels.Picture("Throughput against bias", fronts.FIGURE.caption)
-                self.diagram = panels.Picture("The fastest over which link", phase_diagram.FIGURE.caption)
+                self.diagram = panels.Picture(
+                    "The fastest over which link", phase_diagram.FIGURE.caption, num_crosses=2
+                )
         self.client.on_delete(self._leave)
         self.move()
 
@@ -69,13 +71,14 @@ class Page:
         with ui.element("div").classes("quantity"):
             tag("span", title)
             self.values[key] = tag("output").props(f'data-key="{key}"')
-            self.sliders[key] = ui.slider(
-                min=0,
-                max=len(grid) - 1,
-                step=1,
-                value=0,
-                on_change=lambda event: self._slid(key, event.value),
-            ).props(f'aria-label="{title}" data-key="{key}"')
+            slider = ui.element("input").props(f'type=range min=0 max={len(grid) - 1} aria-label="{title}"')
+            slider.on(
+                "input",
+                lambda event: self._slid(key, event.args),
+                throttle=0.05,
+                js_handler="(event) => emit(Number(event.target.value))",
+            )
+            self.sliders[key] = slider.props(f'data-key="{key}"')
 
     def _exits(self) -> None:
         with ui.element("nav").props('aria-label="Take it along"'):
@@ -91,10 +94,9 @@ class Page:
 
     # ------------------------------------------------------------------------------------------ moving
 
-    def _slid(self, key: str, place: float) -> None:
-        if not self.following:
-            self.setting = self.setting.moved(key, GRIDS[key][int(place)])
-            self.move()
+    def _slid(self, key: str, place: int) -> None:
+        self.setting = self.setting.moved(key, GRIDS[key][place])
+        self.move()
 
     def move(self) -> None:
         """Show where one stands now, and have everything else computed."""
@@ -112,17 +114,14 @@ class Page:
     def _follow(self, system: System, inputs: Mapping[str, Any]) -> None:
         """Bring the sliders and their values to what the inputs say."""
         rate = phase_diagram.place(system.link, system.latency)[0]
-        self.following = True
         for key, slider in self.sliders.items():
             value, idle = inputs[key], False
             if value is None:
                 idle, value = True, rate if key not in _RADIO else QUANTITIES[key].assumed
-            slider.set_value(nearest(key, value))
-            said = written(key, value)
-            text = f"{said}, by bandwidth and SNR" if key not in _RADIO else "not in use: the rate is given"
-            self.values[key].set_text(text if idle else said)
-            slider.props(f'aria-valuetext="{said}"').classes(**{"add" if idle else "remove": "idle"})
-        self.following = False
+            said = written(key, value) if key not in _RADIO or not idle else "not in use"
+            self.values[key].set_text(said)
+            slider.props(f'value={nearest(key, value)} aria-valuetext="{said}"')
+            slider.classes(**{"add" if idle else "remove": "idle"})
 
     def _cross(self, system: System) -> None:
         rate, trip_s = phase_diagram.place(system.link, system.latency)

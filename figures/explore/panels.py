@@ -102,7 +102,7 @@ def changes(box: ui.element, told: Mapping[str, Any], reasons: Sequence[str] = (
 class Picture:
     """A figure that is drawn beside the page, with a sign while it is and crosses where one stands."""
 
-    def __init__(self, title: str, note: str) -> None:
+    def __init__(self, title: str, note: str, *, num_crosses: int = 0) -> None:
         self.axes: Sequence[Mapping[str, Any]] = ()
         with card(title):
             with ui.element("p").classes("status").props('role="status"'):
@@ -110,7 +110,9 @@ class Picture:
                 self._said = tag("span")
             with ui.element("div").classes("canvas"):
                 self._picture = ui.html("", sanitize=False)
-                self._crosses = [ui.element("div").classes("cross").props('aria-hidden="true"') for _ in "ab"]
+                self._crosses = [
+                    ui.element("div").classes("cross").props('aria-hidden="true"') for _ in range(num_crosses)
+                ]
             self._stands = tag("p", "", "note")
             with ui.element("details"):
                 tag("summary", "What to see in it")
@@ -141,8 +143,9 @@ class Picture:
             left, bottom, width, height = ax["place"]
             across, up = left + width * _along(x, *ax["x"]), bottom + height * _along(y, *ax["y"])
             cross.style(f"left: {100.0 * across:.2f}%; top: {100.0 * (1.0 - up):.2f}%")
-        for place, cross in enumerate(self._crosses):
-            cross.set_visibility(place < len(self.axes))
+            cross.set_visibility(True)
+        for cross in self._crosses[len(self.axes) :]:
+            cross.set_visibility(False)
 
 
 def _along(value: float, low: float, high: float) -> float:

@@ -48,6 +48,7 @@ GRIDS: Mapping[str, tuple[float, ...]] = {
     "llm_per_token_s": _SHORT,
 }
 """Where each slider can stand, by the key of its option."""
+_EVEN = ("snr_db", "bias_budget")
 
 QUANTITIES: Mapping[str, Quantity] = {
     key: one
@@ -139,6 +140,6 @@ def nearest(key: str, value: float) -> int:
     -9.0
     """
     grid = np.asarray(GRIDS[key])
-    if grid[-1] > 1e3 * grid[1]:  # steps of equal ratio
+    if key not in _EVEN:  # steps of equal ratio
         grid, value = np.log(np.maximum(grid, 1e-9)), np.log(max(value, 1e-9))
     return int(np.argmin(np.abs(grid - value)))
