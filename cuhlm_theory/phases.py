@@ -69,7 +69,14 @@ class Phases:
         return {name: latency_s[..., within & (names == name)].min(axis=-1) for name in known}
 
 
-def phases(tokens: Tokens, system: System, biases: Sequence[float], *, max_drafts: int = 32) -> Phases:
+def phases(
+    tokens: Tokens,
+    system: System,
+    biases: Sequence[float],
+    *,
+    max_drafts: int = 32,
+    contexts: Written | None = None,
+) -> Phases:
     r"""Evaluate every scheme at every setting, for all links at once.
 
     .. math:: \tau = a + B / r + B_\mathrm{down} / r_\mathrm{down} + n \, \tau_\mathrm{rtt}
@@ -87,6 +94,8 @@ def phases(tokens: Tokens, system: System, biases: Sequence[float], *, max_draft
         Mean per-token biases that settings are brought to, where a scheme can have them [-].
     max_drafts : int, default 32
         Most drafts a round; all counts up to 6 are tried and some of those beyond [token].
+    contexts : Written, optional
+        Recorded texts, each setting evaluated on the one that it writes; all on ``tokens`` when not given.
 
     Returns
     -------
@@ -123,7 +132,7 @@ def phases(tokens: Tokens, system: System, biases: Sequence[float], *, max_draft
     limits = [float(limit) for limit in as_probability("biases", biases)]
     most = int(as_count("max_drafts", max_drafts))
     counts = np.unique(np.geomspace(1, most, _NUM_COUNTS).round().astype(int)).tolist()
-    return planes(_settings(tokens, _unit(system), limits, counts), tokens, system)
+    return planes(_settings(tokens, _unit(system), limits, counts), contexts or tokens, system)
 
 
 def planes(settings: Iterable[Scheme], contexts: Written, system: System) -> Phases:

@@ -108,9 +108,8 @@ class Desk:
 def _started() -> tuple[Connection, BaseProcess]:
     """Start a process out of one that has imported everything, where the system has such a thing."""
     methods = multiprocessing.get_all_start_methods()
-    context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
-    if context.get_start_method() == "forkserver":
-        context.set_forkserver_preload(["figures.explore.work"])
+    context: Any = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
+    context.set_forkserver_preload(["figures.explore.work"])
     ours, its = context.Pipe()
     process = context.Process(target=_serve, args=(its,), daemon=True)
     process.start()

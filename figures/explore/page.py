@@ -19,7 +19,8 @@ from figures.explore.panels import tag
 from figures.explore.setting import GRIDS, QUANTITIES, Setting, nearest, of_link, written
 
 _RADIO = ("snr_db", "bandwidth_hz")
-_SKETCH = "at the settings of the bars; every setting is being tried …"
+_SKETCH = "At the settings of the bars; every other one is being tried …"
+_EVERY = "At every setting of every scheme, more than the bars show."
 
 
 class Desks:
@@ -56,13 +57,15 @@ class Page:
                 self._exits()
             with ui.element("div").classes("panels"):
                 self.alert = tag("p", "", "alert").props('role="alert"')
-                self.answer = panels.card("Recommendation", "answer")
-                self.bars = panels.card("Schemes", "wide")
-                self.changes = panels.card("What would have to change")
-                self.front = panels.Picture("Throughput against bias", fronts.FIGURE.caption)
-                self.diagram = panels.Picture(
-                    "The fastest over which link", phase_diagram.FIGURE.caption, num_crosses=2
-                )
+                with ui.element("div").classes("panel"):
+                    self.answer = panels.card("Recommendation", "answer")
+                    self.bars = panels.card("Schemes")
+                with ui.element("div").classes("panel"):
+                    self.front = panels.Picture("Throughput against bias", fronts.FIGURE.caption)
+                    self.diagram = panels.Picture(
+                        "The fastest over which link", phase_diagram.FIGURE.caption, num_crosses=2
+                    )
+                    self.changes = panels.card("What would have to change")
         self.client.on_delete(self._leave)
         self.move()
 
@@ -82,13 +85,13 @@ class Page:
 
     def _exits(self) -> None:
         with ui.element("nav").props('aria-label="Take it along"'):
-            self.link = tag("a", "Link to this setting").props('href="/"')
+            self.link = tag("a", "Link").props('href="/"')
             self.buttons = [
                 tag("button", text).props("type=button").on("click", act)
                 for text, act in (
-                    ("Scenario (TOML)", self._toml),
-                    ("Table (CSV)", self._csv),
-                    ("Report (HTML)", self._report),
+                    ("TOML scenario", self._toml),
+                    ("CSV table", self._csv),
+                    ("HTML report", self._report),
                 )
             ]
 
@@ -141,7 +144,7 @@ class Page:
             return
         told = answer["recommendation"]
         self.alert.set_text("")
-        self.answer.classes(remove="waiting")
+        self.answer.classes(remove="waiting").props(f'data-of="{setting.query}"')
         self.headline.set_text(panels.headline(told))
         panels.recommendation(self.answer, told)
         panels.bars(self.bars, answer)
@@ -177,7 +180,7 @@ class Page:
                 sketch = await desk.ask(self, (*key, False), work.diagram, setting, False)
                 self.diagram.show(sketch, _SKETCH, busy=True)
                 self._cross(question.system)
-            self.diagram.show(await desk.ask(self, (*key, True), work.diagram, setting, True))
+            self.diagram.show(await desk.ask(self, (*key, True), work.diagram, setting, True), _EVERY)
             self._cross(question.system)
         except OvertakenError:
             return

@@ -26,12 +26,14 @@ def card(title: str, classes: str = "") -> ui.element:
 
 def headline(told: Mapping[str, Any]) -> str:
     """Say the recommendation in one line."""
-    speed, ends = told["throughput_token_per_s"], told["throughput_ci95"]
-    interval = "" if ends is None else f" [{report.number(ends[0])}, {report.number(ends[1])}]"
-    return (
-        f"{style.scheme_label(told['scheme'])}: {report.number(speed)} token/s{interval}, "
-        f"bias {report.number(told['bias'])}"
-    )
+    speed = _interval(told["throughput_token_per_s"], told["throughput_ci95"], " token/s")
+    return f"{style.scheme_label(told['scheme'])}: {speed}, bias {told['bias']:.3g}"
+
+
+def _interval(value: float, ends: Sequence[float] | None, unit: str = "") -> str:
+    """Write a number with its unit, and its interval where it has one that can be seen."""
+    low, high = map(report.number, ends or (value, value))
+    return report.number(value) + unit + (f" [{low}, {high}]" if low != high else "")
 
 
 def recommendation(box: ui.element, told: Mapping[str, Any]) -> None:
@@ -76,8 +78,7 @@ def _bar(row: Mapping[str, Any], most: float) -> None:
             if ends is not None:
                 low, high = (_percent(end, most) for end in ends)
                 ui.element("div").classes("whisker").style(f"left: {low}; right: calc(100% - {high})")
-        interval = "" if ends is None else f" [{report.number(ends[0])}, {report.number(ends[1])}]"
-        tag("span", f"{report.number(speed)}{interval}")
+        tag("span", _interval(speed, ends))
     account = _ACCOUNTS.get(row["bias_account"], "") if row["bias"] is not None else ""
     tag("td", f"{account}{report.number(row['bias'])}")
 
