@@ -2,6 +2,7 @@
 
 import asyncio
 import multiprocessing
+import os
 import signal
 from collections.abc import Callable, Hashable
 from multiprocessing.connection import Connection
@@ -26,11 +27,11 @@ class Desk:
     """A process that does one thing at a time, and remembers what came of it.
 
     Where it ``interrupts``, work that nobody waits for any more is stopped; else it is finished first, which
-    is quicker than to begin anew where the work is short.
+    is quicker than to begin anew where the work is short. Work of ``low`` priority waits for other processes.
     """
 
-    def __init__(self, *, interrupts: bool) -> None:
-        self.interrupts = interrupts
+    def __init__(self, *, interrupts: bool, low: bool = False) -> None:
+        self.interrupts, self.low = interrupts, low
         self._wanted: dict[object, Hashable] = {}
         self._known: dict[Hashable, Any] = {}
         self._running: Hashable | None = None
@@ -90,8 +91,10 @@ class Desk:
 
     def _exchange(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
         if self._stopped or self._line is None:
-            self._line, self._process = _started()
             self._stopped = False
+            self._line, self._process = _started(low=self.low)
+            if self._stopped:  # meanwhile
+                self._process.kill()
         try:
             self._line.send((function, arguments))
             done, answer = self._line.recv()
@@ -105,20 +108,22 @@ class Desk:
         return answer
 
 
-def _started() -> tuple[Connection, BaseProcess]:
+def _started(*, low: bool) -> tuple[Connection, BaseProcess]:
     """Start a process out of one that has imported everything, where the system has such a thing."""
     methods = multiprocessing.get_all_start_methods()
     context: Any = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
     context.set_forkserver_preload(["figures.explore.work"])
     ours, its = context.Pipe()
-    process = context.Process(target=_serve, args=(its,), daemon=True)
+    process = context.Process(target=_serve, args=(its, low), daemon=True)
     process.start()
     its.close()
     return ours, process
 
 
-def _serve(line: Connection) -> None:
+def _serve(line: Connection, low: bool) -> None:
     """Do what comes along the line until its other end is closed."""
+    if low and hasattr(os, "nice"):
+        os.nice(10)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of the terminal, meant for the page
     refuse_overflow()
     while True:

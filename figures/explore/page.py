@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fastapi import Request
 from nicegui import app, background_tasks, ui
 
 from cuhlm_theory.errors import CuhlmError
@@ -28,8 +27,8 @@ class Desks:
 
     def __init__(self) -> None:
         self.answers = Desk(interrupts=False)
-        self.fronts = Desk(interrupts=True)
-        self.diagrams = Desk(interrupts=True)
+        self.fronts = Desk(interrupts=True, low=True)
+        self.diagrams = Desk(interrupts=True, low=True)
         self.reports = Desk(interrupts=True)
 
     @property
@@ -244,10 +243,10 @@ def serve(start: Setting, calibration: Any, *, host: str, port: int, show: bool)
     )
 
     @ui.page("/")
-    def root(request: Request) -> None:
+    def root() -> None:
         ui.add_css(colors + look)
         try:
-            setting = of_link(request.query_params, start)
+            setting = of_link(ui.context.client.request.query_params, start)
             setting.build(calibration)
         except (ValueError, CuhlmError) as error:
             tag("p", f"This link leads to no setting: {error}", "alert").props('role="alert"')

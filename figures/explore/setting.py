@@ -81,8 +81,12 @@ class Setting:
         return urlencode({key.replace("_", "-"): self.said[key] for key in self.said if key not in FIXED})
 
     def context(self) -> click.Context:
-        """Return what the command line makes of it."""
-        return command.make_context("optimize", [], default_map=options.scenario_defaults(command, self.said))
+        """Return what the command line makes of it; ValueError for what is no option, or no such number."""
+        told = options.scenario_defaults(command, self.said)
+        try:
+            return command.make_context("optimize", [], default_map=told)
+        except click.UsageError as error:
+            raise ValueError(error.format_message()) from None
 
     def toml(self) -> str:
         """Return the scenario that `cuhlm optimize` reads."""
@@ -105,7 +109,7 @@ def of_command(context: click.Context) -> Setting:
 
 
 def of_link(query: Mapping[str, str], start: Setting) -> Setting:
-    """Return what a link says of a page that was started at ``start``; ValueError for what is no option.
+    """Return what a link says of a page that was started at ``start``; ValueError where it names a file.
 
     >>> of_link({"snr-db": "3"}, Setting({"calibration": "smollm2", "snr_db": "9"})).said
     {'calibration': 'smollm2', 'snr_db': '3'}
@@ -116,7 +120,6 @@ def of_link(query: Mapping[str, str], start: Setting) -> Setting:
     for key in FIXED:
         if key in said:
             raise ValueError(f"{key} must be said where cuhlm explore is started; got it in a link")
-    options.scenario_defaults(command, said)
     stands = {"rate_trace"} if any(key in said for key in (_RATE, *_RADIO)) else set()
     return Setting({key: start.said[key] for key in FIXED if key in start.said and key not in stands} | said)
 

@@ -21,9 +21,9 @@ from figures.frame import Figure, Source, load
 _POINTS = 41  # a side of the phase diagram
 _MOST_DRAFTS = 16  # a round, in the phase diagram
 _CAPTION = (
-    "The fastest scheme over rate and round trip of the link: exact on the left, within the bias budget on the "
-    "right, each on the text that it writes. Every setting is a plane over inverse rate and round trip, so "
-    "borders are exact up to the grid. Points are known networks at typical rates."
+    "The fastest scheme over rate and round trip of the link: exact on the left, within the bias budget on "
+    "the right, each on the text that it writes. Every setting is a plane over inverse rate and round trip, "
+    "so borders are exact up to the grid. Points are known networks at typical rates."
 )
 
 
