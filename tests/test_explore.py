@@ -88,8 +88,8 @@ def settled(page):
     """Wait until what is shown answers where the sliders stand; return the query of the link."""
     page.wait_for_function(
         "() => { const shown = document.querySelector('.answer [data-of]');"
-        "return shown && document.querySelector('nav a').search === '?' + shown.dataset.of "
-        "&& location.search === '?' + shown.dataset.of; }",
+        "return shown && document.querySelector('nav a').search.slice(1) === shown.dataset.of "
+        "&& location.search.slice(1) === shown.dataset.of; }",
         timeout=20_000,
     )
     return urlsplit(page.url).query
@@ -136,6 +136,24 @@ def test_every_slider_moves_and_the_numbers_are_those_of_optimize(tab, folder, c
         stands = float(dict(parse_qsl(query))[key.replace("_", "-")])
         assert stands in setting.GRIDS[key]
         assert page.locator(f"output[data-key={key}]").inner_text() == setting.written(key, stands)
+        slider = page.get_by_role("slider", name=one.title)
+        assert setting.GRIDS[key][int(slider.input_value())] == stands
+
+
+@in_browser
+def test_no_step_is_lost_where_a_key_is_held(tab):
+    page = tab()
+    settled(page)
+    slider = page.get_by_role("slider", name="round trip")
+    place = int(slider.input_value())
+    slider.focus()
+    for _ in range(20):
+        page.keyboard.press("ArrowRight")
+    playwright.expect(slider).to_have_value(str(place + 20))
+    query = f"round-trip-s={setting.GRIDS['round_trip_s'][place + 20]}"
+    playwright.expect(page.locator("nav a")).to_have_attribute("href", re.compile(re.escape(query)))
+    assert query in settled(page)
+    assert slider.input_value() == str(place + 20)
 
 
 @in_browser

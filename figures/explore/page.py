@@ -45,6 +45,7 @@ class Page:
         self.client = ui.context.client
         self.sliders: dict[str, ui.element] = {}
         self.values: dict[str, Any] = {}
+        self.places: dict[str, int] = {}
         with ui.element("div").classes("top"):
             tag("h1", f"cuhlm explore: {calibration.name}")
             self.headline = tag("p", "computing …", "headline").props('role="status" aria-live="polite"')
@@ -97,6 +98,7 @@ class Page:
     # ------------------------------------------------------------------------------------------ moving
 
     def _slid(self, key: str, place: int) -> None:
+        self.places[key] = place
         self.setting = self.setting.moved(key, GRIDS[key][place])
         self.move()
 
@@ -109,8 +111,9 @@ class Page:
             return
         self._follow(question.system, inputs)
         self._cross(question.system)
-        self.link.props(f'href="/?{self.setting.query}"')
-        self.client.run_javascript(f"history.replaceState(null, '', '/?{self.setting.query}')")
+        address = f"/?{self.setting.query}" if self.setting.query else "/"
+        self.link.props(f'href="{address}"')
+        self.client.run_javascript(f"history.replaceState(null, '', '{address}')")
         background_tasks.create(self._compute(self.setting, question))
 
     def _follow(self, system: System, inputs: Mapping[str, Any]) -> None:
@@ -122,8 +125,10 @@ class Page:
                 idle, value = True, rate if key not in _RADIO else QUANTITIES[key].assumed
             said = written(key, value) if key not in _RADIO or not idle else "not in use"
             self.values[key].set_text(said)
-            slider.props(f'value={nearest(key, value)} aria-valuetext="{said}"')
-            slider.classes(**{"add" if idle else "remove": "idle"})
+            slider.props(f'aria-valuetext="{said}"').classes(**{"add" if idle else "remove": "idle"})
+            if (place := nearest(key, value)) != self.places.get(key):  # never the one that is being moved
+                self.places[key] = place
+                self.client.run_javascript(f"getHtmlElement({slider.id}).value = {place}")
 
     def _cross(self, system: System) -> None:
         rate, trip_s = phase_diagram.place(system.link, system.latency)

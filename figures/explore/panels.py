@@ -7,6 +7,7 @@ from typing import Any
 from nicegui import ui
 from nicegui.elements.mixins.text_element import TextElement
 
+from cuhlm_theory.crossover import Change
 from figures import report, style
 
 _ACCOUNTS = {"bound": "≤ ", "estimate": "≈ "}
@@ -90,11 +91,11 @@ def _percent(value: float, most: float) -> str:
 def changes(box: ui.element, told: Mapping[str, Any], reasons: Sequence[str] = ()) -> None:
     """Show what would make a scheme that skips the fastest, and what one more unit of each resource buys."""
     box.clear()
-    found = [line.strip().partition(" ")[2].strip() for line in told["lines"] if "  change " in line]
+    found = [str(Change(**change)) for change in told["would_change"]]
     with box, ui.element("ul"):
         for text in found:
             tag("li", text)
-        if not told["would_change"] and told["text"] == "hybrid":
+        if not found and told["text"] == "hybrid":
             tag("li", "A scheme that skips is the fastest already.")
         for text in reasons:
             tag("li", text)
