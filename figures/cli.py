@@ -1,5 +1,6 @@
 """Commands of this room: the figures, and the page that holds them."""
 
+import json
 from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
@@ -134,7 +135,8 @@ def report(*, out: Path, **values: Any) -> output.Result:
 )
 @click.option("--browser/--no-browser", default=True, show_default=True, help="Open the page in a browser.")
 @setting_options
-def explore(*, host: str, port: int, browser: bool, **values: Any) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Tell where the page is as one JSON object.")
+def explore(*, host: str, port: int, browser: bool, as_json: bool, **values: Any) -> None:
     """Show sliders and what they would change in a browser, until it is interrupted."""
     from figures.explore import page, setting
 
@@ -145,7 +147,8 @@ def explore(*, host: str, port: int, browser: bool, **values: Any) -> None:
     start, found = setting.of_command(context), load(values["calibration"], text=values["text"])
     start.build(found)
     port = page.free_port(host, port)
-    click.echo(f"http://{f'[{host}]' if ':' in host else host}:{port}/ (Ctrl-C ends it)")
+    told = {"url": f"http://{f'[{host}]' if ':' in host else host}:{port}/"}
+    click.echo(json.dumps(told) if as_json else f"{told['url']} (Ctrl-C ends it)")
     page.serve(start, found, host=host, port=port, show=browser)
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import csv
+import json
 import os
 import re
 import shutil
@@ -46,11 +47,11 @@ def folder(few_texts, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def address(folder):
-    call = (*CALL, "explore", "--calibration", str(folder), *PLACE, "--port", "0", "--no-browser")
+    call = (*CALL, "explore", "--calibration", str(folder), *PLACE, "--port", "0", "--no-browser", "--json")
     env = {name: text for name, text in os.environ.items() if not name.startswith("PYTEST")}
     server = subprocess.Popen(call, stdout=subprocess.PIPE, text=True, env=env)
     try:
-        yield server.stdout.readline().split()[0]
+        yield json.loads(server.stdout.readline())["url"]
     finally:
         server.terminate()
         server.wait(20)
@@ -248,6 +249,7 @@ def test_the_cross_moves_at_once_and_the_diagram_stays(tab):
     [
         ("?snr-db=loud", "--snr-db must be a number"),
         ("?snr=3", "the nearest known key is"),
+        ("?scheme=dsd", "is unknown"),
         ("?calibration=/etc/passwd", "calibration must be said where cuhlm explore is started"),
         ("?bias-budget=2", "bias_budget must lie in [0, 1]"),
     ],

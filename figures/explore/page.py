@@ -54,6 +54,7 @@ class Page:
                 tag("p", "A link is given by its rate, or by bandwidth and SNR: what was moved last.", "note")
                 for key in GRIDS:
                     self._slider(key)
+                self.unseen = tag("p", "", "note")
                 self._exits()
             with ui.element("div").classes("panels"):
                 self.alert = tag("p", "", "alert").props('role="alert"')
@@ -111,6 +112,7 @@ class Page:
             return
         self._follow(question.system, inputs)
         self._cross(question.system)
+        self.unseen.set_text(f"Also said: {self.setting.unseen}." if self.setting.unseen else "")
         address = f"/?{self.setting.query}" if self.setting.query else "/"
         self.link.props(f'href="{address}"')
         self.client.run_javascript(f"history.replaceState(null, '', '{address}')")

@@ -11,7 +11,7 @@ from quantiphy import Quantity as Written
 
 from cuhlm_theory._fields import Quantity, quantities
 from cuhlm_theory.cli import options
-from cuhlm_theory.cli._setting import build_setting
+from cuhlm_theory.cli._setting import build_setting, setting_options
 from cuhlm_theory.cli.optimize import command
 from cuhlm_theory.parameters import Budget, FixedRate, Latency, Link
 from cuhlm_theory.recommendation import Question
@@ -76,6 +76,17 @@ class Setting:
         return Setting(kept | {key: repr(value)})
 
     @property
+    def unseen(self) -> str:
+        """What was said of which no slider tells.
+
+        >>> Setting({"snr_db": "5", "fading": "rayleigh-arq"}).unseen
+        'fading rayleigh-arq'
+        """
+        return ", ".join(
+            f"{key.replace('_', '-')} {text}" for key, text in self.said.items() if key not in GRIDS
+        )
+
+    @property
     def query(self) -> str:
         """What a link says after its question mark; nothing of what names files."""
         return urlencode({key.replace("_", "-"): self.said[key] for key in self.said if key not in FIXED})
@@ -97,9 +108,15 @@ class Setting:
         return build_setting(self.context().params, (), calibration)
 
 
+@click.command("setting")
+@setting_options
+def _asked(**_: Any) -> None:
+    """Hold the options that make a setting, which `optimize` has among others."""
+
+
 def of_command(context: click.Context) -> Setting:
     """Return what the running command was told, by its options or by a scenario."""
-    known = options.options_by_key(command)
+    known = options.options_by_key(_asked)
     said = {}
     for key, option in options.options_by_key(context.command).items():
         source = context.get_parameter_source(str(option.name))
@@ -109,7 +126,9 @@ def of_command(context: click.Context) -> Setting:
 
 
 def of_link(query: Mapping[str, str], start: Setting) -> Setting:
-    """Return what a link says of a page that was started at ``start``; ValueError where it names a file.
+    """Return what a link says of a page that was started at ``start``.
+
+    ValueError where it names a file, or says what is no option of a setting.
 
     >>> of_link({"snr-db": "3"}, Setting({"calibration": "smollm2", "snr_db": "9"})).said
     {'calibration': 'smollm2', 'snr_db': '3'}
@@ -120,6 +139,7 @@ def of_link(query: Mapping[str, str], start: Setting) -> Setting:
     for key in FIXED:
         if key in said:
             raise ValueError(f"{key} must be said where cuhlm explore is started; got it in a link")
+    options.scenario_defaults(_asked, said)
     stands = {"rate_trace"} if any(key in said for key in (_RATE, *_RADIO)) else set()
     return Setting({key: start.said[key] for key in FIXED if key in start.said and key not in stands} | said)
 
