@@ -1,6 +1,7 @@
 """The page: sliders beside panels, and the server that shows it."""
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import Mapping
 from pathlib import Path
@@ -265,6 +266,11 @@ def serve(start: Setting, calibration: Any, *, host: str, port: int, show: bool)
         for desk in desks.all:
             desk.stop()
 
+    async def begin() -> None:  # so that the first visitor need not wait for the calibration to be read
+        with contextlib.suppress(OvertakenError, RefusedError):
+            await desks.answers.ask(desks, (start.query, "answer"), work.answer, start)
+
+    app.on_startup(begin)
     app.on_shutdown(stop)
     ui.run(
         host=host,
