@@ -33,6 +33,7 @@ QUIET = (
 HOSTILE = "<img src=x onerror=\"document.title='broken into'\">"
 PLACE = ("--snr-db", "3", "--bandwidth-hz", "200k", "--slm-latency-s", "20ms", "--llm-latency-s", "60ms")
 CALL = (sys.executable, "-c", "from cuhlm_theory.cli import main; main()")
+PATIENCE_MS = 20_000.0  # on a busy machine
 in_browser = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
 
 
@@ -60,6 +61,7 @@ def address(folder):
 
 @pytest.fixture(scope="module")
 def browser():
+    playwright.expect.set_options(timeout=PATIENCE_MS)
     with playwright.sync_playwright() as started:
         launched = started.chromium.launch(executable_path=CHROMIUM, args=QUIET)
         yield launched
@@ -91,7 +93,7 @@ def settled(page):
         "() => { const shown = document.querySelector('.answer [data-of]');"
         "return shown && document.querySelector('nav a').search.slice(1) === shown.dataset.of "
         "&& location.search.slice(1) === shown.dataset.of; }",
-        timeout=20_000,
+        timeout=PATIENCE_MS,
     )
     return urlsplit(page.url).query
 
@@ -155,6 +157,20 @@ def test_no_step_is_lost_where_a_key_is_held(tab):
     playwright.expect(page.locator("nav a")).to_have_attribute("href", re.compile(re.escape(query)))
     assert query in settled(page)
     assert slider.input_value() == str(place + 20)
+
+
+@in_browser
+def test_a_setting_that_cannot_be_says_why_and_is_left_again(tab):
+    page = tab()
+    settled(page)
+    cost = page.get_by_role("slider", name="SLM time a further token")
+    cost.press("End")
+    alert = page.locator(".alert")
+    playwright.expect(alert).to_have_text("slm_per_token_s must be at most slm_latency_s, 0.02; got 0.1")
+    assert page.locator("output[data-key=slm_per_token_s]").inner_text() == "100 ms"
+    cost.press("Home")
+    playwright.expect(alert).to_be_empty()
+    settled(page)
 
 
 @in_browser
@@ -236,11 +252,27 @@ def test_the_cross_moves_at_once_and_the_diagram_stays(tab):
     cross.wait_for(timeout=30_000)
     drawn, before = page.locator(".canvas svg").count(), cross.bounding_box()
     page.get_by_role("slider", name="round trip").press("End")
-    playwright.expect(page.locator(".note").filter(has_text="round trip 2 s")).to_be_visible(timeout=1_000)
+    playwright.expect(page.locator(".note").filter(has_text="round trip 2 s")).to_be_visible()
     after = cross.bounding_box()
     assert after["y"] < before["y"]
     assert after["x"] == before["x"]
     assert page.locator(".canvas svg").count() >= drawn
+
+
+@in_browser
+@pytest.mark.slow
+def test_the_diagram_is_tried_at_every_setting_and_then_known(tab):
+    page = tab()
+    settled(page)
+    every = page.get_by_text("At every setting of every scheme")
+    playwright.expect(every).to_be_visible(timeout=600_000.0)
+    pressed(page, "round trip", "End")
+    playwright.expect(every).to_be_visible()
+    assert page.locator(".canvas svg").count() == 2
+    assert page.locator(".cross:visible").count() == 2
+    for name in page.locator(".canvas svg").all():
+        assert name.get_attribute("role") == "img"
+        assert len(name.get_attribute("aria-label")) > 50
 
 
 @in_browser

@@ -19,6 +19,7 @@ from figures.explore.panels import tag
 from figures.explore.setting import GRIDS, QUANTITIES, Setting, nearest, of_link, written
 
 _RADIO = ("snr_db", "bandwidth_hz")
+_TABLE, _PAGE = "schemes.csv", "report.html"
 _SKETCH = "At the settings of the bars; every other one is being tried …"
 _EVERY = "At every setting of every scheme, more than the bars show."
 
@@ -68,7 +69,7 @@ class Page:
                         "The fastest over which link", phase_diagram.FIGURE.caption, num_crosses=2
                     )
                     self.changes = panels.card("What would have to change")
-        self.client.on_delete(self._leave)
+        self.client.on_delete(lambda: self._leave(self, *((self, name) for name in (_TABLE, _PAGE))))
         self.move()
 
     def _slider(self, key: str) -> None:
@@ -100,8 +101,9 @@ class Page:
     # ------------------------------------------------------------------------------------------ moving
 
     def _slid(self, key: str, place: int) -> None:
-        self.places[key] = place
-        self.setting = self.setting.moved(key, GRIDS[key][place])
+        self.places[key], value = place, GRIDS[key][place]
+        self.values[key].set_text(written(key, value))
+        self.setting = self.setting.moved(key, value)
         self.move()
 
     def move(self) -> None:
@@ -109,6 +111,7 @@ class Page:
         try:
             question, inputs = self.setting.build(self.calibration)
         except (ValueError, CuhlmError) as error:
+            self._leave(self)
             self._refuse(str(error))
             return
         self._follow(question.system, inputs)
@@ -151,11 +154,11 @@ class Page:
             return
         told = answer["recommendation"]
         self.alert.set_text("")
-        self.answer.classes(remove="waiting").props(f'data-of="{setting.query}"')
         self.headline.set_text(panels.headline(told))
         panels.recommendation(self.answer, told)
         panels.bars(self.bars, answer)
         panels.changes(self.changes, told)
+        self.answer.classes(remove="waiting").props(f'data-of="{setting.query}"')
         await asyncio.gather(
             self._reasons(setting, told), self._front(setting), self._diagram(setting, question)
         )
@@ -206,10 +209,10 @@ class Page:
             ui.download.content(self.setting.toml(), "scenario.toml", "application/toml")
 
     async def _csv(self) -> None:
-        await self._hand_over(1, self.desks.answers, work.csv, "schemes.csv", "text/csv")
+        await self._hand_over(1, self.desks.answers, work.csv, _TABLE, "text/csv")
 
     async def _report(self) -> None:
-        await self._hand_over(2, self.desks.reports, work.page, "report.html", "text/html")
+        await self._hand_over(2, self.desks.reports, work.page, _PAGE, "text/html")
 
     async def _hand_over(self, place: int, desk: Desk, function: Any, name: str, kind: str) -> None:
         button, setting = self.buttons[place], self.setting
@@ -218,14 +221,16 @@ class Page:
             found = await desk.ask((self, name), (setting.query, name), function, setting)
             with self.client:
                 ui.download.content(found, name, kind)
+        except OvertakenError:  # by who left
+            return
         except RefusedError as refused:
             self.alert.set_text(str(refused))
         finally:
             button.props(remove="disabled").classes(remove="busy")
 
-    def _leave(self) -> None:
+    def _leave(self, *owners: object) -> None:
         for desk in self.desks.all:
-            for owner in (self, (self, "schemes.csv"), (self, "report.html")):
+            for owner in owners:
                 desk.leave(owner)
 
 
