@@ -88,7 +88,7 @@ class Page:
 
     def _exits(self) -> None:
         with ui.element("nav").props('aria-label="Take it along"'):
-            self.link = tag("a", "Link").props('href="/"')
+            self.link = tag("a", "Link to this").props('href="/"')
             self.buttons = [
                 tag("button", text).props("type=button").on("click", act)
                 for text, act in (
