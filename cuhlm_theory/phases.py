@@ -7,7 +7,7 @@ is a lower envelope of planes, and where one of them is the fastest is convex
 """
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -21,6 +21,7 @@ from cuhlm_theory.parameters import FixedRate, System
 from cuhlm_theory.schemes import SCHEMES, Ledger, Scheme, at_bias
 from cuhlm_theory.schemes.draft import UntilRisky, UntilRiskyOrTrigger
 from cuhlm_theory.schemes.lineup import shares_at_bias
+from cuhlm_theory.texts import Written
 
 _NUM_COUNTS = 14
 _PRICES_BIT = tuple(float(price) for price in np.geomspace(10.0, 1e7, 19))
@@ -68,7 +69,14 @@ class Phases:
         return {name: latency_s[..., within & (names == name)].min(axis=-1) for name in known}
 
 
-def phases(tokens: Tokens, system: System, biases: Sequence[float], *, max_drafts: int = 32) -> Phases:
+def phases(
+    tokens: Tokens,
+    system: System,
+    biases: Sequence[float],
+    *,
+    max_drafts: int = 32,
+    contexts: Written | None = None,
+) -> Phases:
     r"""Evaluate every scheme at every setting, for all links at once.
 
     .. math:: \tau = a + B / r + B_\mathrm{down} / r_\mathrm{down} + n \, \tau_\mathrm{rtt}
@@ -86,6 +94,8 @@ def phases(tokens: Tokens, system: System, biases: Sequence[float], *, max_draft
         Mean per-token biases that settings are brought to, where a scheme can have them [-].
     max_drafts : int, default 32
         Most drafts a round; all counts up to 6 are tried and some of those beyond [token].
+    contexts : Written, optional
+        Recorded texts, each setting evaluated on the one that it writes; all on ``tokens`` when not given.
 
     Returns
     -------
@@ -120,21 +130,57 @@ def phases(tokens: Tokens, system: System, biases: Sequence[float], *, max_draft
     (np.True_, np.False_)
     """
     limits = [float(limit) for limit in as_probability("biases", biases)]
-    latency = replace(system.latency, round_trip_s=0.0, downlink_bit_per_s=np.inf)
-    unit = replace(system, link=FixedRate(rate_bit_per_s=1.0), latency=latency)
     most = int(as_count("max_drafts", max_drafts))
     if tokens.prompt is not None:  # a block longer than every text was never recorded
         most = min(most, int(np.unique(tokens.prompt, return_counts=True)[1].max()))
     counts = np.unique(np.geomspace(1, most, _NUM_COUNTS).round().astype(int)).tolist()
-    rows, terms = [], []
-    for row in dict.fromkeys(_settings(tokens, unit, limits, counts)):
+    return planes(_settings(tokens, _unit(system), limits, counts), contexts or tokens, system)
+
+
+def planes(settings: Iterable[Scheme], contexts: Written, system: System) -> Phases:
+    """Evaluate settings of schemes for all links at once; one that lacks a recorded column is left out.
+
+    Parameters
+    ----------
+    settings : iterable of Scheme
+        Schemes with their numbers.
+    contexts : Written
+        Recorded tokens with ``prompt``, or texts, each setting evaluated on the one that it writes.
+    system : System
+        Codec and latencies; its link, round trip and downlink do not matter.
+
+    Returns
+    -------
+    Phases
+        What each setting takes.
+
+    Examples
+    --------
+    >>> from cuhlm_theory.parameters import Codec, Latency, Link
+    >>> tokens = Tokens(uncertainty=np.full(9, 0.5), rejection=np.zeros(9), prompt=np.zeros(9, dtype=int))
+    >>> system = System(
+    ...     link=Link(bandwidth_hz=1e6, snr=3.0),
+    ...     codec=Codec(vocab_size=32_000),
+    ...     latency=Latency(slm_s=0.01, llm_s=0.1),
+    ... )
+    >>> planes([SCHEMES["llm"], SCHEMES["dsd"].using(num_drafts=2)], tokens, system)
+    Phases(2 settings of dsd, llm)
+    """
+    unit, rows, terms = _unit(system), [], []
+    for row in dict.fromkeys(settings):
         with contextlib.suppress(CuhlmError):
-            ledger = row.ledger(tokens, unit)
+            ledger = row.ledger(contexts, unit)
             rows.append(row)
             terms.append(_terms(ledger))
     columns = np.array(terms).T
     names = ("bias", "compute_s", "uplink_bit", "downlink_bit", "round_trips")
     return Phases(schemes=tuple(rows), **dict(zip(names, columns, strict=True)))
+
+
+def _unit(system: System) -> System:
+    """Return the system over a link of 1 bit/s without a round trip, its downlink free."""
+    latency = replace(system.latency, round_trip_s=0.0, downlink_bit_per_s=np.inf)
+    return replace(system, link=FixedRate(rate_bit_per_s=1.0), latency=latency)
 
 
 def _terms(ledger: Ledger) -> tuple[float, ...]:

@@ -379,7 +379,7 @@ class Recommendation:
     # ---------------------------------------------------------------------------------- the recommendation
 
     @cached_property
-    def _eligible(self) -> list[str]:
+    def eligible(self) -> list[str]:
         """Schemes whose bias is known to be within the budget, fastest first."""
         budget = self.question.budget.bias
         within = [
@@ -397,7 +397,7 @@ class Recommendation:
     @property
     def scheme(self) -> str:
         """Name of the fastest scheme within the bias budget."""
-        return self._eligible[0]
+        return self.eligible[0]
 
     @property
     def threshold(self) -> float | None:
@@ -425,7 +425,7 @@ class Recommendation:
         Where there are no texts to resample, those are exact ties.
         """
         equal = []
-        for name in self._eligible[1:]:
+        for name in self.eligible[1:]:
             ratio = self.over(name)
             if (ratio.value if ratio.low is None else ratio.low) > 1.0 + _SLACK:
                 break
@@ -435,7 +435,7 @@ class Recommendation:
     @property
     def next_best(self) -> str | None:
         """Fastest eligible scheme that is told apart from the recommended one."""
-        rest = self._eligible[1 + len(self.equal_within_error) :]
+        rest = self.eligible[1 + len(self.equal_within_error) :]
         return rest[0] if rest else None
 
     @cached_property
@@ -526,7 +526,7 @@ class Recommendation:
 
         For the fastest such scheme, with the packets it sends; None unless the LLM alone wins or nearly does.
         """
-        drafts_one = [name for name in self._eligible if _skips_single_drafts(SCHEMES[name])]
+        drafts_one = [name for name in self.eligible if _skips_single_drafts(SCHEMES[name])]
         near = "llm" in self.ledgers and self.over("llm").value < _NEARLY
         if not near or not drafts_one or not 0.0 < self.schemes[drafts_one[0]]["skip_rate"] < 1.0:
             return None
@@ -545,7 +545,7 @@ class Recommendation:
         if SCHEMES[self.scheme].writes == "hybrid":
             return []
         sides: tuple[list[Ledger], list[Ledger]] = ([], [])
-        for name in self._eligible:
+        for name in self.eligible:
             sides[SCHEMES[name].writes != "hybrid"].append(self.ledgers[name])
         if not all(sides):
             return []

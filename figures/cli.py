@@ -1,6 +1,8 @@
 """Commands of this room: the figures, and the page that holds them."""
 
+import json
 from dataclasses import replace
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +118,46 @@ def report(*, out: Path, **values: Any) -> output.Result:
         source = replace(source, calibration=source.calibration.without_tokens())
     report.write(question.answer(), out, source)
     return {"file": str(out)}
+
+
+@click.command(
+    "explore", epilog="\b\nExample: cuhlm explore --snr-db 10 --bandwidth-hz 180k --bias-budget 0.05"
+)
+@options.scenario
+@click.option(
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    help="Address to listen at; any but this machine's own must be said on the command line.",
+)
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="Port; 0 takes any."
+)
+@click.option("--browser/--no-browser", default=True, show_default=True, help="Open the page in a browser.")
+@setting_options
+@click.option("--json", "as_json", is_flag=True, help="Tell where the page is as one JSON object.")
+def explore(*, host: str, port: int, browser: bool, as_json: bool, **values: Any) -> None:
+    """Show sliders and what they would change in a browser, until it is interrupted."""
+    from figures.explore import page, setting
+
+    context = click.get_current_context()
+    said = context.get_parameter_source("host")
+    if not _is_own(host) and said is not click.core.ParameterSource.COMMANDLINE:
+        raise ValueError(f"host must be this machine's own unless --host says another; got {host!r}")
+    start, found = setting.of_command(context), load(values["calibration"], text=values["text"])
+    start.build(found)
+    port = page.free_port(host, port)
+    told = {"url": f"http://{f'[{host}]' if ':' in host else host}:{port}/"}
+    click.echo(json.dumps(told) if as_json else f"{told['url']} (Ctrl-C ends it)")
+    page.serve(start, found, host=host, port=port, show=browser)
+
+
+def _is_own(host: str) -> bool:
+    """Whether only this machine reaches an address."""
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 @click.command("paper", epilog="\b\nExample: cuhlm paper --out build/paper --calibration DIR")

@@ -11,8 +11,8 @@ import numpy as np
 
 from cuhlm_theory.capacity import rate_bit_per_s
 from cuhlm_theory.ladder import Ladder
-from cuhlm_theory.parameters import Budget, Latency, System, Uplink
-from cuhlm_theory.phases import phases
+from cuhlm_theory.parameters import Budget, Latency, Uplink
+from cuhlm_theory.phases import Phases, phases
 from cuhlm_theory.presets import SCENARIOS
 from figures import style
 from figures.frame import Figure, Source, Table, Tables
@@ -40,11 +40,18 @@ def compute(source: Source, *, num_points: int = 57, max_drafts: int = 32) -> Ta
     tokens, system = source.need(), source.system
     budget = Budget(bias=source.bias_budget).bias
     found = phases(tokens, system, [0.0, budget], max_drafts=max_drafts)
+    tables = regions(found, budget, {"free downlink": np.inf, "downlink as uplink": None}, num_points)
+    links = {place(system.link, system.latency): "this link"} | _networks()
+    return tables | {"links": _links(links)}
+
+
+def regions(found: Phases, budget: float, downlinks: Mapping[str, float | None], num_points: int) -> Tables:
+    """Return a panel a downlink [bit/s], exact and within a budget; a rate of None is that of the uplink."""
     trip_s, rate = np.meshgrid(np.geomspace(1e-4, 2.0, num_points), np.geomspace(1e2, 1e9, num_points))
     tables: Tables = {}
-    for downlink, down in (("free downlink", np.inf), ("downlink as uplink", rate)):
+    for downlink, down in downlinks.items():
         for bias, panel in ((0.0, "exact"), (budget, "biased")):
-            least_s = found.least_s(bias, rate, trip_s, down)
+            least_s = found.least_s(bias, rate, trip_s, rate if down is None else down)
             first = np.min([*least_s.values()], axis=0)
             tables[f"{panel}, {downlink}"] = {
                 "rate [bit/s]": rate.ravel(),
@@ -56,20 +63,25 @@ def compute(source: Source, *, num_points: int = 57, max_drafts: int = 32) -> Ta
                 },
             }
     tables["inputs"] = {"bias budget [-]": np.array([budget])}
-    tables["links"] = _links(system)
+    tables["links"] = _links(_networks())
     return tables
 
 
-def _links(system: System) -> Table:
-    """Return the link of the system and those of known networks; a network's name goes first."""
+def place(link: Uplink, latency: Latency) -> tuple[float, float]:
+    """Return the rate [bit/s] and the round trip [s] at which a link stands in the diagram."""
+    return float(rate_bit_per_s(link, _PACKET_BIT)), latency.round_trip_s
 
-    def place(link: Uplink, latency: Latency) -> tuple[float, float]:
-        return float(rate_bit_per_s(link, _PACKET_BIT)), latency.round_trip_s
 
-    links = {place(system.link, system.latency): "this link"}
+def _networks() -> dict[tuple[float, float], str]:
+    """Return the names of known networks by their places."""
+    links = {}
     for name, shown in _NETWORKS.items():
         known = Ladder({key: one.value for key, one in SCENARIOS[name].items()})
         links[place(known.link(), known.build(Latency))] = shown
+    return links
+
+
+def _links(links: Mapping[tuple[float, float], str]) -> Table:
     rate, trip_s = np.array([*links], dtype=np.float64).T
     return {"point": np.array([*links.values()]), "rate [bit/s]": rate, "round trip [s]": trip_s}
 

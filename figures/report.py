@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from importlib import metadata
 from pathlib import Path
 from string import Template
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from calibration import Calibration
 from cuhlm_theory._fields import quantities
@@ -25,6 +25,9 @@ from cuhlm_theory.table import Table
 from figures import style
 from figures.catalogue import figure
 from figures.frame import Figure, Source, load
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Canvas
 
 SHOWN = ("throughput", "fronts", "bits_and_bias", "rejection_line", "truncation_rules", "skip_rates")
 """Figures that depend on the scenario and help to decide."""
@@ -154,8 +157,8 @@ def page(best: Recommendation, source: Source | None = None) -> str:
     return Template((Path(__file__).parent / "report.html").read_text(encoding="utf-8")).substitute(
         title=html.escape(_title(best)),
         version=_version(),
-        light=_variables(style.THEME),
-        dark=_variables(DARK),
+        light=variables(style.THEME),
+        dark=variables(DARK),
         answer=_answer(best),
         numbers=_numbers(best),
         explanation=_items(best.why()),
@@ -208,27 +211,45 @@ def inline_svg(one: Figure, tables: Any) -> str:
     str
         The element; its ids are unique to the figure, so that several can share a page.
     """
-    buffer = io.StringIO()
     with style.applied(one.name):
-        canvas = one.canvas(tables)
-        canvas.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+        return canvas_svg(one.canvas(tables), one.name, f"{one.title}. {one.caption}")
+
+
+def canvas_svg(canvas: "Canvas", name: str, label: str) -> str:
+    """Return a drawn canvas as an ``<svg>`` element, as `inline_svg` does.
+
+    Parameters
+    ----------
+    canvas : Figure
+        What was drawn, inside `style.applied`.
+    name : str
+        What its ids begin with.
+    label : str
+        What it shows, for those who do not see it.
+
+    Returns
+    -------
+    str
+        The element.
+    """
+    buffer = io.StringIO()
+    canvas.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-    prefix = f"{one.name}-"
+    prefix = f"{name}-"
     text = re.sub(r'\bid="', f'id="{prefix}', text)
     text = re.sub(r"url\(#", f"url(#{prefix}", text)
     text = re.sub(r'href="#', f'href="#{prefix}', text)
-    for name, color in style.THEME.items():
-        text = re.sub(rf"(?<=: ){color}\b", f"var(--{name})", text)
-        text = re.sub(rf'\b(fill|stroke)="{color}"', rf'style="\1: var(--{name})"', text)
+    for variable, color in style.THEME.items():
+        text = re.sub(rf"(?<=: ){color}\b", f"var(--{variable})", text)
+        text = re.sub(rf'\b(fill|stroke)="{color}"', rf'style="\1: var(--{variable})"', text)
     head, body = text.split(">", 1)
     box = re.search(r'viewBox="[^"]+"', head)
     assert box is not None
-    label = html.escape(f"{one.title}. {one.caption}", quote=True)
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" {box.group()} '
-        f'role="img" aria-label="{label}">{body.strip()}'
+        f'role="img" aria-label="{html.escape(label, quote=True)}">{body.strip()}'
     )
 
 
@@ -369,7 +390,24 @@ def _items(texts: Iterable[str]) -> str:
     return "".join(f"<li>{html.escape(text)}</li>" for text in texts)
 
 
-def _variables(colors: Mapping[str, str]) -> str:
+def variables(colors: Mapping[str, str]) -> str:
+    """Return colours as CSS variables.
+
+    Parameters
+    ----------
+    colors : dict of str to str
+        Colours by name.
+
+    Returns
+    -------
+    str
+        Declarations.
+
+    Examples
+    --------
+    >>> variables({"ink": "#1b1f24"})
+    '--ink: #1b1f24;'
+    """
     return " ".join(f"--{name}: {color};" for name, color in colors.items())
 
 

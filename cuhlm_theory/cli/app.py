@@ -20,6 +20,7 @@ _EXTRAS = {  # every other optional package runs models
     "jinja2": "figures",
     "mistletoe": "figures",
     "figures": "figures",
+    "nicegui": "explore",
     "grpc": "serve",
     "google": "serve",
 }
@@ -71,9 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = list(sys.argv[1:] if arguments is None else arguments)
     # numpy is not imported yet; the threads of its BLAS would wait for each other longer than they work
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    # a number that is none would follow; a recording may go on
-    theory = r"(cuhlm_theory|numpy|scipy)\b"
-    warnings.filterwarnings("error", ".* encountered in ", RuntimeWarning, module=theory)
+    refuse_overflow()
     try:
         cuhlm.main(args=given or ["--help"], prog_name="cuhlm", standalone_mode=False)
     except click.exceptions.Exit as stop:
@@ -100,6 +99,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if os.environ.get("CUHLM_TRACEBACK"):
             raise
         _fail(f"{type(error).__name__}: {error} (CUHLM_TRACEBACK=1 shows where)", 1)
+
+
+def refuse_overflow() -> None:
+    """Stop where the theory would go on with a number that is none; a recording may go on."""
+    theory = r"(cuhlm_theory|numpy|scipy)\b"
+    warnings.filterwarnings("error", ".* encountered in ", RuntimeWarning, module=theory)
 
 
 def _fail(message: str, code: int) -> None:

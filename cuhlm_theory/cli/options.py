@@ -289,7 +289,13 @@ def _load_scenario(ctx: click.Context, param: click.Parameter, path: Path | None
         raise ValueError(f"scenario {path} is not TOML: {error}") from None
     except RecursionError:
         raise ValueError(f"scenario {path} is not TOML that can be read (nested too deep)") from None
-    known = _by_key(ctx.command)
+    ctx.default_map = scenario_defaults(ctx.command, entries)
+    return path
+
+
+def scenario_defaults(command: click.Command, entries: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the entries of a scenario, read from a file or a link, make the defaults of a command."""
+    known = options_by_key(command)
     defaults: dict[str, Any] = {}
     for key, value in entries.items():
         name = key.replace("-", "_")
@@ -310,12 +316,11 @@ def _load_scenario(ctx: click.Context, param: click.Parameter, path: Path | None
         defaults[option.name] = value if isinstance(value, bool) and option.is_flag else str(value)
         if option.multiple:
             defaults[option.name] = [defaults[option.name]]
-    ctx.default_map = defaults
-    return path
+    return defaults
 
 
-def _by_key(command: click.Command) -> dict[str, click.Option]:
-    """Options of a command by their scenario keys, underscores for dashes."""
+def options_by_key(command: click.Command) -> dict[str, click.Option]:
+    """Return the options of a command by their scenario keys, underscores for dashes."""
     return {
         name.removeprefix("--").replace("-", "_"): option
         for option in command.params
@@ -339,7 +344,7 @@ def saves_scenario(function: Callable[..., Any]) -> Callable[..., Any]:
         result = function(**values)
         if save_scenario is not None:
             with whole(save_scenario) as part:
-                part.write_text(_scenario_text(click.get_current_context()), encoding="utf-8")
+                part.write_text(scenario_text(click.get_current_context()), encoding="utf-8")
         return result
 
     return command
@@ -353,15 +358,15 @@ _NO_SCENARIO = (
 )  # how a result leaves is no part of the question
 
 
-def _scenario_text(ctx: click.Context) -> str:
-    """Every option with its help; what nobody gave is a comment, so that reading it back changes nothing."""
+def scenario_text(ctx: click.Context) -> str:
+    """Return every option with its help; a comment where nobody gave it, so that it may be read back."""
     import tomlkit
 
     document = tomlkit.document()
     document.add(
         tomlkit.comment(f"cuhlm {ctx.command.name}: every option; a comment is one left to its default")
     )
-    for key, option in _by_key(ctx.command).items():
+    for key, option in options_by_key(ctx.command).items():
         if option.name in _NO_SCENARIO or option.required:
             continue
         value = ctx.params[str(option.name)]
