@@ -6,7 +6,7 @@ The live decoder answers the same questions about one place with both distributi
 from collections.abc import Callable
 from copy import copy
 from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
+_Found = TypeVar("_Found")
 
 _ROUNDING = 1e-5  # of sums of float32 probabilities
 _ALWAYS_SKIPS = 1e-6  # float32 rounding of a context in which every draft is skipped
@@ -248,6 +249,8 @@ class Tokens:
     """Text that they were recorded on: ``slm``, ``llm``, ``hybrid-<threshold>``; empty for an assumed law."""
     side: NDArray[np.int64] | None = None
     """Which of two mixed texts a token belongs to, 0 or 1, shape [N]; None where there is one text."""
+    _found: dict[str, Any] = field(default_factory=dict, init=False)
+    """What `once` found."""
 
     def __post_init__(self) -> None:
         num = len(self.uncertainty)
@@ -324,8 +327,24 @@ class Tokens:
         return {
             name: value
             for name, value in named.items()
-            if value is not None and name != "text" and not name.endswith("_grid")
+            if value is not None and name not in ("text", "_found") and not name.endswith("_grid")
         }
+
+    def once(self, name: str, find: Callable[[], _Found]) -> _Found:
+        """Return what depends on what was recorded alone, no weight and no link; found once, then kept.
+
+        The tokens keep it as long as they live, and share it with those that only weigh them otherwise
+        (`weighted`), so there must be few names and none may depend on a number that varies.
+
+        >>> tokens = Tokens(uncertainty=np.array([0.2, 0.1]), rejection=np.zeros(2))
+        >>> tokens.once("least", lambda: float(tokens.uncertainty.min()))
+        0.1
+        >>> tokens.weighted(np.array([0.3, 0.7])).once("least", lambda: 1.0)
+        0.1
+        """
+        if name not in self._found:
+            self._found[name] = find()
+        return self._found[name]
 
     def only(self, chosen: NDArray[np.bool_]) -> "Tokens":
         """Return some of the tokens, marked by a mask of shape [N]; their weights then sum to 1.
