@@ -122,8 +122,9 @@ class _Contexts:
 def randomised(vertices: Vertices, sizes: Sizes, weight: Floats, budget: float) -> Relaxed:
     r"""Solve the knapsack of `solve` over all thresholds and sizes of every context, in the same steps.
 
-    A context that acts alike at two prices of bias does so at every price between them, its least cost being
-    concave in the price: only the others are looked at again.
+    A context that acts alike at two prices of bias does so at every price between them: only the others are
+    looked at again.
+    Derivation: ``derivations.optimise.settled``.
 
     Parameters
     ----------
