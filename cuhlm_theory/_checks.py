@@ -46,6 +46,11 @@ def as_floats(name: str, value: ArrayLike) -> Floats:
     return array
 
 
+def _inside(array: Floats, low: float, high: float) -> bool:
+    """Whether all lies within finite bounds, which NaN does not."""
+    return not array.size or bool(array.min() >= low and array.max() <= high)
+
+
 def _within(
     name: str, array: Floats, low: float, high: float, what: str, *, open_low: bool = False
 ) -> Floats:
@@ -60,11 +65,17 @@ def _within(
 
 def as_probability(name: str, value: ArrayLike) -> Floats:
     """Return ``value`` as float64 in [0, 1], shape [...]."""
+    array = as_numbers(name, value)
+    if _inside(array, 0.0, 1.0):
+        return array
     return _within(name, as_floats(name, value), 0.0, 1.0, "lie in [0, 1]")
 
 
 def as_nonnegative(name: str, value: ArrayLike) -> Floats:
     """Return ``value`` as finite float64 of at least 0, shape [...]."""
+    array = as_numbers(name, value)
+    if _inside(array, 0.0, _LARGEST):
+        return array
     array = _within(name, as_floats(name, value), 0.0, math.inf, "be at least 0")
     return _within(name, array, 0.0, _LARGEST, f"be at most {_LARGEST:g}")
 

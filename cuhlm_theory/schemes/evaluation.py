@@ -135,12 +135,14 @@ def several_drafts(
     Tokens with ``prompt`` are a recording, and rounds run along each text; without it they are i.i.d. With
     ``rng`` it is drawn which drafts are kept, so that a round happens or does not.
     """
-    scheme = resolved(scheme, tokens, system)
-    draft, verification = cast(Run, scheme.draft), scheme.verification
+    scheme = replace(scheme, payload=scheme.payload.settled(tokens))
     carried = scheme.payload.carried(tokens, system, scheme.skip)
+    acceptance = _acceptance(scheme, tokens, carried)
+    if _open(scheme):
+        scheme = scheme.using(num_drafts=_best_count(scheme, tokens, system, carried, acceptance))
+    draft, verification = cast(Run, scheme.draft), scheme.verification
     skips = scheme.skip.skips(tokens, drafts=True)
     account = verification.account(tokens, scheme.skip, skips, scheme.payload, carried)
-    acceptance = _acceptance(scheme, tokens, carried)
     if rng is not None and not verification.by_block:
         acceptance = (rng.random(len(tokens)) < acceptance).astype(np.float64)
     rounds = _happening(_rounds(scheme, tokens, acceptance, skips, carried, account.bias))
@@ -275,15 +277,23 @@ def _blocks(
 def resolved(scheme: "Scheme", tokens: Tokens, system: System) -> "Scheme":
     """Return the scheme with what a recording settles: what is remembered, and the best number of drafts."""
     scheme = replace(scheme, payload=scheme.payload.settled(tokens))
-    if "num_drafts" not in scheme.numbers or scheme.numbers["num_drafts"] is not None:
-        return scheme
-    return scheme.using(num_drafts=best_num_drafts(scheme, tokens, system))
+    return scheme.using(num_drafts=best_num_drafts(scheme, tokens, system)) if _open(scheme) else scheme
+
+
+def _open(scheme: "Scheme") -> bool:
+    """Whether the scheme has a number of drafts that is not given."""
+    return "num_drafts" in scheme.numbers and scheme.numbers["num_drafts"] is None
 
 
 def best_num_drafts(scheme: "Scheme", tokens: Tokens, system: System) -> int:
     """Return the number of drafts a round of the highest throughput at the mean acceptance [token]."""
     carried = scheme.payload.carried(tokens, system, scheme.skip)
-    acceptance = _acceptance(scheme, tokens, carried)
+    return _best_count(scheme, tokens, system, carried, _acceptance(scheme, tokens, carried))
+
+
+def _best_count(
+    scheme: "Scheme", tokens: Tokens, system: System, carried: Carried, acceptance: Floats
+) -> int:
     bit = float(tokens.weight @ carried.bit)
     if not np.isfinite(packet_latency_s(system.link, bit)):
         return 1

@@ -154,6 +154,7 @@ def _by_acceptance(scheme: Scheme, tokens: Tokens, system: System, wanted: float
     knob, options = scheme.verification.knob or "", scheme.verification.options()
     carried, skips = scheme.payload.carried(tokens, system, scheme.skip), scheme.skip.skips(tokens)
 
+    @cache
     def of_draft(value: float) -> float:
         rule = scheme.using(**{knob: value}).verification
         account = rule.account(tokens, scheme.skip, skips, scheme.payload, carried)
