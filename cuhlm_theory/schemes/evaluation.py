@@ -88,25 +88,25 @@ def one_draft(scheme: "Scheme", tokens: Tokens, system: System) -> Ledger:
     )
     keep_weight = tokens.weight * (1.0 - skips.transmit) if chance < 1.0 else zeros
     weight = np.concatenate((tokens.weight * skips.transmit, keep_weight))
-    happens = weight > 0.0
-    both = _columns({name: np.concatenate((asks[name], keeps[name]))[happens] for name in asks})
-    prompt = None if tokens.prompt is None else np.tile(tokens.prompt, 2)[happens]
+    happens = np.flatnonzero(weight > 0.0)
+    place = happens % len(tokens)
+    both = _columns({name: np.concatenate((asks[name], keeps[name])).take(happens) for name in asks})
     return Ledger(
         scheme=scheme.name,
         system=system,
         weight=weight[happens],
-        prompt=prompt,
-        tokens=np.ones(int(happens.sum())),
-        bias=np.tile(account.bias, 2)[happens],
-        risk=np.tile(account.risk, 2)[happens],
-        truncation=np.tile(account.truncation, 2)[happens],
-        recorded=None if recorded is None else np.tile(recorded, 2)[happens],
+        prompt=None if tokens.prompt is None else tokens.prompt[place],
+        tokens=np.ones(len(happens)),
+        bias=account.bias[place],
+        risk=account.risk[place],
+        truncation=account.truncation[place],
+        recorded=None if recorded is None else recorded[place],
         bias_is_bound=account.is_bound,
         bias_note=account.note,
         threshold=scheme.threshold,
         has_floor=scheme.draft.present and payload.names_draft,
-        place=np.tile(np.arange(len(tokens)), 2)[happens],
-        side=None if tokens.side is None else np.tile(tokens.side, 2)[happens],
+        place=place,
+        side=None if tokens.side is None else tokens.side[place],
         **both,
     )
 
@@ -148,20 +148,20 @@ def several_drafts(
     rounds = _happening(_rounds(scheme, tokens, acceptance, skips, carried, account.bias))
 
     every, weight, tokens_of = _kept_and_rejected(scheme, system, rounds, sized=carried.size is not None)
-    prompt = None if rounds.prompt is None else np.tile(rounds.prompt, 2)
     skip_rate, triggered = 0.0, draft.triggered
     note, risk = account.note, float(tokens.weight @ skips.risk)
     if triggered:
         skip_rate = 1.0 - float(tokens.weight @ skips.transmit)
         note = f"CU-HLM takes risk {risk:.4g} at this trigger"
-    occurs = weight > 0.0  # a round that cannot happen must not cost an infinite time over a dead link
-    both = _columns({name: column[occurs] for name, column in every.items()})
-    bias = np.tile(rounds.bias, 2)[occurs]
+    occurs = np.flatnonzero(weight > 0.0)  # else it must not cost an infinite time over a dead link
+    both = _columns({name: column.take(occurs) for name, column in every.items()})
+    place = occurs % len(rounds.weight)
+    bias = rounds.bias[place]
     return Ledger(
         scheme=scheme.name,
         system=system,
         weight=weight[occurs],
-        prompt=None if prompt is None else prompt[occurs],
+        prompt=None if rounds.prompt is None else rounds.prompt[place],
         tokens=tokens_of[occurs],
         bias=bias,
         risk=bias,
@@ -222,7 +222,7 @@ def _kept_and_rejected(
 def _happening(rounds: Rounds) -> Rounds:
     """Leave out the kinds of round that never happen."""
     columns: dict[str, Any] = {entry.name: getattr(rounds, entry.name) for entry in fields(rounds)}
-    happens = rounds.weight > 0.0
+    happens = np.flatnonzero(rounds.weight > 0.0)
     chosen: dict[str, Any] = {k: None if column is None else column[happens] for k, column in columns.items()}
     return Rounds(**chosen)
 

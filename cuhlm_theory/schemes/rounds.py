@@ -160,15 +160,21 @@ class _Walk:
 
     digest: bytes
     walk: Callable[..., Sequence[Floats]] = field(compare=False)
-    given: Mapping[str, Any] = field(compare=False)
+    given: Mapping[str, NDArray[Any]] = field(compare=False)
 
     @classmethod
-    def of(cls, walk: Callable[..., Sequence[Floats]], given: Mapping[str, Any]) -> "_Walk":
-        digest = hashlib.blake2b(f"{walk.__module__}.{walk.__qualname__}".encode(), digest_size=16)
-        for value in map(np.asarray, given.values()):
+    def of(cls, walk: Callable[..., Sequence[Floats]], prompt: Ints, given: Mapping[str, Any]) -> "_Walk":
+        known = {name: _one_for_all(np.asarray(value)) for name, value in given.items()} | {"prompt": prompt}
+        digest = hashlib.sha256(f"{walk.__module__}.{walk.__qualname__}".encode())
+        for value in known.values():
             digest.update(repr((value.shape, value.dtype.str)).encode())
             digest.update(np.ascontiguousarray(value).data)
-        return cls(digest=digest.digest(), walk=walk, given=given)
+        return cls(digest=digest.digest(), walk=walk, given=known)
+
+
+def _one_for_all(values: NDArray[Any]) -> NDArray[Any]:
+    """Return one number where all values are the same."""
+    return values.flat[:1].reshape(()) if values.size and np.all(values == values.flat[0]) else values
 
 
 def remembered(walk: Callable[..., Sequence[Floats]], prompt: Ints, **given: Any) -> Rounds:
@@ -188,7 +194,7 @@ def remembered(walk: Callable[..., Sequence[Floats]], prompt: Ints, **given: Any
     Rounds
         One kind a token that a round can start with.
     """
-    columns = _walked(_Walk.of(walk, {"prompt": prompt, **given}))
+    columns = _walked(_Walk.of(walk, np.asarray(prompt), given))
     names = ("weight", "num_drafts", "num_tokens", "all_kept", "kept_tokens", "draft_bit", "entries", "bias")
     return Rounds(
         **{name: values.copy() for name, values in zip(names, columns, strict=True)},
