@@ -452,8 +452,9 @@ class Tokens:
         return u is not None and (highest < 0.0 or highest < 1.0 - 1.0 / (1.0 + u.shape[1]))
 
     def _of_candidates(self, steps: Steps) -> Skips:
-        x, y = self.need("candidate_prob"), self.need("candidate_llm_prob")
-        kept = x * steps.share(self.need("candidate_uncertainty"))  # m, shape [N, C]
+        few = self._candidates_below(steps.highest)
+        x, y = self.need("candidate_prob")[:, :few], self.need("candidate_llm_prob")[:, :few]
+        kept = x * steps.share(self.need("candidate_uncertainty")[:, :few])  # m, shape [N, few]
         rejected = np.divide(np.maximum(x - y, 0.0), x, out=np.zeros_like(x), where=x > 0.0)
         transmit = _transmit(kept.sum(axis=1))
         return Skips(
@@ -462,6 +463,12 @@ class Tokens:
             truncates=(transmit > 0.0).astype(np.float64),
             excess=np.maximum(kept - y, 0.0).sum(axis=1),
         )
+
+    def _candidates_below(self, threshold: float) -> int:
+        """How many candidates have at most this uncertainty, in the context with most."""
+        u = self.need("candidate_uncertainty")
+        least = self.once("least_uncertainty", lambda: u.min(axis=0))  # rising, shape [C]
+        return int(np.searchsorted(least, threshold, side="right"))
 
     def transmit_chance(self, skip: "Skip") -> Array:
         """Chance that each context transmits; their mean where the record only knows the drafts."""
@@ -610,8 +617,9 @@ class Tokens:
         if threshold < 0.0:
             return np.zeros(len(self), dtype=np.int64)
         if self.knows_kept(threshold):
-            u = self.need("candidate_uncertainty")
-            return np.sum((u <= threshold) & (self.need("candidate_prob") > 0.0), axis=1)
+            few = self._candidates_below(threshold)
+            u, x = self.need("candidate_uncertainty")[:, :few], self.need("candidate_prob")[:, :few]
+            return np.sum((u <= threshold) & (x > 0.0), axis=1)
         most = int(most_kept_tokens(min(threshold, 1.0), vocab_size))
         return np.where(self.below(threshold).transmit < 1.0, most, 0)
 

@@ -11,11 +11,18 @@ from cuhlm_theory.contexts import Ints, Skips, Tokens
 from cuhlm_theory.drafting import best_drafts_of_survival, best_drafts_on_link
 from cuhlm_theory.kept_law import most_kept_tokens
 from cuhlm_theory.parameters import System
-from cuhlm_theory.rivals import independent_survival_curve, survival_curve
+from cuhlm_theory.rivals import independent_survival_curve, survival_curve, text_survival_curves
 from cuhlm_theory.schemes.draft import FixedBySurvival, Run, Scheduled
 from cuhlm_theory.schemes.ledger import Ledger, charged, drafting_on_server, resync_bit_per_transmission
 from cuhlm_theory.schemes.payload import Carried
-from cuhlm_theory.schemes.rounds import Charges, Rounds, block_rounds, independent_rounds, recorded_rounds
+from cuhlm_theory.schemes.rounds import (
+    Charges,
+    Rounds,
+    TextRows,
+    block_rounds,
+    independent_rounds,
+    recorded_rounds,
+)
 from cuhlm_theory.schemes.schedule import independent_scheduled_rounds, recorded_scheduled_rounds
 from cuhlm_theory.schemes.verification import Account
 
@@ -54,13 +61,10 @@ def one_draft(scheme: "Scheme", tokens: Tokens, system: System) -> Ledger:
 
     Truncation is charged in every context in which the rule can transmit, not only when it does.
     """
-    payload, verification = scheme.payload, scheme.verification
-    carried = payload.carried(tokens, system, scheme.skip)
-    skips = scheme.skip.skips(tokens, drafts=payload.depends_on_draft)
-    account = verification.account(tokens, scheme.skip, skips, payload, carried)
+    verification = scheme.verification
+    carried, skips, account = _one_draft(scheme, tokens, system)
     recorded = _as_recorded(scheme, tokens, system, skips, account, carried.size)
-    chance = float(tokens.weight @ skips.transmit)
-    chance = float(np.round(chance)) if abs(chance - np.round(chance)) < _ROUNDING else chance
+    chance, weight, happens = _kinds(tokens, skips)
     drafts = np.full(len(tokens), float(scheme.draft.present))
     extra_bit = resync_bit_per_transmission(system, chance)
     zeros, ones = np.zeros(len(tokens)), np.ones(len(tokens))
@@ -86,9 +90,6 @@ def one_draft(scheme: "Scheme", tokens: Tokens, system: System) -> Ledger:
         downlink_bit=zeros,
         entries=np.full(len(tokens), np.nan) if carried.size is None else zeros,
     )
-    keep_weight = tokens.weight * (1.0 - skips.transmit) if chance < 1.0 else zeros
-    weight = np.concatenate((tokens.weight * skips.transmit, keep_weight))
-    happens = np.flatnonzero(weight > 0.0)
     place = happens % len(tokens)
     both = _columns({name: np.concatenate((asks[name], keeps[name])).take(happens) for name in asks})
     return Ledger(
@@ -104,11 +105,35 @@ def one_draft(scheme: "Scheme", tokens: Tokens, system: System) -> Ledger:
         bias_is_bound=account.is_bound,
         bias_note=account.note,
         threshold=scheme.threshold,
-        has_floor=scheme.draft.present and payload.names_draft,
+        has_floor=scheme.draft.present and scheme.payload.names_draft,
         place=place,
         side=None if tokens.side is None else tokens.side[place],
         **both,
     )
+
+
+def _one_draft(scheme: "Scheme", tokens: Tokens, system: System) -> tuple[Carried, Skips, Account]:
+    """Return what is carried in each context, what is skipped, and the bias that follows."""
+    payload = scheme.payload
+    carried = payload.carried(tokens, system, scheme.skip)
+    skips = scheme.skip.skips(tokens, drafts=payload.depends_on_draft)
+    return carried, skips, scheme.verification.account(tokens, scheme.skip, skips, payload, carried)
+
+
+def one_draft_bias(scheme: "Scheme", tokens: Tokens, system: System) -> float:
+    """Return the mean bias of the rounds of at most one draft, without the rest of their ledger [-]."""
+    _, skips, account = _one_draft(scheme, tokens, system)
+    _, weight, happens = _kinds(tokens, skips)
+    return float(np.sum(weight[happens] * account.bias[happens % len(tokens)]) / np.sum(weight[happens]))
+
+
+def _kinds(tokens: Tokens, skips: Skips) -> tuple[float, Floats, Ints]:
+    """Chance to ask, weights of the rounds that ask and then of those that keep, and which of them happen."""
+    chance = float(tokens.weight @ skips.transmit)
+    chance = float(np.round(chance)) if abs(chance - np.round(chance)) < _ROUNDING else chance
+    keep_weight = tokens.weight * (1.0 - skips.transmit) if chance < 1.0 else np.zeros(len(tokens))
+    weight = np.concatenate((tokens.weight * skips.transmit, keep_weight))
+    return chance, weight, np.flatnonzero(weight > 0.0)
 
 
 def _as_recorded(
@@ -264,14 +289,13 @@ def _blocks(
         means = (np.atleast_1d(tokens.weight @ column) for column in (bit, size))
         survival = independent_survival_curve(ratio, tokens.weight, max_drafts)[None]
         return block_rounds(survival, np.ones(1, dtype=np.int64), *means, bonus=bonus)
-    texts, length = np.unique(tokens.prompt, return_counts=True)
-    as_count("num_drafts", max_drafts, at_most=int(length.max()))
-    used = texts[length >= max_drafts]
-    places = [tokens.prompt == text for text in used]
-    survival = [survival_curve(ratio[place], tokens.prompt[place], max_drafts) for place in places]
-    means = (np.array([column[place].mean() for place in places]) for column in (bit, size))
-    rounds = block_rounds(np.array(survival), length[length >= max_drafts], *means, bonus=bonus)
-    return replace(rounds, prompt=used)
+    texts = TextRows(tokens.prompt)
+    as_count("num_drafts", max_drafts, at_most=int(texts.length.max()))
+    used = texts.length >= max_drafts
+    survival = text_survival_curves(texts.grid(ratio, 0.0)[used], texts.length[used], max_drafts)
+    means = (texts.grid(column, 0.0)[used].sum(axis=1) / texts.length[used] for column in (bit, size))
+    rounds = block_rounds(survival, texts.length[used], *means, bonus=bonus)
+    return replace(rounds, prompt=np.unique(tokens.prompt)[used])
 
 
 def resolved(scheme: "Scheme", tokens: Tokens, system: System) -> "Scheme":
