@@ -4,6 +4,7 @@ from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from cuhlm_theory._checks import Floats, as_count
 from cuhlm_theory.capacity import packet_latency_s
@@ -65,30 +66,31 @@ def one_draft(scheme: "Scheme", tokens: Tokens, system: System) -> Ledger:
     carried, skips, account = _one_draft(scheme, tokens, system)
     recorded = _as_recorded(scheme, tokens, system, skips, account, carried.size)
     chance, weight, happens = _kinds(tokens, skips)
-    drafts = np.full(len(tokens), float(scheme.draft.present))
+    drafts, sized = float(scheme.draft.present), carried.size is not None
     extra_bit = resync_bit_per_transmission(system, chance)
-    zeros, ones = np.zeros(len(tokens)), np.ones(len(tokens))
     asks = _rows(
         system,
+        len(tokens),
         drafts=drafts,
-        slm_catch_up=zeros,
-        llm_calls=ones,
-        llm_width=ones,
-        catch_up=zeros,
+        slm_catch_up=0.0,
+        llm_calls=1.0,
+        llm_width=1.0,
+        catch_up=0.0,
         uplink_bit=(carried.bit + extra_bit) * drafts,
-        downlink_bit=np.full(len(tokens), float(system.codec.bits_per_index)),
-        entries=np.full(len(tokens), np.nan) if carried.size is None else carried.size.astype(np.float64),
+        downlink_bit=float(system.codec.bits_per_index),
+        entries=np.nan if carried.size is None else carried.size,
     )
     keeps = _rows(
         system,
+        len(tokens),
         drafts=drafts,
-        slm_catch_up=zeros,
-        llm_calls=zeros,
-        llm_width=zeros,
-        catch_up=ones * verification.asks,
-        uplink_bit=zeros,
-        downlink_bit=zeros,
-        entries=np.full(len(tokens), np.nan) if carried.size is None else zeros,
+        slm_catch_up=0.0,
+        llm_calls=0.0,
+        llm_width=0.0,
+        catch_up=float(verification.asks),
+        uplink_bit=0.0,
+        downlink_bit=0.0,
+        entries=0.0 if sized else np.nan,
     )
     place = happens % len(tokens)
     both = _columns({name: np.concatenate((asks[name], keeps[name])).take(happens) for name in asks})
@@ -146,10 +148,15 @@ def _as_recorded(
     return account.risk + skips.truncates * tokens.output_bias_at(sizes, may_keep)
 
 
-def _rows(system: System, *, entries: Floats, on_server: bool = False, **counts: Floats) -> dict[str, Floats]:
-    """Columns of a kind of round and its seconds."""
+def _rows(
+    system: System, num: int, *, entries: ArrayLike, on_server: bool = False, **counts: ArrayLike
+) -> dict[str, Floats]:
+    """Columns of a kind of round and its seconds, shape [num]; one number stands for all rounds."""
     clock = drafting_on_server(system) if on_server else system
-    return {**counts, "entries": entries, **charged(clock, **counts)}
+    columns = {**counts, "entries": entries, **charged(clock, **counts)}
+    return {
+        name: np.broadcast_to(np.asarray(value, dtype=np.float64), (num,)) for name, value in columns.items()
+    }
 
 
 def several_drafts(
@@ -220,18 +227,18 @@ def _kept_and_rejected(
     verified = all_tokens - kept * (kept_tokens - drafts)  # all but the LLM's own token after a kept run
     proposals = float(share @ verified) / max(float(share @ rejected), _ROUNDING)
     kept_bit, lost_bit = verification.answer_bit(system.codec, bonus=draft.adds_bonus, proposals=proposals)
-    ones = np.ones(len(drafts))
     sides = [
         _rows(
             system,
+            len(drafts),
             drafts=drafts,
-            slm_catch_up=ones * whole,
-            llm_calls=ones,
+            slm_catch_up=float(whole),
+            llm_calls=1.0,
             llm_width=drafts + float(draft.adds_bonus),
-            catch_up=0.0 * ones,
+            catch_up=0.0,
             uplink_bit=rounds.draft_bit,
-            downlink_bit=answer * (count if verification.on_server else ones),
-            entries=rounds.entries if sized else np.full(len(drafts), np.nan),
+            downlink_bit=answer * count if verification.on_server else answer,
+            entries=rounds.entries if sized else np.nan,
             on_server=verification.on_server,
         )
         for answer, whole, count in (

@@ -174,7 +174,9 @@ class _Walk:
 
 def _one_for_all(values: NDArray[Any]) -> NDArray[Any]:
     """Return one number where all values are the same."""
-    return values.flat[:1].reshape(()) if values.size and np.all(values == values.flat[0]) else values
+    if not values.size or values.flat[0] != values.flat[-1] or np.any(values != values.flat[0]):
+        return values
+    return values.flat[:1].reshape(())
 
 
 def remembered(walk: Callable[..., Sequence[Floats]], prompt: Ints, **given: Any) -> Rounds:
