@@ -374,7 +374,9 @@ def test_sizes_off_the_hull_are_left_out_of_the_chain(kind):
     for price_s in (0.0, 0.01, 0.1, 1.0, 1e6):
         steps = sizes.steps(np.full(len(tokens), price_s))
         cost = after(sizes.send_s, steps) + price_s * after(sizes.lost, steps)
-        np.testing.assert_allclose(cost, np.min(given.send_s + price_s * given.truncation, axis=1), rtol=1e-12)
+        np.testing.assert_allclose(
+            cost, np.min(given.send_s + price_s * given.truncation, axis=1), rtol=1e-12
+        )
 
 
 def test_the_true_bias_of_the_operating_point_is_within_the_budget():
