@@ -312,9 +312,9 @@ def settled() -> Statement:
             "test_the_best_randomised_policy_is_that_of_the_table_of_actions",
         ),
         assumptions=(
-            "In one context action 1 has latency t_1 and bias b_1, any other action t_2 and b_2. Action 1 is the "
-            "cheaper one, latency plus price times bias, at the prices lambda_1 and lambda_2. Every price between "
-            "them is (lambda_1 + r lambda_2)/(1 + r) for some r >= 0.",
+            "In one context action 1 has latency t_1 and bias b_1, any other action t_2 and b_2. Action 1 is "
+            "the cheaper one, latency plus price times bias, at the prices lambda_1 and lambda_2. A price "
+            "between them is (lambda_1 + r lambda_2)/(1 + r) for some r >= 0.",
         ),
         assumed=(at_low, at_high),
         claims=(claim,),
