@@ -267,7 +267,7 @@ class Ledger:
 
     def _resampled(self, num_resamples: int, seed: int) -> tuple[Estimate, Estimate]:
         how = "95 % percentile interval, whole texts resampled"
-        prompts = np.empty(0) if self.prompt is None else np.unique(self.prompt)
+        prompts = np.empty(0, dtype=np.int64) if self.prompt is None else np.unique(self.prompt)
         if len(prompts) < 2 or not np.all(np.isfinite(self.seconds)):
             return Estimate(self.rate_token_per_s, unit="token/s"), Estimate(self.per_token(self.bias))
         sums = self.sums("tokens", "seconds", "bias", prompts=prompts)

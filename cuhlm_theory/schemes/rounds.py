@@ -188,7 +188,7 @@ def remembered(walk: Callable[..., Sequence[Floats]], prompt: Ints, **given: Any
         Gives the columns of `Rounds` of each token, given ``prompt`` and the rest by name.
     prompt : ndarray of int64, shape [N]
         Text that each token belongs to [-].
-    **given
+    **given : object
         What else the walk depends on, numbers and arrays.
 
     Returns
@@ -210,30 +210,19 @@ def _walked(asked: _Walk) -> Sequence[Floats]:
     return asked.walk(**asked.given)
 
 
-def _along(
-    *,
-    prompt: Ints,
-    kept: ArrayLike,
-    end: ArrayLike,
-    end_kept: ArrayLike,
-    most: ArrayLike,
-    draft_bit: ArrayLike,
-    entries: ArrayLike,
-    bias: ArrayLike,
-    bonus: bool,
-) -> Sequence[Floats]:
+def _along(*, prompt: Ints, most: ArrayLike, bonus: bool, **each: ArrayLike) -> Sequence[Floats]:
     """Columns of the rounds begun at each token, shape [N] each."""
     texts = TextRows(prompt)
-    ends = texts.grid(end, 1.0)  # [P, n]
+    chances = {name: texts.grid(each[name], 1.0) for name in ("kept", "end", "end_kept")}  # [P, n]
+    bit, entries, bias = (texts.grid(each[name], 0.0) for name in ("draft_bit", "entries", "bias"))
+    longest = texts.grid(most, 1.0).astype(np.int64)
     walked = _walk(
-        kept=texts.grid(kept, 1.0),
-        end=ends,
-        end_kept=texts.grid(end_kept, 1.0),
-        last=_last_draft(ends >= 1.0, texts.length, texts.grid(most, 1.0).astype(np.int64)),
+        **chances,
+        last=_last_draft(chances["end"] >= 1.0, texts.length, longest),
         length=texts.length,
         bonus=bonus,
-        drafted=np.stack([texts.grid(draft_bit, 0.0), texts.grid(entries, 0.0)]),
-        verified=texts.grid(bias, 0.0),
+        drafted=np.stack([bit, entries]),
+        verified=bias,
     )
     return [texts.flat(column) for column in walked]
 
