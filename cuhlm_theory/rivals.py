@@ -271,47 +271,6 @@ def survival_curve(ratio: ArrayLike, prompt: ArrayLike, num_drafts: int, weight:
     return curve
 
 
-def text_survival_curves(ratio: Floats, num_tokens: ArrayLike, num_drafts: int) -> Floats:
-    r"""Chance that the first 1, 2, ... drafts of a round stand, in each text by itself.
-
-    As `survival_curve` of one text, for all texts at once.
-    Derivation: ``derivations.rivals.block_survival``.
-
-    Parameters
-    ----------
-    ratio : ndarray of float64, shape [P, n]
-        :math:`r` of the drafts of each text, padded to the longest [-].
-    num_tokens : array_like of int, shape [P]
-        Tokens of each text [token].
-    num_drafts : int
-        Drafts a round, at most those of the shortest text [token].
-
-    Returns
-    -------
-    ndarray of float64, shape [P, J]
-        :math:`S_1, \dots, S_J` of each text [-], J = ``num_drafts``.
-
-    Raises
-    ------
-    ValueError
-        If a ratio is negative, or ``num_drafts`` is below 1 or more than the shortest text has.
-
-    Examples
-    --------
-    >>> text_survival_curves(np.array([[0.5, 0.8, 1.0, 0.5]]), [4], 3).round(6)
-    array([[0.65, 0.6 , 0.4 ]])
-    """
-    r, tokens = as_nonnegative("ratio", ratio), as_count("num_tokens", num_tokens)
-    count = int(as_count("num_drafts", num_drafts, at_most=int(tokens.min())))
-    starts = r.shape[1] - count + 1
-    begins = np.arange(starts) <= (tokens - count)[:, None]  # where so many drafts were recorded
-    stands, curve = begins.astype(np.float64), np.empty((len(r), count))
-    for place in range(count):
-        stands = np.minimum(stands * r[:, place : place + starts], 1.0)
-        curve[:, place] = stands.sum(axis=1)
-    return curve / begins.sum(axis=1, keepdims=True)
-
-
 def independent_survival_curve(ratio: ArrayLike, weight: ArrayLike, num_drafts: int) -> Floats:
     r"""Chance that the first 1, 2, ... drafts of a round stand, for i.i.d. drafts.
 

@@ -12,7 +12,7 @@ from cuhlm_theory.contexts import Ints, Skips, Tokens
 from cuhlm_theory.drafting import best_drafts_of_survival, best_drafts_on_link
 from cuhlm_theory.kept_law import most_kept_tokens
 from cuhlm_theory.parameters import System
-from cuhlm_theory.rivals import independent_survival_curve, survival_curve, text_survival_curves
+from cuhlm_theory.rivals import independent_survival_curve, survival_curve
 from cuhlm_theory.schemes.draft import FixedBySurvival, Run, Scheduled
 from cuhlm_theory.schemes.ledger import Ledger, charged, drafting_on_server, resync_bit_per_transmission
 from cuhlm_theory.schemes.payload import Carried
@@ -299,10 +299,21 @@ def _blocks(
     texts = TextRows(tokens.prompt)
     as_count("num_drafts", max_drafts, at_most=int(texts.length.max()))
     used = texts.length >= max_drafts
-    survival = text_survival_curves(texts.grid(ratio, 0.0)[used], texts.length[used], max_drafts)
+    survival = _survival_curves(texts.grid(ratio, 0.0)[used], texts.length[used], max_drafts)
     means = (texts.grid(column, 0.0)[used].sum(axis=1) / texts.length[used] for column in (bit, size))
     rounds = block_rounds(survival, texts.length[used], *means, bonus=bonus)
     return replace(rounds, prompt=np.unique(tokens.prompt)[used])
+
+
+def _survival_curves(ratio: Floats, length: Ints, count: int) -> Floats:
+    """`survival_curve` of each text by itself, shape [P, count], ratios padded to the longest, [P, n]."""
+    starts = ratio.shape[1] - count + 1
+    begins = np.arange(starts) <= (length - count)[:, None]  # where so many drafts were recorded
+    stands, curve = begins.astype(np.float64), np.empty((len(ratio), count))
+    for place in range(count):
+        stands = np.minimum(stands * ratio[:, place : place + starts], 1.0)
+        curve[:, place] = stands.sum(axis=1)
+    return curve / begins.sum(axis=1, keepdims=True)
 
 
 def resolved(scheme: "Scheme", tokens: Tokens, system: System) -> "Scheme":
