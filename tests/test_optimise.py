@@ -365,6 +365,13 @@ def test_what_is_kept_with_the_tokens_depends_on_no_weight_and_no_link():
             )
 
 
+def test_only_the_last_few_of_a_name_are_kept():
+    tokens, found = table(random_world(2)), []
+    for number in (*range(10), 9, 0):
+        assert tokens.once("number", lambda: found.append(number) or number, number) == number  # noqa: B023
+    assert found == [*range(10), 0]
+
+
 @pytest.mark.parametrize("kind", ["printed", "enumerative", "best"])
 def test_sizes_off_the_hull_are_left_out_of_the_chain(kind):
     tokens = table(random_world(3, num_contexts=20))
