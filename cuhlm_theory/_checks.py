@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 Floats = NDArray[np.float64]
 
 _MAX_COUNT = 2**53  # where float64 stops counting
-_LARGEST = 1e150  # amounts whose products and quotients float64 still holds
+LARGEST = 1e150  # amounts whose products and quotients float64 still holds
 _SUM_TOLERANCE = 1e-4  # a float32 softmax over 150 000 tokens is off by less than this
 
 
@@ -46,6 +46,11 @@ def as_floats(name: str, value: ArrayLike) -> Floats:
     return array
 
 
+def inside(array: Floats, low: float, high: float) -> bool:
+    """Whether all lies within finite bounds, which NaN does not."""
+    return not array.size or bool(array.min() >= low and array.max() <= high)
+
+
 def _within(
     name: str, array: Floats, low: float, high: float, what: str, *, open_low: bool = False
 ) -> Floats:
@@ -60,20 +65,29 @@ def _within(
 
 def as_probability(name: str, value: ArrayLike) -> Floats:
     """Return ``value`` as float64 in [0, 1], shape [...]."""
+    array = as_numbers(name, value)
+    if inside(array, 0.0, 1.0):
+        return array
     return _within(name, as_floats(name, value), 0.0, 1.0, "lie in [0, 1]")
 
 
 def as_nonnegative(name: str, value: ArrayLike) -> Floats:
     """Return ``value`` as finite float64 of at least 0, shape [...]."""
+    array = as_numbers(name, value)
+    if inside(array, 0.0, LARGEST):
+        return array
     array = _within(name, as_floats(name, value), 0.0, math.inf, "be at least 0")
-    return _within(name, array, 0.0, _LARGEST, f"be at most {_LARGEST:g}")
+    return _within(name, array, 0.0, LARGEST, f"be at most {LARGEST:g}")
 
 
 def as_positive(name: str, value: ArrayLike, *, at_most: float = math.inf) -> Floats:
     """Return ``value`` as finite float64 above 0, shape [...]."""
+    array = as_numbers(name, value)
+    if inside(array, 1.0 / LARGEST, min(at_most, LARGEST)):
+        return array
     array = _within(name, as_floats(name, value), 0.0, math.inf, "be positive", open_low=True)
-    array = _within(name, array, 1.0 / _LARGEST, math.inf, f"be at least {1.0 / _LARGEST:g}")
-    at_most = min(at_most, _LARGEST)
+    array = _within(name, array, 1.0 / LARGEST, math.inf, f"be at least {1.0 / LARGEST:g}")
+    at_most = min(at_most, LARGEST)
     return _within(name, array, 0.0, at_most, f"be at most {at_most:g}")
 
 
@@ -81,10 +95,12 @@ def as_count(
     name: str, value: ArrayLike, *, at_least: int = 1, at_most: int | None = None
 ) -> NDArray[np.int64]:
     """Return ``value`` as int64 within [at_least, at_most], shape [...]."""
-    numbers = as_floats(name, value)
-    what = f"be at least {at_least}" if at_most is None else f"lie in [{at_least}, {at_most}]"
-    _within(name, numbers, at_least, math.inf if at_most is None else at_most, what)
-    _within(name, numbers, -math.inf, _MAX_COUNT, f"be at most {_MAX_COUNT}")
+    numbers = as_numbers(name, value)
+    if not inside(numbers, at_least, _MAX_COUNT if at_most is None else min(at_most, _MAX_COUNT)):
+        as_floats(name, value)
+        what = f"be at least {at_least}" if at_most is None else f"lie in [{at_least}, {at_most}]"
+        _within(name, numbers, at_least, math.inf if at_most is None else at_most, what)
+        _within(name, numbers, -math.inf, _MAX_COUNT, f"be at most {_MAX_COUNT}")
     whole = np.asarray(numbers).astype(np.int64)
     if np.any(whole != numbers):
         raise ValueError(f"{name} must be a whole number; got {numbers[whole != numbers].flat[0]:g}")

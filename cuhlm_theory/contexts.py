@@ -3,10 +3,10 @@
 The live decoder answers the same questions about one place with both distributions at hand.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from copy import copy
 from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -24,10 +24,12 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
+_Found = TypeVar("_Found")
 
 _ROUNDING = 1e-5  # of sums of float32 probabilities
 _ALWAYS_SKIPS = 1e-6  # float32 rounding of a context in which every draft is skipped
 _GRID_TOLERANCE = 1e-9
+_MOST_KEPT = 4  # of each name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -248,6 +250,8 @@ class Tokens:
     """Text that they were recorded on: ``slm``, ``llm``, ``hybrid-<threshold>``; empty for an assumed law."""
     side: NDArray[np.int64] | None = None
     """Which of two mixed texts a token belongs to, 0 or 1, shape [N]; None where there is one text."""
+    _found: dict[str, dict[Hashable, Any]] = field(default_factory=dict, init=False)
+    """What `once` found."""
 
     def __post_init__(self) -> None:
         num = len(self.uncertainty)
@@ -324,8 +328,28 @@ class Tokens:
         return {
             name: value
             for name, value in named.items()
-            if value is not None and name != "text" and not name.endswith("_grid")
+            if value is not None and name not in ("text", "_found") and not name.endswith("_grid")
         }
+
+    def once(self, name: str, find: Callable[[], _Found], given: Hashable = None) -> _Found:
+        """Return what depends on what was recorded alone, no weight and no link; found once, then kept.
+
+        The tokens keep it as long as they live, and share it with those that only weigh them otherwise
+        (`weighted`), so there must be few names. Of what else it depends on, ``given``, a few are kept.
+
+        >>> tokens = Tokens(uncertainty=np.array([0.2, 0.1]), rejection=np.zeros(2))
+        >>> tokens.once("least", lambda: float(tokens.uncertainty.min()))
+        0.1
+        >>> tokens.weighted(np.array([0.3, 0.7])).once("least", lambda: 1.0)
+        0.1
+        """
+        known = self._found.setdefault(name, {})
+        if given in known:
+            return known[given]
+        value = known[given] = find()
+        for oldest in list(known)[:-_MOST_KEPT]:
+            known.pop(oldest, None)
+        return value
 
     def only(self, chosen: NDArray[np.bool_]) -> "Tokens":
         """Return some of the tokens, marked by a mask of shape [N]; their weights then sum to 1.
@@ -428,8 +452,9 @@ class Tokens:
         return u is not None and (highest < 0.0 or highest < 1.0 - 1.0 / (1.0 + u.shape[1]))
 
     def _of_candidates(self, steps: Steps) -> Skips:
-        x, y = self.need("candidate_prob"), self.need("candidate_llm_prob")
-        kept = x * steps.share(self.need("candidate_uncertainty"))  # m, shape [N, C]
+        few = self._candidates_below(steps.highest)
+        x, y = self.need("candidate_prob")[:, :few], self.need("candidate_llm_prob")[:, :few]
+        kept = x * steps.share(self.need("candidate_uncertainty")[:, :few])  # m, shape [N, few]
         rejected = np.divide(np.maximum(x - y, 0.0), x, out=np.zeros_like(x), where=x > 0.0)
         transmit = _transmit(kept.sum(axis=1))
         return Skips(
@@ -438,6 +463,12 @@ class Tokens:
             truncates=(transmit > 0.0).astype(np.float64),
             excess=np.maximum(kept - y, 0.0).sum(axis=1),
         )
+
+    def _candidates_below(self, threshold: float) -> int:
+        """How many candidates have at most this uncertainty, in the context with most."""
+        u = self.need("candidate_uncertainty")
+        least = self.once("least_uncertainty", lambda: u.min(axis=0))  # rising, shape [C]
+        return int(np.searchsorted(least, threshold, side="right"))
 
     def transmit_chance(self, skip: "Skip") -> Array:
         """Chance that each context transmits; their mean where the record only knows the drafts."""
@@ -569,8 +600,12 @@ class Tokens:
     def likeliest(self) -> tuple[Array, Array]:
         """Return x and y of the candidates of each context, the likeliest first, shape [N, C] [-]."""
         x, y = self.need("candidate_prob"), self.need("candidate_llm_prob")
-        order = np.argsort(-x, axis=1, kind="stable")
-        return np.take_along_axis(x, order, axis=1), np.take_along_axis(y, order, axis=1)
+
+        def sorted_() -> tuple[Array, Array]:
+            order = np.argsort(-x, axis=1, kind="stable")
+            return np.take_along_axis(x, order, axis=1), np.take_along_axis(y, order, axis=1)
+
+        return self.once("likeliest", sorted_)
 
     def kept_count(self, threshold: float, vocab_size: int) -> Ints:
         """Tokens of at most this uncertainty in each context; the most there can be if none were recorded.
@@ -582,8 +617,9 @@ class Tokens:
         if threshold < 0.0:
             return np.zeros(len(self), dtype=np.int64)
         if self.knows_kept(threshold):
-            u = self.need("candidate_uncertainty")
-            return np.sum((u <= threshold) & (self.need("candidate_prob") > 0.0), axis=1)
+            few = self._candidates_below(threshold)
+            u, x = self.need("candidate_uncertainty")[:, :few], self.need("candidate_prob")[:, :few]
+            return np.sum((u <= threshold) & (x > 0.0), axis=1)
         most = int(most_kept_tokens(min(threshold, 1.0), vocab_size))
         return np.where(self.below(threshold).transmit < 1.0, most, 0)
 
@@ -594,16 +630,25 @@ class Tokens:
     def llm_largest_prob(self) -> tuple[Array, Array]:
         """Bounds on y_(1) by the recorded candidates: it is one of them, or within what they leave."""
         y = self.need("candidate_llm_prob")
-        largest = y.max(axis=1)
-        return largest, np.maximum(largest, 1.0 - y.sum(axis=1))
+
+        def bounds() -> tuple[Array, Array]:
+            largest = y.max(axis=1)
+            return largest, np.maximum(largest, 1.0 - y.sum(axis=1))
+
+        return self.once("llm_largest_prob", bounds)
 
     def llm_entropy(self) -> tuple[Array, Array]:
         """Bounds on the entropy of y [nat]: what the candidates leave is one token, or spread evenly."""
-        y = np.clip(self.need("candidate_llm_prob"), 0.0, 1.0)
-        rest = np.maximum(1.0 - y.sum(axis=1), 0.0)
+        y = self.need("candidate_llm_prob")
         others = int(self.need("k_grid")[-1]) - y.shape[1]
-        least = -special.xlogy(y, y).sum(axis=1) - special.xlogy(rest, rest)
-        return least, least + rest * np.log(max(others, 1))
+
+        def bounds() -> tuple[Array, Array]:
+            known = np.clip(y, 0.0, 1.0)
+            rest = np.maximum(1.0 - known.sum(axis=1), 0.0)
+            least = -special.xlogy(known, known).sum(axis=1) - special.xlogy(rest, rest)
+            return least, least + rest * np.log(max(others, 1))
+
+        return self.once("llm_entropy", bounds)
 
     def server_bias_at(self, threshold: float) -> Array:
         """Bias of a server that draws from its own law at a recorded threshold, else NaN, shape [N] [-]."""

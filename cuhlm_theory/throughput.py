@@ -10,7 +10,15 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import ArrayLike
 
-from cuhlm_theory._checks import Floats, as_nonnegative, as_numbers, as_positive, as_probability
+from cuhlm_theory._checks import (
+    LARGEST,
+    Floats,
+    as_nonnegative,
+    as_numbers,
+    as_positive,
+    as_probability,
+    inside,
+)
 from cuhlm_theory.capacity import packet_latency_s
 from cuhlm_theory.parameters import Latency, System
 
@@ -18,6 +26,8 @@ from cuhlm_theory.parameters import Latency, System
 def _as_seconds(name: str, value: ArrayLike) -> Floats:
     """Return latencies of at least 0; infinity, the latency over a dead link, is allowed."""
     array = as_numbers(name, value)
+    if inside(array, 0.0, LARGEST):
+        return array
     if not np.all(array >= 0.0):  # catches NaN
         raise ValueError(f"{name} must be at least 0; got {array[~(array >= 0.0)].flat[0]:g}")
     as_nonnegative(name, array[np.isfinite(array)])

@@ -294,6 +294,42 @@ def hull() -> Statement:
     )
 
 
+def settled() -> Statement:
+    """Show that an action which is best at two prices of bias is best at every price between them."""
+    t_1, t_2, b_1, b_2, ratio = sp.symbols("t_1 t_2 b_1 b_2 r", nonnegative=True)
+    low, high = sp.symbols("lambda_1 lambda_2", nonnegative=True)
+    between = (low + ratio * high) / (1 + ratio)
+    at_low, at_high = (le(t_1 + price * b_1, t_2 + price * b_2) for price in (low, high))
+    claim = le(t_1 + between * b_1, t_2 + between * b_2)
+    return Statement(
+        name="optimise.settled",
+        title="What is best at two prices is best between them",
+        source="here",
+        status="new",
+        functions=("optimisation.operating_point",),
+        tests=(
+            "test_an_action_that_is_best_at_two_prices_is_best_between_them",
+            "test_the_best_randomised_policy_is_that_of_the_table_of_actions",
+        ),
+        assumptions=(
+            "In one context action 1 has latency t_1 and bias b_1, any other action t_2 and b_2. Action 1 is "
+            "the cheaper one, latency plus price times bias, at the prices lambda_1 and lambda_2. A price "
+            "between them is (lambda_1 + r lambda_2)/(1 + r) for some r >= 0.",
+        ),
+        assumed=(at_low, at_high),
+        claims=(claim,),
+        steps=(
+            step(
+                "The price enters in a straight line, so both comparisons add up to that between.",
+                claim,
+                Combine((1 / (1 + ratio), ratio / (1 + ratio))),
+                at_low,
+                at_high,
+            ),
+        ),
+    )
+
+
 def separable_counterexample() -> Statement:
     """Show that charging truncation only when a token is transmitted is not a bound."""
     top, second = sp.Rational(9, 10), sp.Rational(1, 10)
@@ -604,6 +640,7 @@ BUILDERS: tuple[Builder, ...] = (
     lagrangian,
     kkt,
     hull,
+    settled,
     separable_counterexample,
     sound_accounting,
     operating_point,

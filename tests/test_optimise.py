@@ -25,6 +25,7 @@ from cuhlm_theory.optimisation import (
     solve_curves,
     solve_lp,
 )
+from cuhlm_theory.optimisation.sizes import Profile, Sizes, after
 from cuhlm_theory.parameters import Budget, Codec, FixedRate, Latency, Link, System
 from cuhlm_theory.recommendation import Question
 from cuhlm_theory.rejection import Line
@@ -337,6 +338,52 @@ def test_the_row_of_the_operating_point_is_what_it_promises(seed, budget):
     assert point.optimum_s <= point.latency_s * (1 + 1e-12)
     assert point.dual_s == pytest.approx(point.optimum_s, rel=1e-9)
     assert point.excess >= -1e-12
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("budget", [0.003, 0.02, 0.05, 0.1, 0.3, 1.0])
+def test_the_best_randomised_policy_is_that_of_the_table_of_actions(seed, budget):
+    tokens = table(random_world(seed, num_contexts=40))
+    for snr in (0.3, 3.0, 300.0):
+        system = replace(SYSTEM, link=replace(SYSTEM.link, snr=snr))
+        point = operating_point(tokens, system, Budget(bias=budget))
+        given = curves(tokens, system)
+        _, solved = solve_curves(given, budget)
+        assert point.multiplier_s == pytest.approx(solved.multiplier_s, rel=1e-9, abs=1e-15)
+        assert point.optimum_s == pytest.approx(given.base_s + solved.latency_s, rel=1e-12)
+        assert point.dual_s == pytest.approx(given.base_s + solved.dual_s, rel=1e-12)
+
+
+def test_what_is_kept_with_the_tokens_depends_on_no_weight_and_no_link():
+    tokens = table(random_world(2, num_contexts=12))
+    weight = np.random.default_rng(0).dirichlet(np.ones(len(tokens)))
+    for system in (SYSTEM, replace(SYSTEM, link=replace(SYSTEM.link, snr=30.0))):
+        for again in (tokens, tokens.weighted(weight), tokens):
+            fresh = replace(again)  # keeps nothing
+            assert operating_point(again, system, Budget(bias=0.1)) == operating_point(
+                fresh, system, Budget(bias=0.1)
+            )
+
+
+def test_only_the_last_few_of_a_name_are_kept():
+    tokens, found = table(random_world(2)), []
+    for number in (*range(10), 9, 0):
+        assert tokens.once("number", lambda: found.append(number) or number, number) == number  # noqa: B023
+    assert found == [*range(10), 0]
+
+
+@pytest.mark.parametrize("kind", ["printed", "enumerative", "best"])
+def test_sizes_off_the_hull_are_left_out_of_the_chain(kind):
+    tokens = table(random_world(3, num_contexts=20))
+    system = replace(SYSTEM, codec=replace(SYSTEM.codec, kind=kind))
+    given = curves(tokens, system)
+    sizes = Sizes.of(Profile.of(given.truncation), given.send_s)
+    for price_s in (0.0, 0.01, 0.1, 1.0, 1e6):
+        steps = sizes.steps(np.full(len(tokens), price_s))
+        cost = after(sizes.send_s, steps) + price_s * after(sizes.lost, steps)
+        np.testing.assert_allclose(
+            cost, np.min(given.send_s + price_s * given.truncation, axis=1), rtol=1e-12
+        )
 
 
 def test_the_true_bias_of_the_operating_point_is_within_the_budget():

@@ -27,6 +27,7 @@ from cuhlm_theory.schemes import (
     single_draft_floor_s,
 )
 from cuhlm_theory.schemes import rounds as walks
+from cuhlm_theory.schemes.evaluation import one_draft_bias
 from cuhlm_theory.schemes.payload import ConformalLattice, conformal_sizes
 from cuhlm_theory.verification import output_law
 from tests.protocols import rounded
@@ -702,6 +703,16 @@ def test_at_equal_bias_a_server_that_draws_can_lose_to_one_that_verifies():
         assert verifies.floor_ratio >= 1 - 1e-12
         faster.append(verifies.latency_s < draws.latency_s)
     assert any(faster)
+
+
+@pytest.mark.parametrize("name", [row.name for row in SCHEMES.values() if not row.drafts_several])
+def test_the_bias_of_one_draft_is_that_of_its_ledger(name):
+    tokens = table(random_world(3, num_contexts=20))
+    for threshold in (-1.0, 0.3, 0.6, 1.0):
+        numbers = {"threshold": threshold, "upper_threshold": 1.0, "mix": 0.25, "skip_rate": 0.4}
+        row = SCHEMES[name].given({**numbers, "line": Line(0.8, 0.0)})
+        ledger = row.ledger(tokens, SYSTEM)
+        assert one_draft_bias(row, tokens, SYSTEM) == pytest.approx(ledger.per_token(ledger.bias), rel=1e-14)
 
 
 def test_a_walk_is_remembered_by_its_numbers_alone():

@@ -67,25 +67,32 @@ def curves(tokens: Tokens, system: System, *, quantisation_tv: Floats | None = N
     See `cuhlm_theory.optimisation.operating_point`.
     """
     sizes = tokens.need("k_grid").astype(np.int64)
-    transmit, risk = tokens.transmit_profile(), tokens.risk_profile()
+    transmit, risk = tokens.once("skipping", lambda: _skipping(tokens))
     truncation = np.asarray(tokens.need("tv_profile"), dtype=np.float64)
     if quantisation_tv is not None:
         truncation = np.minimum(truncation + quantisation_tv, 1.0)
-    never = np.zeros((len(tokens), 1))
     index = system.codec.bits_per_index
     uplink_s = packet_latency_s(system.link, distribution_bit(system.codec, sizes))
     send_s = transmission_latency_s(system.latency, uplink_s, downlink_bit=index)
     skip_s = system.latency.llm.per_token_s + resync_s_per_skip(system)
     return Curves(
         thresholds=np.concatenate(([NEVER_SKIP], tokens.need("threshold_grid"))).astype(np.float64),
-        transmit=np.concatenate((never + 1.0, transmit), axis=1),
-        risk=np.concatenate((never, risk), axis=1).astype(np.float64),
+        transmit=transmit,
+        risk=risk,
         sizes=sizes,
         truncation=truncation,
         send_s=np.maximum(send_s - skip_s, 0.0),
         base_s=system.latency.slm_s + skip_s,
         weight=tokens.weight,
     )
+
+
+def _skipping(tokens: Tokens) -> tuple[Floats, Floats]:
+    """Chance to transmit and risk of each context at each threshold, a column a threshold in one piece."""
+    never = np.zeros((1, len(tokens)))
+    transmit = np.concatenate((never + 1.0, tokens.transmit_profile().T))
+    risk = np.concatenate((never, tokens.risk_profile().T))
+    return transmit.T, risk.astype(np.float64).T
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

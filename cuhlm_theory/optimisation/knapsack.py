@@ -99,12 +99,12 @@ def solve(latency_s: ArrayLike, bias: ArrayLike, weight: ArrayLike, budget: floa
     def value(action: NDArray[np.int64]) -> tuple[NDArray[np.int64], float, float]:
         return action, float(share @ cost[rows, action]), float(share @ loss[rows, action])
 
-    beyond = value(_first_best(cost, loss))  # the least latency, and of those the least bias
+    beyond = value(first_best(cost, loss))  # the least latency, and of those the least bias
     if not np.isfinite(beyond[1]):
         raise InfeasibleError("a context has no action of finite latency; raise snr_db or bias_budget")
     if beyond[2] <= budget:
         return _solved(beyond, beyond, 0.0, 0.0, budget, beyond[1], 1)
-    within = value(_first_best(loss, cost))
+    within = value(first_best(loss, cost))
     if within[2] > budget * (1.0 + 1e-12) + 1e-15:
         raise InfeasibleError(
             f"the least bias that any policy reaches is {within[2]:.4g}, above the budget {budget:.4g}; "
@@ -161,18 +161,28 @@ def _checked(latency_s: ArrayLike, bias: ArrayLike, weight: ArrayLike) -> tuple[
     return cost, np.where(np.isfinite(cost), loss, np.inf), share
 
 
-def _first_best(first: Floats, then: Floats) -> NDArray[np.int64]:
-    """Return the action with the least ``first``, ties broken by the least ``then``, shape [N]."""
+def first_best(first: Floats, then: Floats) -> NDArray[np.int64]:
+    """Return the action with the least ``first``, ties broken by the least ``then``.
+
+    Parameters
+    ----------
+    first : ndarray of float64, shape [N, A]
+        What is minimised, latency or bias [-].
+    then : ndarray of float64, shape [N, A]
+        What is minimised among equals [-].
+
+    Returns
+    -------
+    ndarray of int64, shape [N]
+        Places of the actions.
+
+    Examples
+    --------
+    >>> first_best(np.array([[1.0, 0.5, 0.5]]), np.array([[0.0, 0.3, 0.2]]))
+    array([2])
+    """
     tied = first <= np.min(first, axis=1, keepdims=True)
     return np.argmin(np.where(tied, then, np.inf), axis=1)
-
-
-def _all_convex(loss: Floats, cost: Floats) -> bool:
-    """Whether every row is already a chain of vertices from the least bias to the least latency."""
-    paid, saved = np.diff(loss, axis=1), -np.diff(cost, axis=1)
-    if not (np.all(paid > 0.0) and np.all(saved > 0.0)):
-        return False
-    return bool(np.all(saved[:, :-1] * paid[:, 1:] > saved[:, 1:] * paid[:, :-1]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -288,24 +298,36 @@ def lower_hull(bias: ArrayLike, latency_s: ArrayLike) -> NDArray[np.int64]:
     loss, cost = as_nonnegative("bias", bias), as_nonnegative("latency_s", latency_s)
     if loss.ndim != 2 or loss.shape != cost.shape or not loss.shape[1]:
         raise ValueError(f"bias and latency_s must have one shape [N, A]; got {loss.shape} and {cost.shape}")
-    if _all_convex(loss[:, ::-1], cost[:, ::-1]):  # a truncation profile, sizes ascending: nothing to drop
-        return np.broadcast_to(np.arange(loss.shape[1])[::-1], loss.shape)
-    current = _first_best(loss, cost)
-    vertices = [current]
-    rows = np.arange(len(loss))
-    while rows.size:
-        here = current[rows]
-        at_loss, at_cost = loss[rows, here][:, None], cost[rows, here][:, None]
-        saved, paid = at_cost - cost[rows], loss[rows] - at_loss
-        faster = saved > 0.0
-        with np.errstate(divide="ignore", invalid="ignore"):
-            rate = np.where(faster, saved / paid, -np.inf)  # latency saved per unit of bias
-        best = np.max(rate, axis=1, keepdims=True)
-        step = np.argmax(np.where((rate == best) & faster, saved, -np.inf), axis=1)  # the far end of an edge
-        going = faster.any(axis=1)
-        rows = rows[going]
-        if rows.size:
-            current = current.copy()
-            current[rows] = step[going]
-            vertices.append(current)
-    return np.stack(vertices, axis=1)
+    if np.all(loss[:, :-1] > loss[:, 1:]):  # a truncation profile, sizes ascending
+        order = np.broadcast_to(np.arange(loss.shape[1])[::-1], loss.shape)
+    else:
+        order = np.lexsort((cost, loss), axis=1)
+    sorted_ = (np.ascontiguousarray(np.take_along_axis(one, order, axis=1).T) for one in (loss, cost))
+    chain = _chain(*sorted_)  # [H, N]
+    return np.take_along_axis(order, chain.T, axis=1)
+
+
+def _chain(loss: Floats, cost: Floats) -> NDArray[np.int64]:
+    """Rows of the vertices of each column, shape [H, N], by a monotone chain along a rising loss.
+
+    A point that is not faster than the last vertex is none; one that is takes away those before it that lie
+    on or above the chord, from which more is saved per unit of bias than on the way to them.
+    """
+    num = loss.shape[1]
+    every = np.arange(num)
+    vertex, depth = np.zeros(loss.shape, dtype=np.int64), np.zeros(num, dtype=np.int64)
+    rate = np.full(loss.shape, np.inf)  # latency saved per unit of bias on the way to each vertex
+    for k in range(1, len(loss)):
+        here = every[cost[k] < cost[vertex[depth, every], every]]
+        new_rate = np.empty(num)
+        rows = here
+        while rows.size:
+            top = vertex[depth[rows], rows]
+            found = (cost[top, rows] - cost[k, rows]) / (loss[k, rows] - loss[top, rows])
+            new_rate[rows] = found
+            rows = rows[rate[depth[rows], rows] <= found]
+            depth[rows] -= 1
+        depth[here] += 1
+        vertex[depth[here], here], rate[depth[here], here] = k, new_rate[here]
+    level = np.minimum(np.arange(depth.max() + 1)[:, None], depth)
+    return np.take_along_axis(vertex, level, axis=0)

@@ -9,12 +9,14 @@ from numpy.typing import NDArray
 from cuhlm_theory._checks import Floats, as_nonnegative
 from cuhlm_theory.contexts import Tokens
 from cuhlm_theory.errors import InfeasibleError
-from cuhlm_theory.optimisation.actions import Actions, Curves, actions, curves, pairs
-from cuhlm_theory.optimisation.knapsack import Knapsack, lower_hull, solve
+from cuhlm_theory.optimisation.actions import Actions, Curves, actions, curves
+from cuhlm_theory.optimisation.knapsack import Knapsack, solve
+from cuhlm_theory.optimisation.randomised import Vertices, randomised
+from cuhlm_theory.optimisation.sizes import Profile, Sizes, after
 from cuhlm_theory.parameters import Budget, RateTrace, System
 
 _SLACK = 1e-12  # rounding of sums of float32 columns that meet a budget with equality
-_SORTED, _SAMPLED = 4096, 512  # steps that are sorted, and of which the others are halved
+_SORTED = 4096  # steps at most, of hundreds of thousands
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,32 +53,6 @@ class OperatingPoint:
     def excess(self) -> float | None:
         """Latency above the best policy that knows every risk, relative [-]."""
         return None if self.optimum_s is None else self.latency_s / self.optimum_s - 1.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Edges:
-    """Steps from the size of least loss towards one entry; M steps, those of a context in their order."""
-
-    full_s: Floats  # what a transmission of the size of least loss costs, shape [N]
-    least: Floats  # that loss, which is 0 unless quantisation is charged, shape [N]
-    context: NDArray[np.int64]
-    saved_s: Floats
-    lost: Floats
-
-
-def _edges(given: Curves) -> _Edges:
-    cost_s = np.broadcast_to(given.send_s, given.truncation.shape)
-    hull = lower_hull(given.truncation, cost_s)
-    saved_s = given.send_s[hull[:, :-1]] - given.send_s[hull[:, 1:]]
-    lost = np.diff(np.take_along_axis(given.truncation, hull, axis=1), axis=1)
-    context, step = np.nonzero(saved_s > 0.0)
-    return _Edges(
-        full_s=given.send_s[hull[:, 0]],
-        least=np.take_along_axis(given.truncation, hull[:, :1], axis=1)[:, 0],
-        context=context,
-        saved_s=saved_s[context, step],
-        lost=lost[context, step],
-    )
 
 
 def operating_point(
@@ -167,43 +143,18 @@ def operating_point(
     """
     price_s = float(as_nonnegative("bias_price_s", bias_price_s))
     given = curves(tokens, system, quantisation_tv=quantisation_tv)
-    alive = bool(np.all(np.isfinite(given.send_s)))
     risk = _risks(given, tokens)  # [J + 1]
     risk_limit = budget.bias if budget.risk is None else min(budget.bias, budget.risk)
     affordable = np.flatnonzero((risk <= risk_limit + _SLACK) & (given.thresholds <= highest))
-    choices = []
-    if alive:
-        edges = _edges(given)
-        fastest, multiplier_s = math.inf, price_s
-        for j in affordable[::-1]:  # the largest threshold first: it skips most
-            room = budget.bias - risk[j]
-            if budget.truncation is not None:
-                room = min(room, budget.truncation)
-            room = float(max(room, 0.0))
-            entry_s = float(given.weight @ given.transmit[:, j]) * float(np.min(given.send_s))
-            if entry_s + price_s * risk[j] >= fastest:
-                continue  # not even an entry a transmission beats it
-            dual_s = _least_s(given, edges, int(j), multiplier_s) - (multiplier_s - price_s) * room
-            if dual_s + price_s * risk[j] >= fastest:
-                continue  # by weak duality, no truncation beats it
-            found = _truncate(given, edges, int(j), room, price_s)
-            if found is None:
-                continue
-            choices.append(found)
-            total_s = found.latency_s + price_s * (risk[j] + found.truncation)
-            if total_s < fastest:
-                fastest, multiplier_s = total_s, max(found.price_s, price_s)
-        if not choices:
-            raise InfeasibleError(
-                "no threshold meets the budgets, because quantisation alone exceeds them; raise bias_budget, "
-                "truncation_budget or prob_bits"
-            )
+    relaxed = None
+    if np.all(np.isfinite(given.send_s)):
+        sizes = _sizes(given, tokens, charged=quantisation_tv is not None)
+        best = _fastest(given, sizes, risk, affordable, budget, price_s)
+        if bound and tokens.skip_risk is not None and not isinstance(system.link, RateTrace):
+            vertices = tokens.once("vertices", lambda: Vertices.of(given.transmit, given.risk))
+            relaxed = randomised(vertices, sizes, given.weight, budget.bias)
     else:
-        choices = [_Choice(j=int(j)) for j in affordable if not np.any(given.transmit[:, j] > 0.0)]
-        _refuse_dead_link(choices, float(risk[-1]), risk_limit)
-    best = min(choices, key=lambda choice: choice.latency_s + price_s * (risk[choice.j] + choice.truncation))
-    provable = alive and tokens.skip_risk is not None and not isinstance(system.link, RateTrace)
-    relaxed = _randomised(given, budget) if bound and provable else None
+        best = _skipping_all(given, risk, affordable, risk_limit, price_s)
     return OperatingPoint(
         threshold=float(given.thresholds[best.j]),
         truncation_price_s=best.price_s,
@@ -217,6 +168,21 @@ def operating_point(
     )
 
 
+def _sizes(given: Curves, tokens: Tokens, *, charged: bool) -> Sizes:
+    """Sizes over the link; what they lose is kept with the tokens, unless quantisation is charged too."""
+    if charged:
+        return Sizes.of(Profile.of(given.truncation), given.send_s)
+    return Sizes.of(tokens.once("profile", lambda: Profile.of(given.truncation)), given.send_s)
+
+
+def _risks(given: Curves, tokens: Tokens) -> Floats:
+    """Return the larger of the two estimates of the risk at each threshold, shape [J + 1]."""
+    place = tokens.once("place", lambda: np.searchsorted(given.thresholds, tokens.uncertainty))
+    num = len(given.thresholds)
+    drafts = np.bincount(place, tokens.weight * tokens.rejection, minlength=num)[:num]
+    return np.maximum(given.weight @ given.risk, np.cumsum(drafts))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Choice:
     """The best truncation rule at one threshold."""
@@ -228,83 +194,155 @@ class _Choice:
     stopped: bool = False  # whether the budget, not the price, ended the truncation
 
 
-def _refuse_dead_link(choices: list[_Choice], risk: float, limit: float) -> None:
-    if not choices:
+def _skipping_all(
+    given: Curves, risk: Floats, affordable: NDArray[np.int64], limit: float, price_s: float
+) -> _Choice:
+    """Return the best threshold at which nothing is sent, over a dead link."""
+    silent = [int(j) for j in affordable if not np.any(given.transmit[:, j] > 0.0)]
+    if not silent:
         raise InfeasibleError(
-            f"the link is dead and skipping every token costs a bias of {risk:.4g}, above the budget "
+            f"the link is dead and skipping every token costs a bias of {risk[-1]:.4g}, above the budget "
             f"{limit:.4g}; raise snr_db or bias_budget"
+        )
+    return _Choice(j=min(silent, key=lambda j: price_s * risk[j]))
+
+
+def _fastest(
+    given: Curves,
+    sizes: Sizes,
+    risk: Floats,
+    affordable: NDArray[np.int64],
+    budget: Budget,
+    price_s: float,
+) -> _Choice:
+    """Return the best threshold with its truncation, the largest first: it skips most."""
+    best, fastest, multiplier_s = None, math.inf, price_s
+    entry_s = (given.weight @ given.transmit) * float(np.min(given.send_s))  # [J + 1]
+    for j in affordable[::-1]:
+        room = budget.bias - risk[j]
+        if budget.truncation is not None:
+            room = min(room, budget.truncation)
+        room = float(max(room, 0.0))
+        if entry_s[j] + price_s * risk[j] >= fastest:
+            continue  # not even an entry a transmission beats it
+        here = _Threshold(j=int(j), sizes=sizes, transmit=given.transmit[:, j], weight=given.weight)
+        priced = here.priced(multiplier_s)
+        dual_s = priced.latency_s + multiplier_s * (priced.truncation - room) + price_s * room
+        if dual_s + price_s * risk[j] >= fastest:
+            continue  # by weak duality, no truncation beats it
+        found = here.truncated(room + _SLACK, price_s, priced)
+        if found is None:
+            continue
+        total_s = found.latency_s + price_s * (risk[j] + found.truncation)
+        if total_s < fastest:
+            best, fastest, multiplier_s = found, total_s, max(found.price_s, price_s)
+    if best is None:
+        raise InfeasibleError(
+            "no threshold meets the budgets, because quantisation alone exceeds them; raise bias_budget, "
+            "truncation_budget or prob_bits"
+        )
+    return best
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Truncation:
+    """How many steps each context takes towards one entry, and what that makes of all."""
+
+    steps: NDArray[np.int64]
+    latency_s: float
+    truncation: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Threshold:
+    """One threshold, at which a price of truncation chooses the size in every context."""
+
+    j: int
+    sizes: Sizes
+    transmit: Floats  # shape [N]
+    weight: Floats  # shape [N]
+
+    def priced(self, price_s: float) -> _Truncation:
+        """Take every step that saves more than a price per bias."""
+        never = np.full(len(self.weight), np.inf)
+        return self._taking(
+            self.sizes.steps(np.divide(price_s, self.transmit, out=never, where=self.transmit > 0.0))
+        )
+
+    def _taking(self, steps: NDArray[np.int64]) -> _Truncation:
+        send_s, lost = after(self.sizes.send_s, steps), after(self.sizes.lost, steps)
+        return _Truncation(
+            steps=steps,
+            latency_s=float(self.weight @ (self.transmit * send_s)),
+            truncation=float(self.weight @ (lost * (self.transmit > 0.0))),
+        )
+
+    def truncated(self, room: float, price_s: float, tried: _Truncation) -> _Choice | None:
+        """Truncate as far as the room lasts: take the steps that save most per bias, above the price."""
+        within, beyond = self.priced(math.inf), self.priced(price_s)
+        if within.truncation > room:
+            return None
+        if beyond.truncation <= room:
+            within = beyond
+        else:
+            within, beyond = (tried, beyond) if tried.truncation <= room else (within, tried)
+            within = self._last(within, beyond, room)
+        taken_s, left_s = self._ends(within.steps)
+        return _Choice(
+            j=self.j,
+            latency_s=within.latency_s,
+            truncation=within.truncation,
+            price_s=_between(taken_s, left_s),
+            stopped=left_s is not None and left_s > price_s,
+        )
+
+    def _last(self, within: _Truncation, beyond: _Truncation, room: float) -> _Truncation:
+        """Go from two prices that enclose the room to the last step that fits; equal ones together or not.
+
+        The price at which both cost the same lies between them, so that few steps are left to be sorted.
+        """
+        while np.sum(beyond.steps - within.steps) > _SORTED:
+            saved_s = within.latency_s - beyond.latency_s
+            trial = self.priced(saved_s / (beyond.truncation - within.truncation))
+            if any(np.array_equal(trial.steps, end.steps) for end in (within, beyond)):
+                break  # most save the same
+            within, beyond = (trial, beyond) if trial.truncation <= room else (within, trial)
+        more = beyond.steps - within.steps
+        context = np.repeat(np.arange(len(more)), more)
+        first = np.cumsum(more) - more
+        step = within.steps[context] + np.arange(len(context)) - first[context]
+        rate_s, lost = self._rate_s(step, context), self._paid(step, context)
+        order = np.argsort(-rate_s)
+        spent = np.cumsum((self.weight[context] * lost)[order])
+        fit = int(np.searchsorted(spent, room - within.truncation, side="right"))
+        if fit == len(order):
+            return beyond
+        taken = context[rate_s > rate_s[order[fit]]]
+        return self._taking(within.steps + np.bincount(taken, minlength=len(more)))
+
+    def _paid(self, step: NDArray[np.int64], context: NDArray[np.int64]) -> Floats:
+        return self.sizes.lost[step + 1, context] - self.sizes.lost[step, context]
+
+    def _rate_s(self, step: NDArray[np.int64], context: NDArray[np.int64]) -> Floats:
+        """Return what each step of its context saves per bias."""
+        saved_s = self.sizes.send_s[step, context] - self.sizes.send_s[step + 1, context]
+        return self.transmit[context] * saved_s / self._paid(step, context)
+
+    def _ends(self, steps: NDArray[np.int64]) -> tuple[float | None, float | None]:
+        """Return what the worst step taken and the best one left save per bias; None where there is none."""
+        taken, more = np.flatnonzero(steps > 0), np.flatnonzero(steps < len(self.sizes.rate_s))
+        more = more[self.sizes.rate_s[steps[more], more] > 0.0]
+        return (
+            float(self._rate_s(steps[taken] - 1, taken).min()) if taken.size else None,
+            float(self._rate_s(steps[more], more).max()) if more.size else None,
         )
 
 
-def _risks(given: Curves, tokens: Tokens) -> Floats:
-    """Return the larger of the two estimates of the risk at each threshold, shape [J + 1]."""
-    drafts = [float(tokens.weight @ tokens.below(float(t), drafts=True).risk) for t in given.thresholds]
-    return np.maximum(given.weight @ given.risk, drafts)
-
-
-def _least_s(given: Curves, edges: _Edges, j: int, multiplier_s: float) -> float:
-    """Least airtime of any truncation at a threshold, a unit of its bias at a price [s]."""
-    airtime = given.weight * given.transmit[:, j]
-    charged = multiplier_s * given.weight * (given.transmit[:, j] > 0.0)
-    gain_s = airtime[edges.context] * edges.saved_s - charged[edges.context] * edges.lost
-    return float(airtime @ edges.full_s + charged @ edges.least - np.maximum(gain_s, 0.0).sum())
-
-
-def _truncate(given: Curves, edges: _Edges, j: int, room: float, price_s: float) -> _Choice | None:
-    """Truncate as far as the room lasts: take the steps that save most per bias."""
-    transmit = given.transmit[:, j]
-    weight = given.weight * (transmit > 0.0)
-    least = float(weight @ edges.least)
-    if least > room + _SLACK:
-        return None
-    rate_s = transmit[edges.context] * edges.saved_s / edges.lost  # what a step saves per bias
-    lost = weight[edges.context] * edges.lost
-    worth = rate_s > price_s  # the others save less than they cost
-    taken = rate_s > max(_last_left(rate_s, lost, room + _SLACK - least), price_s)
-    airtime = given.weight * transmit
-    saved_s = float(airtime[edges.context[taken]] @ edges.saved_s[taken])
-    return _Choice(
-        j=j,
-        latency_s=max(float(airtime @ edges.full_s) - saved_s, 0.0),
-        truncation=least + float(lost[taken].sum()),
-        price_s=_between(rate_s, taken),
-        stopped=bool(np.any(worth & ~taken)),
-    )
-
-
-def _last_left(rate_s: Floats, lost: Floats, room: float) -> float:
-    """Return the largest rate such that all steps above it fit into the room; -inf where every step fits.
-
-    As if the steps were sorted by their rate and taken one by one, equal ones together or not at all; but
-    whole halves are taken or left at once, so that hardly any of them is ever sorted.
-    """
-    left = -math.inf
-    while len(rate_s) > _SORTED:
-        above = rate_s > np.median(rate_s[:: len(rate_s) // _SAMPLED])
-        if not above.any():
-            break  # most are equal
-        spent = float(lost[above].sum())
-        if spent <= room:
-            room -= spent
-            above = ~above
-        else:
-            left = float(np.max(rate_s[~above]))
-        rate_s, lost = rate_s[above], lost[above]
-    order = np.argsort(-rate_s)
-    count = int(np.searchsorted(np.cumsum(lost[order]), room, side="right"))
-    return float(rate_s[order[count]]) if count < len(order) else left
-
-
-def _between(rate_s: Floats, taken: NDArray[np.bool_]) -> float:
-    """Return a multiplier that takes these steps and no other."""
-    if not taken.any():
-        return 2.0 * float(rate_s.max(initial=0.0))
-    return 0.0 if taken.all() else 0.5 * float(rate_s[taken].min() + rate_s[~taken].max())
-
-
-def _randomised(given: Curves, budget: Budget) -> Knapsack:
-    latency_s, bias, _, _ = pairs(given)
-    return solve(latency_s, bias, given.weight, budget.bias)
+def _between(taken_s: float | None, left_s: float | None) -> float:
+    """Return a multiplier that takes the steps of at least the one rate, and none of at most the other."""
+    if taken_s is None:
+        return 2.0 * (left_s or 0.0)
+    return 0.0 if left_s is None else 0.5 * (taken_s + left_s)
 
 
 def solve_curves(given: Curves, bias_budget: float) -> tuple[Actions, Knapsack]:

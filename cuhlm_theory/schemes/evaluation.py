@@ -4,6 +4,7 @@ from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from cuhlm_theory._checks import Floats, as_count
 from cuhlm_theory.capacity import packet_latency_s
@@ -15,7 +16,14 @@ from cuhlm_theory.rivals import independent_survival_curve, survival_curve
 from cuhlm_theory.schemes.draft import FixedBySurvival, Run, Scheduled
 from cuhlm_theory.schemes.ledger import Ledger, charged, drafting_on_server, resync_bit_per_transmission
 from cuhlm_theory.schemes.payload import Carried
-from cuhlm_theory.schemes.rounds import Charges, Rounds, block_rounds, independent_rounds, recorded_rounds
+from cuhlm_theory.schemes.rounds import (
+    Charges,
+    Rounds,
+    TextRows,
+    block_rounds,
+    independent_rounds,
+    recorded_rounds,
+)
 from cuhlm_theory.schemes.schedule import independent_scheduled_rounds, recorded_scheduled_rounds
 from cuhlm_theory.schemes.verification import Account
 
@@ -54,61 +62,80 @@ def one_draft(scheme: "Scheme", tokens: Tokens, system: System) -> Ledger:
 
     Truncation is charged in every context in which the rule can transmit, not only when it does.
     """
-    payload, verification = scheme.payload, scheme.verification
-    carried = payload.carried(tokens, system, scheme.skip)
-    skips = scheme.skip.skips(tokens, drafts=payload.depends_on_draft)
-    account = verification.account(tokens, scheme.skip, skips, payload, carried)
+    verification = scheme.verification
+    carried, skips, account = _one_draft(scheme, tokens, system)
     recorded = _as_recorded(scheme, tokens, system, skips, account, carried.size)
-    chance = float(tokens.weight @ skips.transmit)
-    chance = float(np.round(chance)) if abs(chance - np.round(chance)) < _ROUNDING else chance
-    drafts = np.full(len(tokens), float(scheme.draft.present))
+    chance, weight, happens = _kinds(tokens, skips)
+    drafts, sized = float(scheme.draft.present), carried.size is not None
     extra_bit = resync_bit_per_transmission(system, chance)
-    zeros, ones = np.zeros(len(tokens)), np.ones(len(tokens))
     asks = _rows(
         system,
+        len(tokens),
         drafts=drafts,
-        slm_catch_up=zeros,
-        llm_calls=ones,
-        llm_width=ones,
-        catch_up=zeros,
+        slm_catch_up=0.0,
+        llm_calls=1.0,
+        llm_width=1.0,
+        catch_up=0.0,
         uplink_bit=(carried.bit + extra_bit) * drafts,
-        downlink_bit=np.full(len(tokens), float(system.codec.bits_per_index)),
-        entries=np.full(len(tokens), np.nan) if carried.size is None else carried.size.astype(np.float64),
+        downlink_bit=float(system.codec.bits_per_index),
+        entries=np.nan if carried.size is None else carried.size,
     )
     keeps = _rows(
         system,
+        len(tokens),
         drafts=drafts,
-        slm_catch_up=zeros,
-        llm_calls=zeros,
-        llm_width=zeros,
-        catch_up=ones * verification.asks,
-        uplink_bit=zeros,
-        downlink_bit=zeros,
-        entries=np.full(len(tokens), np.nan) if carried.size is None else zeros,
+        slm_catch_up=0.0,
+        llm_calls=0.0,
+        llm_width=0.0,
+        catch_up=float(verification.asks),
+        uplink_bit=0.0,
+        downlink_bit=0.0,
+        entries=0.0 if sized else np.nan,
     )
-    keep_weight = tokens.weight * (1.0 - skips.transmit) if chance < 1.0 else zeros
-    weight = np.concatenate((tokens.weight * skips.transmit, keep_weight))
-    happens = weight > 0.0
-    both = _columns({name: np.concatenate((asks[name], keeps[name]))[happens] for name in asks})
-    prompt = None if tokens.prompt is None else np.tile(tokens.prompt, 2)[happens]
+    place = happens % len(tokens)
+    both = _columns({name: np.concatenate((asks[name], keeps[name])).take(happens) for name in asks})
     return Ledger(
         scheme=scheme.name,
         system=system,
         weight=weight[happens],
-        prompt=prompt,
-        tokens=np.ones(int(happens.sum())),
-        bias=np.tile(account.bias, 2)[happens],
-        risk=np.tile(account.risk, 2)[happens],
-        truncation=np.tile(account.truncation, 2)[happens],
-        recorded=None if recorded is None else np.tile(recorded, 2)[happens],
+        prompt=None if tokens.prompt is None else tokens.prompt[place],
+        tokens=np.ones(len(happens)),
+        bias=account.bias[place],
+        risk=account.risk[place],
+        truncation=account.truncation[place],
+        recorded=None if recorded is None else recorded[place],
         bias_is_bound=account.is_bound,
         bias_note=account.note,
         threshold=scheme.threshold,
-        has_floor=scheme.draft.present and payload.names_draft,
-        place=np.tile(np.arange(len(tokens)), 2)[happens],
-        side=None if tokens.side is None else np.tile(tokens.side, 2)[happens],
+        has_floor=scheme.draft.present and scheme.payload.names_draft,
+        place=place,
+        side=None if tokens.side is None else tokens.side[place],
         **both,
     )
+
+
+def _one_draft(scheme: "Scheme", tokens: Tokens, system: System) -> tuple[Carried, Skips, Account]:
+    """Return what is carried in each context, what is skipped, and the bias that follows."""
+    payload = scheme.payload
+    carried = payload.carried(tokens, system, scheme.skip)
+    skips = scheme.skip.skips(tokens, drafts=payload.depends_on_draft)
+    return carried, skips, scheme.verification.account(tokens, scheme.skip, skips, payload, carried)
+
+
+def one_draft_bias(scheme: "Scheme", tokens: Tokens, system: System) -> float:
+    """Return the mean bias of the rounds of at most one draft, without the rest of their ledger [-]."""
+    _, skips, account = _one_draft(scheme, tokens, system)
+    _, weight, happens = _kinds(tokens, skips)
+    return float(np.sum(weight[happens] * account.bias[happens % len(tokens)]) / np.sum(weight[happens]))
+
+
+def _kinds(tokens: Tokens, skips: Skips) -> tuple[float, Floats, Ints]:
+    """Chance to ask, weights of the rounds that ask and then of those that keep, and which of them happen."""
+    chance = float(tokens.weight @ skips.transmit)
+    chance = float(np.round(chance)) if abs(chance - np.round(chance)) < _ROUNDING else chance
+    keep_weight = tokens.weight * (1.0 - skips.transmit) if chance < 1.0 else np.zeros(len(tokens))
+    weight = np.concatenate((tokens.weight * skips.transmit, keep_weight))
+    return chance, weight, np.flatnonzero(weight > 0.0)
 
 
 def _as_recorded(
@@ -121,10 +148,15 @@ def _as_recorded(
     return account.risk + skips.truncates * tokens.output_bias_at(sizes, may_keep)
 
 
-def _rows(system: System, *, entries: Floats, on_server: bool = False, **counts: Floats) -> dict[str, Floats]:
-    """Columns of a kind of round and its seconds."""
+def _rows(
+    system: System, num: int, *, entries: ArrayLike, on_server: bool = False, **counts: ArrayLike
+) -> dict[str, Floats]:
+    """Columns of a kind of round and its seconds, shape [num]; one number stands for all rounds."""
     clock = drafting_on_server(system) if on_server else system
-    return {**counts, "entries": entries, **charged(clock, **counts)}
+    columns = {**counts, "entries": entries, **charged(clock, **counts)}
+    return {
+        name: np.broadcast_to(np.asarray(value, dtype=np.float64), (num,)) for name, value in columns.items()
+    }
 
 
 def several_drafts(
@@ -135,31 +167,33 @@ def several_drafts(
     Tokens with ``prompt`` are a recording, and rounds run along each text; without it they are i.i.d. With
     ``rng`` it is drawn which drafts are kept, so that a round happens or does not.
     """
-    scheme = resolved(scheme, tokens, system)
-    draft, verification = cast(Run, scheme.draft), scheme.verification
+    scheme = replace(scheme, payload=scheme.payload.settled(tokens))
     carried = scheme.payload.carried(tokens, system, scheme.skip)
+    acceptance = _acceptance(scheme, tokens, carried)
+    if _open(scheme):
+        scheme = scheme.using(num_drafts=_best_count(scheme, tokens, system, carried, acceptance))
+    draft, verification = cast(Run, scheme.draft), scheme.verification
     skips = scheme.skip.skips(tokens, drafts=True)
     account = verification.account(tokens, scheme.skip, skips, scheme.payload, carried)
-    acceptance = _acceptance(scheme, tokens, carried)
     if rng is not None and not verification.by_block:
         acceptance = (rng.random(len(tokens)) < acceptance).astype(np.float64)
     rounds = _happening(_rounds(scheme, tokens, acceptance, skips, carried, account.bias))
 
     every, weight, tokens_of = _kept_and_rejected(scheme, system, rounds, sized=carried.size is not None)
-    prompt = None if rounds.prompt is None else np.tile(rounds.prompt, 2)
     skip_rate, triggered = 0.0, draft.triggered
     note, risk = account.note, float(tokens.weight @ skips.risk)
     if triggered:
         skip_rate = 1.0 - float(tokens.weight @ skips.transmit)
         note = f"CU-HLM takes risk {risk:.4g} at this trigger"
-    occurs = weight > 0.0  # a round that cannot happen must not cost an infinite time over a dead link
-    both = _columns({name: column[occurs] for name, column in every.items()})
-    bias = np.tile(rounds.bias, 2)[occurs]
+    occurs = np.flatnonzero(weight > 0.0)  # else it must not cost an infinite time over a dead link
+    both = _columns({name: column.take(occurs) for name, column in every.items()})
+    place = occurs % len(rounds.weight)
+    bias = rounds.bias[place]
     return Ledger(
         scheme=scheme.name,
         system=system,
         weight=weight[occurs],
-        prompt=None if prompt is None else prompt[occurs],
+        prompt=None if rounds.prompt is None else rounds.prompt[place],
         tokens=tokens_of[occurs],
         bias=bias,
         risk=bias,
@@ -193,18 +227,18 @@ def _kept_and_rejected(
     verified = all_tokens - kept * (kept_tokens - drafts)  # all but the LLM's own token after a kept run
     proposals = float(share @ verified) / max(float(share @ rejected), _ROUNDING)
     kept_bit, lost_bit = verification.answer_bit(system.codec, bonus=draft.adds_bonus, proposals=proposals)
-    ones = np.ones(len(drafts))
     sides = [
         _rows(
             system,
+            len(drafts),
             drafts=drafts,
-            slm_catch_up=ones * whole,
-            llm_calls=ones,
+            slm_catch_up=float(whole),
+            llm_calls=1.0,
             llm_width=drafts + float(draft.adds_bonus),
-            catch_up=0.0 * ones,
+            catch_up=0.0,
             uplink_bit=rounds.draft_bit,
-            downlink_bit=answer * (count if verification.on_server else ones),
-            entries=rounds.entries if sized else np.full(len(drafts), np.nan),
+            downlink_bit=answer * count if verification.on_server else answer,
+            entries=rounds.entries if sized else np.nan,
             on_server=verification.on_server,
         )
         for answer, whole, count in (
@@ -220,7 +254,7 @@ def _kept_and_rejected(
 def _happening(rounds: Rounds) -> Rounds:
     """Leave out the kinds of round that never happen."""
     columns: dict[str, Any] = {entry.name: getattr(rounds, entry.name) for entry in fields(rounds)}
-    happens = rounds.weight > 0.0
+    happens = np.flatnonzero(rounds.weight > 0.0)
     chosen: dict[str, Any] = {k: None if column is None else column[happens] for k, column in columns.items()}
     return Rounds(**chosen)
 
@@ -262,28 +296,46 @@ def _blocks(
         means = (np.atleast_1d(tokens.weight @ column) for column in (bit, size))
         survival = independent_survival_curve(ratio, tokens.weight, max_drafts)[None]
         return block_rounds(survival, np.ones(1, dtype=np.int64), *means, bonus=bonus)
-    texts, length = np.unique(tokens.prompt, return_counts=True)
-    as_count("num_drafts", max_drafts, at_most=int(length.max()))
-    used = texts[length >= max_drafts]
-    places = [tokens.prompt == text for text in used]
-    survival = [survival_curve(ratio[place], tokens.prompt[place], max_drafts) for place in places]
-    means = (np.array([column[place].mean() for place in places]) for column in (bit, size))
-    rounds = block_rounds(np.array(survival), length[length >= max_drafts], *means, bonus=bonus)
-    return replace(rounds, prompt=used)
+    texts = TextRows(tokens.prompt)
+    as_count("num_drafts", max_drafts, at_most=int(texts.length.max()))
+    used = texts.length >= max_drafts
+    survival = _survival_curves(texts.grid(ratio, 0.0)[used], texts.length[used], max_drafts)
+    means = (texts.grid(column, 0.0)[used].sum(axis=1) / texts.length[used] for column in (bit, size))
+    rounds = block_rounds(survival, texts.length[used], *means, bonus=bonus)
+    return replace(rounds, prompt=np.unique(tokens.prompt)[used])
+
+
+def _survival_curves(ratio: Floats, length: Ints, count: int) -> Floats:
+    """`survival_curve` of each text by itself, shape [P, count], ratios padded to the longest, [P, n]."""
+    starts = ratio.shape[1] - count + 1
+    begins = np.arange(starts) <= (length - count)[:, None]  # where so many drafts were recorded
+    stands, curve = begins.astype(np.float64), np.empty((len(ratio), count))
+    for place in range(count):
+        stands = np.minimum(stands * ratio[:, place : place + starts], 1.0)
+        curve[:, place] = stands.sum(axis=1)
+    return curve / begins.sum(axis=1, keepdims=True)
 
 
 def resolved(scheme: "Scheme", tokens: Tokens, system: System) -> "Scheme":
     """Return the scheme with what a recording settles: what is remembered, and the best number of drafts."""
     scheme = replace(scheme, payload=scheme.payload.settled(tokens))
-    if "num_drafts" not in scheme.numbers or scheme.numbers["num_drafts"] is not None:
-        return scheme
-    return scheme.using(num_drafts=best_num_drafts(scheme, tokens, system))
+    return scheme.using(num_drafts=best_num_drafts(scheme, tokens, system)) if _open(scheme) else scheme
+
+
+def _open(scheme: "Scheme") -> bool:
+    """Whether the scheme has a number of drafts that is not given."""
+    return "num_drafts" in scheme.numbers and scheme.numbers["num_drafts"] is None
 
 
 def best_num_drafts(scheme: "Scheme", tokens: Tokens, system: System) -> int:
     """Return the number of drafts a round of the highest throughput at the mean acceptance [token]."""
     carried = scheme.payload.carried(tokens, system, scheme.skip)
-    acceptance = _acceptance(scheme, tokens, carried)
+    return _best_count(scheme, tokens, system, carried, _acceptance(scheme, tokens, carried))
+
+
+def _best_count(
+    scheme: "Scheme", tokens: Tokens, system: System, carried: Carried, acceptance: Floats
+) -> int:
     bit = float(tokens.weight @ carried.bit)
     if not np.isfinite(packet_latency_s(system.link, bit)):
         return 1

@@ -267,9 +267,10 @@ class Ledger:
 
     def _resampled(self, num_resamples: int, seed: int) -> tuple[Estimate, Estimate]:
         how = "95 % percentile interval, whole texts resampled"
-        if self.prompt is None or len(np.unique(self.prompt)) < 2 or not np.all(np.isfinite(self.seconds)):
+        prompts = np.empty(0, dtype=np.int64) if self.prompt is None else np.unique(self.prompt)
+        if len(prompts) < 2 or not np.all(np.isfinite(self.seconds)):
             return Estimate(self.rate_token_per_s, unit="token/s"), Estimate(self.per_token(self.bias))
-        sums = self.sums("tokens", "seconds", "bias")
+        sums = self.sums("tokens", "seconds", "bias", prompts=prompts)
         counts = resampled_texts(len(sums["tokens"]), num_resamples, seed)
         resampled = {name: counts @ column for name, column in sums.items()}
         return (

@@ -9,6 +9,7 @@ from cuhlm_theory._checks import as_positive, as_probability
 from cuhlm_theory.contexts import NEVER_SKIP, Tokens
 from cuhlm_theory.errors import CuhlmError, InfeasibleError
 from cuhlm_theory.parameters import System
+from cuhlm_theory.schemes.evaluation import one_draft_bias
 from cuhlm_theory.schemes.ledger import Ledger
 from cuhlm_theory.schemes.shares import best_shares
 from cuhlm_theory.schemes.skip import AtRandom, Below, KeepShare
@@ -46,8 +47,7 @@ def at_bias(scheme: Scheme, contexts: Written, system: System, bias: float) -> S
         return scheme
 
     def spent(tuned: Scheme) -> float:
-        ledger = tuned.ledger(contexts, system)
-        return ledger.per_token(ledger.bias)
+        return one_draft_bias(tuned, contexts.at(tuned.text_at), system)
 
     names = (f"{scheme.name} has a bias of", "equal_bias")
     mixed = _by_threshold(scheme, contexts, spent, wanted, names)
@@ -154,6 +154,7 @@ def _by_acceptance(scheme: Scheme, tokens: Tokens, system: System, wanted: float
     knob, options = scheme.verification.knob or "", scheme.verification.options()
     carried, skips = scheme.payload.carried(tokens, system, scheme.skip), scheme.skip.skips(tokens)
 
+    @cache
     def of_draft(value: float) -> float:
         rule = scheme.using(**{knob: value}).verification
         account = rule.account(tokens, scheme.skip, skips, scheme.payload, carried)

@@ -483,7 +483,7 @@ class Lattice(Payload):
 
     def acceptance(self, contexts: Contexts, sizes: Ints) -> Floats | None:
         """1 - TV of the lattice point and y."""
-        return _lattice_acceptance(contexts, sizes, self.lattice_levels)
+        return _lattice_acceptance(contexts, sizes, self)
 
     def bounds_acceptance(self, contexts: Contexts, sizes: Ints) -> bool:
         """Where more entries are rounded than are known one by one."""
@@ -546,7 +546,7 @@ class ConformalLattice(Payload):
 
     def acceptance(self, contexts: Contexts, sizes: Ints) -> Floats | None:
         """1 - TV of the lattice point and y."""
-        return _lattice_acceptance(contexts, sizes, self.lattice_levels)
+        return _lattice_acceptance(contexts, sizes, self)
 
     def bounds_acceptance(self, contexts: Contexts, sizes: Ints) -> bool:
         """Where more entries are rounded than are known one by one."""
@@ -662,14 +662,21 @@ def _each(size: ArrayLike, bits_of: Callable[[int], int]) -> Floats:
     return np.array([float(bits_of(int(k))) for k in distinct])[place].reshape(np.shape(size))
 
 
-def _lattice_acceptance(contexts: Contexts, sizes: Ints, levels: int) -> Floats:
+def _lattice_acceptance(contexts: Contexts, sizes: Ints, rule: "Lattice | ConformalLattice") -> Floats:
     """Chance to keep a draft of the lattice point; the least that it can be where not all of it is known."""
-    found = contexts.rounded_acceptance(sizes, lambda law: round_to_lattice(law, levels))
-    unknown = np.isnan(found)
-    if not unknown.any():
-        return found
-    loss = sizes / (4.0 * levels)  # TV of rounding K probabilities to a lattice is at most this
-    return np.where(unknown, np.clip(contexts.acceptance_within(sizes) - loss, 0.0, 1.0), found)
+    levels = rule.lattice_levels
+
+    def find() -> Floats:
+        found = contexts.rounded_acceptance(sizes, lambda law: round_to_lattice(law, levels))
+        unknown = np.isnan(found)
+        if not unknown.any():
+            return found
+        loss = sizes / (4.0 * levels)  # TV of rounding K probabilities to a lattice is at most this
+        return np.where(unknown, np.clip(contexts.acceptance_within(sizes) - loss, 0.0, 1.0), found)
+
+    if not isinstance(contexts, Tokens):
+        return find()
+    return contexts.once("lattice_acceptance", find, (rule, int(sizes.max())))
 
 
 def round_to_lattice(law: Floats, levels: int) -> Floats:
@@ -729,6 +736,11 @@ def conformal_sizes(tokens: Tokens, rule: ConformalLattice) -> Ints:
 
 def _walked(tokens: Tokens, rule: ConformalLattice) -> tuple[Ints, Floats]:
     """Sizes and thresholds of C-SQS along the recorded texts, shape [N]."""
+    return tokens.once("conformal", lambda: _walk(tokens, rule), rule)
+
+
+def _walk(tokens: Tokens, rule: ConformalLattice) -> tuple[Ints, Floats]:
+    """Move the threshold from token to token."""
     sizes, prob, tail = _ranked(tokens)
     ascending = np.ascontiguousarray(prob[:, ::-1])
     exact = np.append(np.diff(sizes) == 1, True)  # no size lies between this one and the next

@@ -6,7 +6,7 @@ ends. The server keeps drafts up to the first rejection and replaces that one; t
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -138,51 +138,93 @@ def recorded_rounds(
     >>> rounds.weight, rounds.num_tokens
     (array([1., 0., 1., 0.]), array([2., 1., 2., 1.]))
     """
-    texts = TextRows(prompt)
-    length, grid, flat = texts.length, texts.grid, texts.flat
     also = charges or Charges()
-    most = len(prompt) if max_drafts is None else as_count("max_drafts", max_drafts)
-    end = grid(as_probability("ends", ends), 1.0)  # [P, n]
     kept = as_probability("acceptance", acceptance)
-    walked = _walked(
-        _Walk.of(
-            kept=grid(kept, 1.0),
-            end=end,
-            end_kept=grid(kept if ending_acceptance is None else ending_acceptance, 1.0),
-            last=_last_draft(end >= 1.0, length, grid(most, 1.0).astype(np.int64)),
-            length=length,
-            bonus=bonus,
-            drafted=np.stack([grid(draft_bit, 0.0), grid(also.entries, 0.0)]),
-            verified=grid(also.bias, 0.0),
-        )
-    )
-    names = ("weight", "num_drafts", "num_tokens", "all_kept", "kept_tokens", "draft_bit", "entries", "bias")
-    return Rounds(
-        **{name: flat(values) for name, values in zip(names, walked, strict=True)},
-        prompt=np.asarray(prompt),
+    return remembered(
+        _along,
+        prompt,
+        kept=kept,
+        end=as_probability("ends", ends),
+        end_kept=kept if ending_acceptance is None else ending_acceptance,
+        most=len(prompt) if max_drafts is None else as_count("max_drafts", max_drafts),
+        draft_bit=draft_bit,
+        entries=also.entries,
+        bias=also.bias,
+        bonus=bonus,
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Walk:
-    """What a walk depends on: recorded chances and payloads, no link and no latency."""
+    """A walk along the texts, and what it depends on: recorded chances and payloads, no link, no latency."""
 
     digest: bytes
-    given: Mapping[str, Any] = field(compare=False)
+    walk: Callable[..., Sequence[Floats]] = field(compare=False)
+    given: Mapping[str, NDArray[Any]] = field(compare=False)
 
     @classmethod
-    def of(cls, **given: Any) -> "_Walk":
-        digest = hashlib.blake2b(digest_size=16)
-        for value in map(np.asarray, given.values()):
+    def of(cls, walk: Callable[..., Sequence[Floats]], prompt: Ints, given: Mapping[str, Any]) -> "_Walk":
+        known = {name: _one_for_all(np.asarray(value)) for name, value in given.items()} | {"prompt": prompt}
+        digest = hashlib.sha256(f"{walk.__module__}.{walk.__qualname__}".encode())
+        for value in known.values():
             digest.update(repr((value.shape, value.dtype.str)).encode())
             digest.update(np.ascontiguousarray(value).data)
-        return cls(digest=digest.digest(), given=given)
+        return cls(digest=digest.digest(), walk=walk, given=known)
+
+
+def _one_for_all(values: NDArray[Any]) -> NDArray[Any]:
+    """Return one number where all values are the same."""
+    if not values.size or values.flat[0] != values.flat[-1] or np.any(values != values.flat[0]):
+        return values
+    return values.flat[:1].reshape(())
+
+
+def remembered(walk: Callable[..., Sequence[Floats]], prompt: Ints, **given: Any) -> Rounds:
+    """Return the rounds of a walk along the texts, made once: the same recorded numbers take the same rounds.
+
+    Parameters
+    ----------
+    walk : callable
+        Gives the columns of `Rounds` of each token, given ``prompt`` and the rest by name.
+    prompt : ndarray of int64, shape [N]
+        Text that each token belongs to [-].
+    **given : object
+        What else the walk depends on, numbers and arrays.
+
+    Returns
+    -------
+    Rounds
+        One kind a token that a round can start with.
+    """
+    columns = _walked(_Walk.of(walk, np.asarray(prompt), given))
+    names = ("weight", "num_drafts", "num_tokens", "all_kept", "kept_tokens", "draft_bit", "entries", "bias")
+    return Rounds(
+        **{name: values.copy() for name, values in zip(names, columns, strict=True)},
+        prompt=np.asarray(prompt),
+    )
 
 
 @lru_cache(maxsize=_MOST_WALKS)
-def _walked(asked: _Walk) -> tuple[Floats, ...]:
-    """Walk along the texts once for all links: the same recorded numbers take the same rounds."""
-    return _walk(**asked.given)
+def _walked(asked: _Walk) -> Sequence[Floats]:
+    """Walk along the texts once for all links."""
+    return asked.walk(**asked.given)
+
+
+def _along(*, prompt: Ints, most: ArrayLike, bonus: bool, **each: ArrayLike) -> Sequence[Floats]:
+    """Columns of the rounds begun at each token, shape [N] each."""
+    texts = TextRows(prompt)
+    chances = {name: texts.grid(each[name], 1.0) for name in ("kept", "end", "end_kept")}  # [P, n]
+    bit, entries, bias = (texts.grid(each[name], 0.0) for name in ("draft_bit", "entries", "bias"))
+    longest = texts.grid(most, 1.0).astype(np.int64)
+    walked = _walk(
+        **chances,
+        last=_last_draft(chances["end"] >= 1.0, texts.length, longest),
+        length=texts.length,
+        bonus=bonus,
+        drafted=np.stack([bit, entries]),
+        verified=bias,
+    )
+    return [texts.flat(column) for column in walked]
 
 
 def _walk(

@@ -1,12 +1,16 @@
 """Rounds whose number of drafts follows what became of the round before."""
 
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cuhlm_theory._checks import Floats, as_probability
 from cuhlm_theory.contexts import Ints
 from cuhlm_theory.schemes.draft import Scheduled
-from cuhlm_theory.schemes.rounds import Charges, Rounds, TextRows
+from cuhlm_theory.schemes.rounds import Charges, Rounds, TextRows, remembered
 
 __all__ = ["independent_scheduled_rounds", "recorded_scheduled_rounds"]
 
@@ -59,33 +63,37 @@ def recorded_scheduled_rounds(
     >>> rounds.weight[[0, 3]], rounds.num_drafts[[0, 3]]
     (array([1., 1.]), array([2., 4.]))
     """
-    kept = as_probability("acceptance", acceptance)
     also = charges or Charges()
+    return remembered(
+        _along,
+        prompt,
+        kept=as_probability("acceptance", acceptance),
+        draft_bit=draft_bit,
+        entries=also.entries,
+        bias=also.bias,
+        **asdict(rule),
+    )
+
+
+def _along(
+    *, prompt: Ints, kept: ArrayLike, draft_bit: ArrayLike, entries: ArrayLike, bias: ArrayLike, **rule: Any
+) -> Sequence[Floats]:
+    """Columns of the rounds begun at each token, at their mean over the numbers of drafts, shape [N] each."""
     texts = TextRows(prompt)
     grid = texts.grid
-    walked = _walk(
-        grid(kept, 1.0),
-        texts.length,
-        np.stack([grid(draft_bit, 0.0), grid(also.entries, 0.0)]),
-        grid(also.bias, 0.0),
-        rule,
-    )
-    weight, drafts, tokens, all_kept, kept_tokens, bits, entries, bias = map(texts.flat, walked)
+    drafted, length = np.stack([grid(draft_bit, 0.0), grid(entries, 0.0)]), texts.length
+    walked = _walk(grid(kept, 1.0), length, drafted, grid(bias, 0.0), Scheduled(**rule))
+    weight, drafts, tokens, all_kept, kept_tokens, bits, sent, lost = map(texts.flat, walked)
 
     def mean(values: Floats, over: Floats) -> Floats:
         return np.divide(values, over, out=np.zeros(len(values)), where=over > 0.0)
 
-    return Rounds(
-        weight=weight,
-        num_drafts=mean(drafts, weight),
-        num_tokens=mean(tokens, weight),
-        all_kept=mean(all_kept, weight),
-        kept_tokens=mean(kept_tokens, all_kept),
-        draft_bit=mean(bits, weight),
-        entries=mean(entries, weight),
-        bias=mean(bias, weight),
-        prompt=np.asarray(prompt),
-    )
+    return [
+        weight,
+        *(mean(values, weight) for values in (drafts, tokens, all_kept)),
+        mean(kept_tokens, all_kept),
+        *(mean(values, weight) for values in (bits, sent, lost)),
+    ]
 
 
 def _walk(kept: Floats, length: Ints, drafted: Floats, verified: Floats, rule: Scheduled) -> Floats:

@@ -66,6 +66,23 @@ def test_some_vertex_of_the_hull_is_as_good_as_any_action(seed, price):
     assert total[lower_hull(loss, cost)[0]].min() == pytest.approx(total.min())
 
 
+@few
+@given(st.integers(0, 10_000), st.floats(0.0, 3.0), st.floats(0.0, 3.0), st.floats(0.0, 100.0))
+def test_an_action_that_is_best_at_two_prices_is_best_between_them(seed, low, high, ratio):
+    rng = np.random.default_rng(seed)
+    cost, loss = rng.random((2, 5))
+    best = int(np.argmin(cost + low * loss))
+    assume(best == int(np.argmin(cost + high * loss)))
+    (claim,) = statement("optimise.settled").claims
+    for other in range(5):
+        numbers = {"t_1": cost[best], "b_1": loss[best], "t_2": cost[other], "b_2": loss[other], "r": ratio}
+        numbers |= {"lambda_1": low, "lambda_2": high}
+        mine, theirs = (value(side, **numbers) for side in (claim.lhs, claim.rhs))
+        assert mine <= theirs + 1e-12
+        price = (low + ratio * high) / (1.0 + ratio)
+        assert (mine, theirs) == pytest.approx(tuple((cost + price * loss)[[best, other]]))
+
+
 def test_truncation_is_due_in_full_where_a_context_may_transmit():
     x, skip = np.array([0.9, 0.1, 0.0]), np.array([1.0, 0.0, 0.0])
     y = rebuilt = reconstruct(x, 1)
