@@ -646,7 +646,8 @@ class Recommendation:
             price_s = self.point.multiplier_s
         optimal = None
         if price_s is not None and price_s > 0.0:
-            optimal = float(line.cost_optimal(self.transmit_s(price_s), price_s))
+            # at the price itself a context is tied between two sizes: the larger one, whatever rounds
+            optimal = float(line.cost_optimal(self.transmit_s(price_s * (1.0 + _SLACK)), price_s))
         return {
             "risk_averse": line.risk_averse,
             "risk_prone": line.risk_prone,
