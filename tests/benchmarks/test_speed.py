@@ -7,16 +7,21 @@ of `tests/README.md`. Nothing here passes or fails by time.
 import json
 import subprocess
 import sys
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 from scipy.optimize import brentq
 
 import cuhlm_theory as cuhlm
-from cuhlm_theory import capacity, recommendation, truncation
+from cuhlm_theory import capacity, truncation
+from cuhlm_theory.ladder import Ladder
 from cuhlm_theory.optimisation import operating_point, solve, solve_lp
 from cuhlm_theory.parameters import Budget, Codec, Latency, Link, System
+from cuhlm_theory.recommendation import Question
 from cuhlm_theory.rejection import Line
+from cuhlm_theory.schemes import SCHEMES, line_up
 
 pytestmark = pytest.mark.slow
 
@@ -25,8 +30,6 @@ KEPT = 30
 NUM_POINTS = 1_000_000
 RNG = np.random.default_rng(0)
 LINE = Line(0.815, -0.066)
-LATENCY = Latency(slm_s=0.02, llm_s=0.06)
-LINK = Link(bandwidth_hz=1e6, snr=10.0)
 CALIBRATIONS = ("smollm2", "qwen2.5-coder")
 
 
@@ -112,16 +115,38 @@ def test_a_knapsack(benchmark, what, solver):
     benchmark.pedantic(solver, args=(*knapsack(), 0.1), rounds=3, warmup_rounds=1)
 
 
-def links():
-    """Links that nobody asked for before, so that nothing but the trace is remembered."""
+def questions(name):
+    """Ask of links that nobody asked of before, so that nothing but the trace is remembered."""
+    pair = cuhlm.load(name)
+    latency = Ladder({}, {"calibration": pair}).build(Latency)
     for snr in np.random.default_rng(0).uniform(0.1, 100.0, 10_000):
-        yield Link(bandwidth_hz=1e6, snr=float(snr))
+        link = Link(bandwidth_hz=1e6, snr=float(snr))
+        system = System(link=link, codec=Codec(vocab_size=pair.vocab_size), latency=latency)
+        yield Question(
+            line=pair.line, tokens=pair.tokens, system=system, budget=Budget(bias=0.05), texts=pair.contexts
+        )
 
 
-POINTS = {
-    "an operating point": {"bound": False},
-    "with the bound on what knows every risk": {"bound": True},
+def point(question, *, bound):
+    return operating_point(question.tokens, question.system, question.budget, bound=bound)
+
+
+def at_given_numbers(answer):
+    rows = [SCHEMES[row.name].given(row.numbers) for row, _ in answer.evaluated[0]]
+    return lambda: line_up(rows, answer.contexts, answer.question.system)
+
+
+ASKED = {
+    "an operating point": lambda question: partial(point, question, bound=False),
+    "with the bound on what knows every risk": lambda question: partial(point, question, bound=True),
+    "all schemes at given numbers": lambda question: at_given_numbers(question.answer(bound=False)),
+    "all schemes, tuned": lambda question: question.answer(bound=False).beside,
+    "all schemes, tuned, with intervals": lambda question: partial(schemes_of, question.answer(bound=False)),
 }
+
+
+def schemes_of(answer):
+    return answer.schemes
 
 
 @pytest.mark.parametrize("name", CALIBRATIONS)
@@ -130,41 +155,34 @@ class TestPoints:
 
     def test_a_sort(self, benchmark, name):
         tokens = cuhlm.load(name).tokens
-        benchmark.group = f"one point, {name}, {len(tokens.uncertainty)} tokens"
+        benchmark.group = group(name)
         benchmark.extra_info["what"] = "np.sort of the truncation profiles"
         benchmark(np.sort, np.random.default_rng(0).permuted(tokens.tv_profile, axis=1))
 
     def test_the_preparation(self, benchmark, name):
         def fresh():
-            return (cuhlm.load(name).tokens, system(name, LINK), Budget(bias=0.05)), {"bound": True}
+            return (replace(first, tokens=replace(first.tokens)),), {"bound": True}
 
+        first = next(questions(name))
         benchmark.group = group(name)
-        benchmark.extra_info["what"] = "the first point of a calibration"
-        benchmark.pedantic(operating_point, setup=fresh, rounds=5)
+        benchmark.extra_info["what"] = "the first point of a calibration, with the bound"
+        benchmark.pedantic(point, setup=fresh, rounds=9)
 
-    @pytest.mark.parametrize("what", POINTS)
-    def test_a_point(self, benchmark, name, what):
-        tokens, drawn = cuhlm.load(name).tokens, links()
-        operating_point(tokens, system(name, LINK), Budget(bias=0.05))
+    @pytest.mark.parametrize("what", ASKED)
+    def test_what_is_asked(self, benchmark, name, what):
+        asked = questions(name)
+        ASKED[what](next(asked))()
         benchmark.group = group(name)
         benchmark.extra_info["what"] = what
-        benchmark(
-            lambda: operating_point(tokens, system(name, next(drawn)), Budget(bias=0.05), **POINTS[what])
-        )
 
-    def test_all_schemes(self, benchmark, name):
-        pair, drawn = cuhlm.load(name), links()
-        benchmark.group = group(name)
-        benchmark.extra_info["what"] = "all schemes"
-        benchmark(lambda: recommendation.optimise(pair, next(drawn)).schemes)
+        def new():
+            return (ASKED[what](next(asked)),), {}
+
+        benchmark.pedantic(lambda run: run(), setup=new, rounds=15)
 
 
 def group(name):
-    return f"one point, {name}, {len(cuhlm.load(name).tokens.uncertainty)} tokens"
-
-
-def system(name, link):
-    return System(link=link, codec=Codec(vocab_size=cuhlm.load(name).vocab_size), latency=LATENCY)
+    return f"one point, {name}, {len(cuhlm.load(name).tokens)} tokens"
 
 
 COLD = {
