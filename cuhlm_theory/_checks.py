@@ -71,6 +71,12 @@ def as_probability(name: str, value: ArrayLike) -> Floats:
     return _within(name, as_floats(name, value), 0.0, 1.0, "lie in [0, 1]")
 
 
+def as_coefficient(name: str, value: ArrayLike) -> Floats:
+    """Return ``value`` as float64 of either sign that can be computed with, shape [...]."""
+    array = as_floats(name, value)
+    return _within(name, array, -LARGEST, LARGEST, f"lie in [{-LARGEST:g}, {LARGEST:g}]")
+
+
 def as_nonnegative(name: str, value: ArrayLike) -> Floats:
     """Return ``value`` as finite float64 of at least 0, shape [...]."""
     array = as_numbers(name, value)

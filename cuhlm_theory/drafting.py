@@ -782,7 +782,7 @@ def sync_break_even_risk(
     Raises
     ------
     ValueError
-        If the probability is outside (0, 1] or a latency negative.
+        If the probability is outside (0, 1], or a latency or an answer negative.
 
     Examples
     --------
@@ -795,9 +795,12 @@ def sync_break_even_risk(
     chance = as_positive("transmit_probability", as_probability("transmit_probability", transmit_probability))
     kept = chance * (1.0 - as_probability("transmitted_rejection", transmitted_rejection))
     draft_s = as_nonnegative("draft_uplink_s", draft_uplink_s)
-    rate = latency.downlink_bit_per_s
+    kept_s, rejected_s = (
+        as_nonnegative(name, bit) / latency.downlink_bit_per_s
+        for name, bit in (("kept_bit", kept_bit), ("rejected_bit", rejected_bit))
+    )
     plain_s = round_latency_s(latency, chance, uplink_s, downlink_bit=answer_bit)
     busy_s = (latency.slm_s + draft_s) / chance + transmission_latency_s(
         latency, 0.0, downlink_bit=rejected_bit, width=1.0 / chance
     )
-    return (plain_s + kept * (rejected_bit - kept_bit) / rate) / busy_s - chance
+    return (plain_s + kept * (rejected_s - kept_s)) / busy_s - chance

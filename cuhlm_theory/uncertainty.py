@@ -38,6 +38,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import factorial, gammaln, xlog1py, xlogy
 
 from cuhlm_theory._checks import (
+    as_coefficient,
     as_count,
     as_floats,
     as_logits,
@@ -591,7 +592,8 @@ def attenuated_line(
     Raises
     ------
     ValueError
-        If an argument is not finite, the factor is outside (0, 1], or the mean is outside [0, 1].
+        If an argument is not finite or beyond 1e150, the factor is outside (0, 1], or the mean is outside
+        [0, 1].
 
     Examples
     --------
@@ -599,7 +601,8 @@ def attenuated_line(
     >>> a.round(6), b.round(6)
     (np.float64(0.72), np.float64(-0.01))
     """
-    a, b, shrink = as_floats("slope", slope), as_floats("intercept", intercept), _as_factor(factor)
+    a, b = as_coefficient("slope", slope), as_coefficient("intercept", intercept)
+    shrink = _as_factor(factor)
     centre = as_probability("mean_of_uncertainty", mean_of_uncertainty)
     return np.asarray(shrink * a)[()], np.asarray(b + (1.0 - shrink) * a * centre)[()]
 
@@ -634,7 +637,8 @@ def restored_line(
     Raises
     ------
     ValueError
-        If an argument is not finite, the factor is outside (0, 1], or the mean is outside [0, 1].
+        If an argument is not finite or beyond 1e150, the factor is outside (0, 1], or the mean is outside
+        [0, 1].
 
     Examples
     --------
@@ -642,7 +646,8 @@ def restored_line(
     >>> a.round(6), b.round(6)
     (np.float64(0.8), np.float64(-0.05))
     """
-    a, b, shrink = as_floats("slope", slope), as_floats("intercept", intercept), _as_factor(factor)
+    a, b = as_coefficient("slope", slope), as_coefficient("intercept", intercept)
+    shrink = _as_factor(factor)
     centre = as_probability("mean_of_uncertainty", mean_of_uncertainty)
     full = a / shrink
     return np.asarray(full)[()], np.asarray(b + (a - full) * centre)[()]

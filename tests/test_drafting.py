@@ -430,3 +430,5 @@ def test_refusals_name_the_argument():
         sync_tokens_per_round(0.0, 0.5)
     with pytest.raises(ValueError, match="bits_per_draft must be at least 0"):
         best_drafts_on_link(0.5, LATENCY, Link(bandwidth_hz=1.0, snr=1.0), -1.0)
+    with pytest.raises(ValueError, match="kept_bit must be finite; got inf"):
+        sync_break_even_risk(LATENCY, 0.2, 0.1, 0.0, kept_bit=math.inf)

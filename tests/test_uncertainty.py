@@ -445,6 +445,10 @@ def test_refuses_what_is_no_number_chance_or_count(function, name):
         (lambda: attenuated_line(1.0, 0.0, 0.0, 0.5), "factor must be positive; got 0"),
         (lambda: attenuated_line(1.0, 0.0, 1.1, 0.5), r"factor must lie in \[0, 1\]; got 1.1"),
         (lambda: restored_line(1.0, 0.0, 0.5, 1.5), r"mean_of_uncertainty must lie in \[0, 1\]; got 1.5"),
+        (
+            lambda: restored_line(1e308, 0.0, 0.5, 0.5),
+            r"slope must lie in \[-1e\+150, 1e\+150\]; got 1e\+308",
+        ),
         (lambda: attenuated_correlation(-1.2, 0.5), r"correlation must lie in \[-1, 1\]; got -1.2"),
         (lambda: restored_correlation(np.nan, 0.5), "correlation must be finite; got nan"),
         (lambda: restored_correlation([1.0, 1.5], 0.5), r"^correlation must lie in \[-1, 1\]; got 1.5$"),

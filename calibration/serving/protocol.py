@@ -53,6 +53,8 @@ def options() -> list[tuple[str, int]]:
         ("grpc.http2.max_pings_without_data", 0),
         ("grpc.http2.min_ping_interval_without_data_ms", int(5e2 * _PING_EVERY_S)),
         ("grpc.http2.bdp_probe", 0),  # its pings would be counted with the rounds
+        # a message is sent whole, and does not wait a round trip for more of HTTP/2's window of 64 kB
+        ("grpc.http2.lookahead_bytes", LONGEST_MESSAGE_BYTE),
     ]
 
 

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
+from quantiphy import Quantity
 from tabulate import tabulate
 
 README = Path(__file__).parents[1] / "README.md"
@@ -43,12 +44,7 @@ def table(benchmarks: Iterable[dict]) -> str:
 
 def amount(seconds: float) -> str:
     """Seconds as people read them."""
-    scale, unit = next(
-        (scale, unit)
-        for scale, unit in ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
-        if seconds >= scale
-    )
-    return f"{seconds / scale:.3g} {unit}"
+    return Quantity(seconds, "s").render(prec=2)
 
 
 if __name__ == "__main__":

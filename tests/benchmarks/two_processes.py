@@ -25,10 +25,10 @@ from cuhlm_theory.parameters import Budget, Codec, FixedRate, Latency, System
 from cuhlm_theory.schemes import SCHEMES, resolved
 
 NAMES = ("hlm", "u-hlm", "cu-hlm-exact", "kept-law", "kept-law-exact", "dssd", "verify-on-sync")
-RATES_BIT_PER_S = (180e3, 1e6, 10e6)
+RATES_BIT_PER_S = (10e6, 1e6, 180e3)
 ROUND_TRIPS_S = (0.0, 0.05, 0.3)
-NUM_TOKENS = 16
-_AT_ONCE_BIT_PER_S = 1e9  # a link whose seconds are those of the transport and of the proxy
+NUM_TOKENS = 10
+_CLOSE = 1e9, 0.01  # rate [bit/s] and round trip [s] of a link that takes what transport and timers take
 _HEADS = ("scheme", "Mbit/s", "round trip", "SLM", "LLM", "waiting", "link, formula", "with transport")
 
 
@@ -108,9 +108,9 @@ def framing(decoded: Decoded) -> tuple[float, float]:
 def main() -> None:
     """Print what the transport adds, then a row a scheme and link."""
     with command("serve", "--listen", "127.0.0.1:0") as server:
-        with linked(server, _AT_ONCE_BIT_PER_S, 0.0) as pair:
-            small = written(pair, "kept-law", _AT_ONCE_BIT_PER_S, 0.0)
-            transport_s = float(np.median([one.link_s for one in small.exchanges]))
+        with linked(server, *_CLOSE) as pair:
+            small = written(pair, "kept-law-exact", *_CLOSE)
+            transport_s = float(np.median([one.link_s for one in small.exchanges])) - _CLOSE[1]
             print("transport: {:.1f} byte around a request, {:.1f} around a reply,".format(*framing(small)))
             print(f"{1e3 * transport_s:.2f} ms a request\n", flush=True)
         rows = []
