@@ -29,6 +29,9 @@ def as_numbers(name: str, value: ArrayLike) -> Floats:
         return np.asarray(value, dtype=np.float64)
     except (TypeError, ValueError):
         raise ValueError(f"{name} must be numbers; got {value!r}") from None
+    except OverflowError:
+        bounds = f"[{-LARGEST:g}, {LARGEST:g}]"
+        raise ValueError(f"{name} must lie in {bounds}; got a whole number beyond float64") from None
 
 
 def _check_tokens(name: str, array: Floats) -> None:

@@ -109,14 +109,14 @@ class _Ranked:
     def first_within(self, budget: Floats) -> Counts:
         """Smallest k with TV_k within each budget, shape of ``budget``."""
         sizes = self.size - self.start[::-1]  # none, then whole groups, the largest entries first
-        group = self._bisect(budget, np.zeros(budget.shape, dtype=np.int64), len(sizes) - 1, sizes.take)
+        first, last = (np.full(budget.shape, place, dtype=np.int64) for place in (0, len(sizes) - 1))
+        group = self._bisect(budget, first, last, sizes.take)
         return self._bisect(budget, sizes[group - 1], sizes[group], np.asarray)
 
     def _bisect(
-        self, budget: Floats, low: Counts, high: ArrayLike, size_of: Callable[[Counts], Counts]
+        self, budget: Floats, low: Counts, high: Counts, size_of: Callable[[Counts], Counts]
     ) -> Counts:
         """Step by `_WAYS` to the first whose size is within the budget: ``high`` is, ``low`` not."""
-        high = np.broadcast_to(high, budget.shape)
         parts = np.arange(1, _WAYS) / _WAYS
         while np.any(high - low > 1):
             tried = low[..., None] + np.ceil((high - low)[..., None] * parts).astype(np.int64)
