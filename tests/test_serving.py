@@ -779,14 +779,14 @@ def test_eight_devices_write_what_a_quiet_run_writes(num_seconds, folders, model
         time.sleep(3.0)  # longer than a text lingers
         started.send_signal(signal.SIGTERM)
         _, err = started.communicate(timeout=60)
-    assert err == "cuhlm: ended; texts cut: 0\n"
-    written = []
-    for number, file in enumerate(files):
-        file.seek(0)
-        whole = [line for line in file.read().splitlines(keepends=True) if line.endswith("\n")]
-        written.append(len(whole))
-        for turn, tokens in map(json.loads, whole[:: max(1, len(whole) // 5)]):
-            assert tokens == device_text(*models, number, turn)
+        assert err == "cuhlm: ended; texts cut: 0\n"
+        written = []
+        for number, file in enumerate(files):
+            file.seek(0)
+            whole = [line for line in file.read().splitlines(keepends=True) if line.endswith("\n")]
+            written.append(len(whole))
+            for turn, tokens in map(json.loads, whole[:: max(1, len(whole) // 5)]):
+                assert tokens == device_text(*models, number, turn)
     assert min(written) > 0
     early, late = max(resident[30:60]), max(resident[60:])
     print(f"texts {written}, resident {resident[10] >> 20}, {early >> 20}, {late >> 20} MiB")
