@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cuhlm_theory._checks import as_probability
+from cuhlm_theory._checks import SUM_TOLERANCE, as_probability
+from cuhlm_theory.truncation import ROUNDING
 
 if TYPE_CHECKING:
     import torch
 
 __all__ = ["exact_k"]
-
-_ROUNDING = 1e-12  # as in `cuhlm_theory.truncation`, at least what the type of the numbers rounds to
 
 
 def exact_k(dist: torch.Tensor, budget: float) -> torch.Tensor:
@@ -50,8 +49,8 @@ def exact_k(dist: torch.Tensor, budget: float) -> torch.Tensor:
     theta = float(as_probability("budget", budget))
     vocab_size = dist.shape[-1]
     total = dist.sum(-1, keepdim=True)
-    if not bool(torch.all(dist >= 0.0) & torch.all((total - 1.0).abs() <= 1e-4)):
-        raise ValueError("dist must be probabilities that sum to 1 within 0.0001 (not logits)")
+    if not bool(torch.all(dist >= 0.0) & torch.all((total - 1.0).abs() <= SUM_TOLERANCE)):
+        raise ValueError(f"dist must be probabilities that sum to 1 within {SUM_TOLERANCE:g} (not logits)")
     x = dist / total
     entries = max(int((x > theta / vocab_size).sum(-1).max()), 1)
     top = torch.topk(x, entries).values  # [..., n], falling
@@ -62,5 +61,5 @@ def exact_k(dist: torch.Tensor, budget: float) -> torch.Tensor:
     # entries above the mean, which lie ahead of those at most the mean
     over = torch.searchsorted(-top, -mean, side="left").maximum(sizes)  # [..., n]
     tv = ahead.gather(-1, over - 1) - ahead - (over - sizes) * mean
-    fits = tv <= theta + max(_ROUNDING, 8.0 * torch.finfo(x.dtype).eps)
+    fits = tv <= theta + max(ROUNDING, 8.0 * torch.finfo(x.dtype).eps)
     return torch.where(fits.any(-1), fits.int().argmax(-1) + 1, entries)

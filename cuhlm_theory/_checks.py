@@ -9,16 +9,16 @@ Floats = NDArray[np.float64]
 
 _MAX_COUNT = 2**53  # where float64 stops counting
 LARGEST = 1e150  # amounts whose products and quotients float64 still holds
-_SUM_TOLERANCE = 1e-4  # a float32 softmax over 150 000 tokens is off by less than this
+SUM_TOLERANCE = 1e-4  # a float32 softmax over 150 000 tokens is off by less than this
 
 
 def _sum_tolerance(value: ArrayLike) -> float:
     """How far probabilities of this type may be from a sum of 1: each is rounded, the least ones to zero."""
     kind = np.asarray(value).dtype
     if kind.kind != "f":
-        return _SUM_TOLERANCE
+        return SUM_TOLERANCE
     limits, size = np.finfo(kind), np.shape(value)[-1]
-    return max(_SUM_TOLERANCE, 0.5 * float(limits.eps) + 0.5 * size * float(limits.smallest_subnormal))
+    return max(SUM_TOLERANCE, 0.5 * float(limits.eps) + 0.5 * size * float(limits.smallest_subnormal))
 
 
 def as_numbers(name: str, value: ArrayLike) -> Floats:

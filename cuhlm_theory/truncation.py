@@ -37,7 +37,7 @@ __all__ = [
 
 Counts = NDArray[np.int64]
 
-_ROUNDING = 1e-12  # a total variation within this of a budget meets it; float64 sums over 150 000 entries
+ROUNDING = 1e-12  # a total variation within this of a budget meets it; float64 sums over 150 000 entries
 _CHEAP = 8192  # entries that are sorted at once
 _GROUP_BITS, _RANGE = 14, 60 << 52  # of the groups that are sorted when asked: 60 octaves of float64
 _WAYS = 8  # parts into which a step of the search divides
@@ -120,7 +120,7 @@ class _Ranked:
         parts = np.arange(1, _WAYS) / _WAYS
         while np.any(high - low > 1):
             tried = low[..., None] + np.ceil((high - low)[..., None] * parts).astype(np.int64)
-            fits = self.tv(size_of(tried)) <= budget[..., None] + _ROUNDING
+            fits = self.tv(size_of(tried)) <= budget[..., None] + ROUNDING
             low = np.max(np.where(fits, low[..., None], tried), axis=-1)
             high = np.min(np.where(fits, tried, high[..., None]), axis=-1)
         return high
@@ -601,7 +601,7 @@ def printed_k_offline(
     allowed = float(as_probability("budget", budget))
     mass = None if weight is None else as_nonnegative("weight", weight)
     mean = np.average(2.0 * profile / denominator[:, None], axis=0, weights=mass)  # [K]
-    meets = np.flatnonzero(mean <= allowed + _ROUNDING)
+    meets = np.flatnonzero(mean <= allowed + ROUNDING)
     if meets.size == 0:
         raise InfeasibleError(
             f"no size of k_grid meets a mean printed bound of {allowed:g}; the largest, {sizes[-1]}, leaves "
