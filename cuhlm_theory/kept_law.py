@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cuhlm_theory._checks import (
+    SUM_TOLERANCE,
     Floats,
     as_count,
     as_distribution,
@@ -45,7 +46,6 @@ __all__ = [
 
 Counts = NDArray[np.int64]
 
-_SUM_TOLERANCE = 1e-4  # what `as_distribution` allows a float32 softmax
 _ROUNDING = 1e-12  # a float64 quotient or sum within this of an edge is on it
 _MAX_BITS = 48  # levels beyond this lose digits against float64
 
@@ -743,9 +743,9 @@ def _as_kept_law(value: ArrayLike) -> Floats:
     if m.ndim < 1 or m.shape[-1] < 2:
         raise ValueError(f"kept_law must have a last axis of at least 2 tokens; got {m.size}")
     total = m.sum(axis=-1, keepdims=True)
-    if np.any(total > 1.0 + _SUM_TOLERANCE):
+    if np.any(total > 1.0 + SUM_TOLERANCE):
         raise ValueError(
-            f"kept_law must have a sum of at most 1 within {_SUM_TOLERANCE:g}; got {total.max():g}"
+            f"kept_law must have a sum of at most 1 within {SUM_TOLERANCE:g}; got {total.max():g}"
         )
     return np.asarray(m / np.maximum(total, 1.0))
 

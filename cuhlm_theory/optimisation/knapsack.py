@@ -5,8 +5,9 @@ with one coupling constraint, so one multiplier solves it.
 """
 
 import importlib
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,6 +16,121 @@ from cuhlm_theory._checks import Floats, as_nonnegative, as_numbers, as_probabil
 from cuhlm_theory.errors import CuhlmError, InfeasibleError
 
 _MAX_STEPS = 1000  # each step finds a new vertex of a convex curve; a few tens are usual
+
+
+class Policy(Protocol):
+    """What each context does, and the means of it."""
+
+    @property
+    def latency_s(self) -> float:
+        """Mean latency [s]."""
+        ...
+
+    @property
+    def bias(self) -> float:
+        """Mean bias [-]."""
+        ...
+
+
+Kind = TypeVar("Kind", bound=Policy)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mixture(Generic[Kind]):
+    """The best randomised policy as a mixture of two, and the proof that none is better."""
+
+    within: Kind
+    """The policy that stays within the budget."""
+    beyond: Kind
+    """The one that exceeds it; ``within`` again where the budget is slack."""
+    share: float
+    """Chance to use ``beyond``; with it the budget is met with equality [-]."""
+    multiplier_s: float
+    """lambda*: latency that one more unit of bias would save [s]."""
+    dual_s: float
+    """Lower bound on the latency of every policy within the budget [s]."""
+    num_steps: int
+    """Multipliers tried."""
+
+    @property
+    def latency_s(self) -> float:
+        """Mean latency of the mixture, the primal value [s]."""
+        return (1.0 - self.share) * self.within.latency_s + self.share * self.beyond.latency_s
+
+    @property
+    def bias(self) -> float:
+        """Its mean bias [-]."""
+        return (1.0 - self.share) * self.within.bias + self.share * self.beyond.bias
+
+
+def search(
+    fastest: Kind, safest: Callable[[], Kind], priced: Callable[[float, Kind, Kind], Kind], budget: float
+) -> Mixture[Kind]:
+    """Mix the two policies between which the multiplier lies; bracket it until nothing lies between them.
+
+    Derivation: ``derivations.optimise.lagrangian``.
+
+    Parameters
+    ----------
+    fastest : Policy
+        The one of the least latency, and of those of the least bias.
+    safest : callable
+        Returns the one of the least bias, and of those of the least latency.
+    priced : callable
+        Returns the best one at a price of bias [s], given the two policies that bracket it.
+    budget : float
+        Mean bias that may be spent [-].
+
+    Returns
+    -------
+    Mixture
+        The two policies, the chance to use each, and the bound.
+
+    Raises
+    ------
+    InfeasibleError
+        If even the least bias exceeds the budget.
+
+    Examples
+    --------
+    See `solve`.
+    """
+    beyond = fastest
+    if beyond.bias <= budget:
+        dual_s = beyond.latency_s
+        return Mixture(within=beyond, beyond=beyond, share=0.0, multiplier_s=0.0, dual_s=dual_s, num_steps=1)
+    within = safest()
+    if within.bias > budget * (1.0 + 1e-12) + 1e-15:
+        raise InfeasibleError(
+            f"the least bias that any policy reaches is {within.bias:.4g}, above the budget {budget:.4g}; "
+            f"raise bias_budget"
+        )
+    for step in range(2, _MAX_STEPS):
+        spread = beyond.bias - within.bias
+        price_s = (within.latency_s - beyond.latency_s) / spread
+        trial = priced(price_s, within, beyond)
+        lowest_s = trial.latency_s + price_s * trial.bias
+        corner_s = within.latency_s + price_s * within.bias
+        if lowest_s >= corner_s - 1e-13 * abs(corner_s):
+            return Mixture(
+                within=within,
+                beyond=beyond,
+                share=min(max((budget - within.bias) / spread, 0.0), 1.0),
+                multiplier_s=price_s,
+                dual_s=lowest_s - price_s * budget,
+                num_steps=step,
+            )
+        within, beyond = (within, trial) if trial.bias > budget else (trial, beyond)
+    raise CuhlmError(f"the multiplier was not found in {_MAX_STEPS} steps; scale latency_s and bias alike")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Actions:
+    """An action in each context, and the means."""
+
+    action: NDArray[np.int64]
+    latency_s: float
+    bias: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,54 +212,26 @@ def solve(latency_s: ArrayLike, bias: ArrayLike, weight: ArrayLike, budget: floa
     budget = float(as_probability("bias_budget", budget))
     rows = np.arange(len(share))
 
-    def value(action: NDArray[np.int64]) -> tuple[NDArray[np.int64], float, float]:
-        return action, float(share @ cost[rows, action]), float(share @ loss[rows, action])
+    def means(action: NDArray[np.int64]) -> _Actions:
+        latency, mean_bias = float(share @ cost[rows, action]), float(share @ loss[rows, action])
+        return _Actions(action=action, latency_s=latency, bias=mean_bias)
 
-    beyond = value(first_best(cost, loss))  # the least latency, and of those the least bias
-    if not np.isfinite(beyond[1]):
+    def priced(price_s: float, within: _Actions, beyond: _Actions) -> _Actions:
+        return means(np.argmin(cost + price_s * loss, axis=1))
+
+    fastest = means(first_best(cost, loss))
+    if not np.isfinite(fastest.latency_s):
         raise InfeasibleError("a context has no action of finite latency; raise snr_db or bias_budget")
-    if beyond[2] <= budget:
-        return _solved(beyond, beyond, 0.0, 0.0, budget, beyond[1], 1)
-    within = value(first_best(loss, cost))
-    if within[2] > budget * (1.0 + 1e-12) + 1e-15:
-        raise InfeasibleError(
-            f"the least bias that any policy reaches is {within[2]:.4g}, above the budget {budget:.4g}; "
-            f"raise bias_budget"
-        )
-    for step in range(2, _MAX_STEPS):
-        multiplier = (within[1] - beyond[1]) / (beyond[2] - within[2])
-        trial = value(np.argmin(cost + multiplier * loss, axis=1))
-        lowest = trial[1] + multiplier * trial[2]
-        corner = within[1] + multiplier * within[2]
-        if lowest >= corner - 1e-13 * abs(corner):
-            return _solved(within, beyond, multiplier, lowest, budget, None, step)
-        if trial[2] > budget:
-            beyond = trial
-        else:
-            within = trial
-    raise CuhlmError(f"the multiplier was not found in {_MAX_STEPS} steps; scale latency_s and bias alike")
-
-
-def _solved(
-    within: tuple[NDArray[np.int64], float, float],
-    beyond: tuple[NDArray[np.int64], float, float],
-    multiplier: float,
-    lagrangian: float,
-    budget: float,
-    dual: float | None,
-    steps: int,
-) -> Knapsack:
-    spread = beyond[2] - within[2]
-    share = min(max((budget - within[2]) / spread, 0.0), 1.0) if spread > 0.0 else 0.0
+    found = search(fastest, lambda: means(first_best(loss, cost)), priced, budget)
     return Knapsack(
-        within=within[0],
-        beyond=beyond[0],
-        share=share,
-        multiplier_s=multiplier,
-        latency_s=(1.0 - share) * within[1] + share * beyond[1],
-        bias=(1.0 - share) * within[2] + share * beyond[2],
-        dual_s=lagrangian - multiplier * budget if dual is None else dual,
-        num_steps=steps,
+        within=found.within.action,
+        beyond=found.beyond.action,
+        share=found.share,
+        multiplier_s=found.multiplier_s,
+        latency_s=found.latency_s,
+        bias=found.bias,
+        dual_s=found.dual_s,
+        num_steps=found.num_steps,
     )
 
 

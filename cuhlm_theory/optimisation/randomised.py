@@ -6,11 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cuhlm_theory._checks import Floats
-from cuhlm_theory.errors import CuhlmError, InfeasibleError
-from cuhlm_theory.optimisation.knapsack import first_best, lower_hull
+from cuhlm_theory.optimisation.knapsack import Mixture, first_best, lower_hull, search
 from cuhlm_theory.optimisation.sizes import Sizes, after
 
-_MAX_STEPS = 1000  # each finds a new vertex of a convex curve; some tens are usual
 _SHRUNK = 0.5  # of the contexts: when fewer still act differently, the others are put aside
 
 
@@ -51,25 +49,17 @@ class Vertices:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Relaxed:
-    """The best randomised policy, and the proof that none is better."""
-
-    multiplier_s: float
-    """lambda*: latency that one more unit of bias would save [s]."""
-    latency_s: float
-    """Mean latency on top of `Curves.base_s` [s]."""
-    dual_s: float
-    """Lower bound on it [s]."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Policy:
+class Acts:
     """An action in each context, a threshold and a size, and the means."""
 
-    each_s: Floats  # shape [N]
-    each_bias: Floats  # shape [N]
+    each_s: Floats
+    """Latency of each context, shape [N] [s]."""
+    each_bias: Floats
+    """Its bias, shape [N] [-]."""
     latency_s: float
+    """Mean latency [s]."""
     bias: float
+    """Mean bias [-]."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +99,7 @@ class _Contexts:
         best = first_best(bias.T, latency_s.T)
         return after(latency_s, best), after(bias, best)
 
-    def between(self, first: _Policy, second: _Policy) -> "_Contexts":
+    def between(self, first: Acts, second: Acts) -> "_Contexts":
         """Return the contexts in which two policies act differently, once these are few; else all."""
         here = self.vertices.context
         differ = (first.each_s != second.each_s) | (first.each_bias != second.each_bias)
@@ -119,7 +109,7 @@ class _Contexts:
         return _Contexts(vertices=self.vertices.only(place), sizes=self.sizes.only(place))
 
 
-def randomised(vertices: Vertices, sizes: Sizes, weight: Floats, budget: float) -> Relaxed:
+def randomised(vertices: Vertices, sizes: Sizes, weight: Floats, budget: float) -> Mixture[Acts]:
     r"""Solve the knapsack of `solve` over all thresholds and sizes of every context, in the same steps.
 
     A context that acts alike at two prices of bias does so at every price between them: only the others are
@@ -139,8 +129,8 @@ def randomised(vertices: Vertices, sizes: Sizes, weight: Floats, budget: float) 
 
     Returns
     -------
-    Relaxed
-        Multiplier, latency and its lower bound.
+    Mixture
+        Multiplier, latency on top of `Curves.base_s`, and its lower bound.
 
     Raises
     ------
@@ -153,32 +143,16 @@ def randomised(vertices: Vertices, sizes: Sizes, weight: Floats, budget: float) 
     """
     left = _Contexts(vertices=vertices, sizes=sizes.only(vertices.context))
 
-    def policy(acting: tuple[Floats, Floats], elsewhere: tuple[Floats, Floats]) -> _Policy:
+    def policy(acting: tuple[Floats, Floats], elsewhere: tuple[Floats, Floats]) -> Acts:
         each_s, each_bias = (one.copy() for one in elsewhere)
         each_s[left.vertices.context], each_bias[left.vertices.context] = acting
         latency_s, bias = float(weight @ each_s), float(weight @ each_bias)
-        return _Policy(each_s=each_s, each_bias=each_bias, latency_s=latency_s, bias=bias)
+        return Acts(each_s=each_s, each_bias=each_bias, latency_s=latency_s, bias=bias)
+
+    def priced(price_s: float, within: Acts, beyond: Acts) -> Acts:
+        nonlocal left
+        left = left.between(within, beyond)
+        return policy(left.priced(price_s), (within.each_s, within.each_bias))
 
     nowhere = np.empty(len(weight)), np.empty(len(weight))
-    beyond = policy(left.fastest(), nowhere)
-    if beyond.bias <= budget:
-        return Relaxed(multiplier_s=0.0, latency_s=beyond.latency_s, dual_s=beyond.latency_s)
-    within = policy(left.safest(), nowhere)
-    if within.bias > budget * (1.0 + 1e-12) + 1e-15:
-        raise InfeasibleError(
-            f"the least bias that any policy reaches is {within.bias:.4g}, above the budget {budget:.4g}; "
-            f"raise bias_budget"
-        )
-    for _ in range(_MAX_STEPS):
-        saved_s, spread = within.latency_s - beyond.latency_s, beyond.bias - within.bias
-        price_s = saved_s / spread
-        trial = policy(left.priced(price_s), (within.each_s, within.each_bias))
-        lowest_s = trial.latency_s + price_s * trial.bias
-        corner_s = within.latency_s + price_s * within.bias
-        if lowest_s >= corner_s - 1e-13 * abs(corner_s):
-            share = min(max((budget - within.bias) / spread, 0.0), 1.0)
-            latency_s = (1.0 - share) * within.latency_s + share * beyond.latency_s
-            return Relaxed(multiplier_s=price_s, latency_s=latency_s, dual_s=lowest_s - price_s * budget)
-        within, beyond = (within, trial) if trial.bias > budget else (trial, beyond)
-        left = left.between(within, beyond)
-    raise CuhlmError(f"the multiplier was not found in {_MAX_STEPS} steps; scale latency_s and bias alike")
+    return search(policy(left.fastest(), nowhere), lambda: policy(left.safest(), nowhere), priced, budget)
