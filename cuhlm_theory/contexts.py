@@ -331,6 +331,11 @@ class Tokens:
             if value is not None and name not in ("text", "_found") and not name.endswith("_grid")
         }
 
+    @property
+    def longest_text(self) -> int | None:
+        """Tokens of the longest recorded text; None where nothing says which text a token is of."""
+        return None if self.prompt is None else int(np.unique(self.prompt, return_counts=True)[1].max())
+
     def once(self, name: str, find: Callable[[], _Found], given: Hashable = None) -> _Found:
         """Return what depends on what was recorded alone, no weight and no link; found once, then kept.
 

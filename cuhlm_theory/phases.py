@@ -131,8 +131,7 @@ def phases(
     """
     limits = [float(limit) for limit in as_probability("biases", biases)]
     most = int(as_count("max_drafts", max_drafts))
-    if tokens.prompt is not None:  # a block longer than every text was never recorded
-        most = min(most, int(np.unique(tokens.prompt, return_counts=True)[1].max()))
+    most = min(most, tokens.longest_text or most)  # a block longer than every text was never recorded
     counts = np.unique(np.geomspace(1, most, _NUM_COUNTS).round().astype(int)).tolist()
     return planes(_settings(tokens, _unit(system), limits, counts), contexts or tokens, system)
 

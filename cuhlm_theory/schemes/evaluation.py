@@ -363,7 +363,7 @@ def _by_survival(
     count: int, tokens: Tokens, prompt: Ints, system: System, acceptance: Floats, bit: float
 ) -> int:
     """Go from a count to that of the survival where its rounds begin, until it is its own."""
-    longest = min(int(np.unique(prompt, return_counts=True)[1].max()), _MOST_DRAFTS)
+    longest = min(tokens.longest_text or _MOST_DRAFTS, _MOST_DRAFTS)
     nothing = np.zeros(len(tokens))
     for _ in range(_STEPS):  # drafts survive less where rounds begin than elsewhere
         rounds = recorded_rounds(acceptance, nothing, prompt, nothing, max_drafts=min(count, longest))
