@@ -19,6 +19,7 @@ from cuhlm_theory.contexts import Ints
 from cuhlm_theory.errors import DivergentError
 
 _NEGLIGIBLE = 1e-14  # chance of a run so long that its tail no longer matters
+_CELLS = 2**20  # of rounds by first and last token that are followed at once
 _MOST_WALKS = 128  # that are remembered: of all schemes on one link, in some tens of megabytes
 
 
@@ -213,18 +214,22 @@ def _walked(asked: _Walk) -> Sequence[Floats]:
 def _along(*, prompt: Ints, most: ArrayLike, bonus: bool, **each: ArrayLike) -> Sequence[Floats]:
     """Columns of the rounds begun at each token, shape [N] each."""
     texts = TextRows(prompt)
-    chances = {name: texts.grid(each[name], 1.0) for name in ("kept", "end", "end_kept")}  # [P, n]
-    bit, entries, bias = (texts.grid(each[name], 0.0) for name in ("draft_bit", "entries", "bias"))
-    longest = texts.grid(most, 1.0).astype(np.int64)
-    walked = _walk(
-        **chances,
-        last=_last_draft(chances["end"] >= 1.0, texts.length, longest),
-        length=texts.length,
-        bonus=bonus,
-        drafted=np.stack([bit, entries]),
-        verified=bias,
-    )
-    return [texts.flat(column) for column in walked]
+    fill = {"kept": 1.0, "end": 1.0, "end_kept": 1.0, "draft_bit": 0.0, "entries": 0.0, "bias": 0.0}
+    grids = {name: texts.grid(each[name], value) for name, value in fill.items()}  # [P, n]
+    last = _last_draft(grids["end"] >= 1.0, texts.length, texts.grid(most, 1.0).astype(np.int64))
+    more = last - np.arange(last.shape[1])  # drafts that may follow the first
+    size = max(_CELLS // (last.shape[1] * (int(more.max()) + 2)), 1)
+    blocks = [slice(first, first + size) for first in range(0, len(last), size)]
+    walked = [
+        _walk(
+            **{name: np.ascontiguousarray(grid[block].T) for name, grid in grids.items()},
+            more=np.ascontiguousarray(more[block].T),
+            length=texts.length[block],
+            bonus=bonus,
+        )
+        for block in blocks
+    ]
+    return [texts.flat(column) for column in np.concatenate(walked, axis=-1).swapaxes(1, 2)]
 
 
 def _walk(
@@ -232,46 +237,53 @@ def _walk(
     kept: Floats,
     end: Floats,
     end_kept: Floats,
-    last: Ints,
+    more: Ints,
     length: Ints,
     bonus: bool,
-    drafted: Floats,
-    verified: Floats,
-) -> tuple[Floats, ...]:
-    """Walk along all texts at once, with every round that may be under way; arrays [P, n] by first draft."""
-    num_texts, longest = kept.shape
-    begins = np.zeros((num_texts, longest + 2))  # chance that a round starts with this token
-    begins[:, 0] = 1.0
-    start = np.arange(longest)
-    drafting = np.zeros(kept.shape)  # [P, start]: the device drafts on
-    alive = np.zeros(kept.shape)  # and the server keeps everything so far
-    drafts, tokens, all_kept, kept_tokens, bias = (np.zeros(kept.shape) for _ in range(5))
-    sums = np.zeros(drafted.shape)
-    reach = int((last - start).max()) + 1
-    for j in range(longest):
-        drafting[:, j] = alive[:, j] = np.where(j < length, 1.0, 0.0)
-        window = slice(max(0, j - reach + 1), j + 1)
-        more = (bonus & (j + 1 < length))[:, None]  # a complete text needs no bonus token
-        ends_here, final = end[:, j, None], last[:, window] == j
-        drafts[:, window] += drafting[:, window]
-        sums[..., window] += drafting[:, window] * drafted[:, :, j, None]
-        going = alive[:, window]
-        bias[:, window] += going * verified[:, j, None]
-        closed = going * ends_here * end_kept[:, j, None]
-        passed = going * (1.0 - ends_here) * kept[:, j, None]
-        done = closed + np.where(final, passed, 0.0)
+    draft_bit: Floats,
+    entries: Floats,
+    bias: Floats,
+) -> Floats:
+    """Follow the rounds begun at every token of some texts, draft by draft; arrays [n, P] by first token.
+
+    Then their chances, along the texts: a round begins where one that began before it ends. Returns the
+    columns of `Rounds`, shape [8, n, P].
+    """
+    num, reach = len(kept), int(more.max()) + 1
+    start = np.arange(num)[:, None]
+    bonus_due = bonus & (start + 1 < length)  # a complete text needs no bonus token
+    goes_on = 1.0 - end
+    passes, closes = goes_on * kept, end * end_kept
+    drafting = (start < length).astype(np.float64)  # the device drafts on
+    alive = drafting  # and the server keeps everything so far
+    columns = np.zeros((8, *kept.shape))
+    begins, drafts, tokens, all_kept, kept_tokens, bits, sent, lost = columns
+    moves = np.zeros((num, reach + 1, kept.shape[1]))  # chance that the next begins 1, 2, ... tokens on
+    for later in range(reach):
+        here, place = slice(num - later), slice(later, None)
+        drafting, alive, final = drafting[here], alive[here], more[here] == later
+        drafts[here] += drafting
+        bits[here] += drafting * draft_bit[place]
+        sent[here] += drafting * entries[place]
+        lost[here] += alive * bias[place]
+        passed = alive * passes[place]
+        done = alive * closes[place] + np.where(final, passed, 0.0)
         on = np.where(final, 0.0, passed)
-        all_kept[:, window] += done
-        kept_tokens[:, window] += done * (j + 1 - start[window] + more)
-        tokens[:, window] += going + done * more
-        chance = begins[:, window]
-        finished = np.sum(chance * done, axis=1)
-        begins[:, j + 1] += np.sum(chance * (going - on), axis=1) - np.where(more[:, 0], finished, 0.0)
-        begins[:, j + 2] += np.where(more[:, 0], finished, 0.0)
-        alive[:, window] = on
-        drafting[:, window] *= np.where(final, 0.0, 1.0 - ends_here)
-    whole = np.divide(kept_tokens, all_kept, out=drafts + 0.0, where=all_kept > 0.0)
-    return begins[:, :longest], drafts, tokens, all_kept, whole, *sums, bias
+        extra = done * bonus_due[place]
+        all_kept[here] += done
+        kept_tokens[here] += done * (later + 1) + extra
+        tokens[here] += alive + extra
+        moves[here, later] += alive - on - extra
+        moves[here, later + 1] += extra
+        drafting, alive = np.where(final, 0.0, drafting * goes_on[place]), on
+    np.divide(kept_tokens, all_kept, out=kept_tokens, where=all_kept > 0.0)
+    np.copyto(kept_tokens, drafts, where=all_kept == 0.0)
+    chance = np.zeros((num + reach + 1, kept.shape[1]))
+    chance[0] = 1.0
+    for first in range(num):
+        chance[first + 1 : first + reach + 2] += chance[first] * moves[first]
+    begins[:] = chance[:num]
+    return columns
 
 
 def _last_draft(ends: NDArray[np.bool_], length: Ints, most: Ints) -> Ints:

@@ -111,30 +111,37 @@ def _walk(kept: Floats, length: Ints, drafted: Floats, verified: Floats, rule: S
         reached[np.arange(longest)[window] >= length[:, None]] = 0.0  # no draft behind the end of a text
         lost = reached * (1.0 - kept[:, window])
         tokens, bias = np.cumsum(reached, axis=1), np.cumsum(reached * verified[:, window], axis=1)
-        for wanted in np.flatnonzero(begins[:, start].any(axis=0)).tolist():
-            chance = np.where(start < length, begins[:, start, wanted], 0.0)
-            drafts = np.clip(length - start, 1, wanted)
-            whole = survival[text, drafts - 1]
-            added = (rule.adds_bonus & (start + drafts < length)).astype(np.int64)
-            tried = lost[:, :wanted]
-            begins[:, start + 1 : start + 1 + tried.shape[1], rule.after(wanted, False)] += (
-                chance[:, None] * tried
+        wanted = np.flatnonzero(begins[:, start].any(axis=0))
+        chance = np.where(start < length[:, None], begins[:, start, wanted], 0.0)  # [P, W], W numbers wanted
+        left = np.clip(length - start, 1, None)[:, None]
+        drafts = np.minimum(left, wanted)
+        whole = np.take_along_axis(survival, drafts - 1, axis=1)
+        added = rule.adds_bonus & (drafts < left)
+        committed = drafts + added
+        for place, count in enumerate(wanted.tolist()):
+            tried = lost[:, :count]
+            begins[:, start + 1 : start + 1 + tried.shape[1], rule.after(count, False)] += (
+                chance[:, place, None] * tried
             )
-            begins[text, start + drafts + added, rule.after(wanted, True)] += chance * whole
-            bits, entries = before[:, text, np.minimum(start + drafts, longest)] - before[:, text, start]
-            committed = tokens[text, drafts - 1] + added * whole
-            sums[:, :, start] += chance * np.stack(
-                [
-                    np.ones(num_texts),
-                    drafts,
-                    committed,
-                    whole,
-                    whole * (drafts + added),
-                    bits,
-                    entries,
-                    bias[text, drafts - 1],
-                ]
+            begins[text, start + committed[:, place], rule.after(count, True)] += (
+                chance[:, place] * whole[:, place]
             )
+        till = np.minimum(start + drafts, longest)
+        bits, entries = before[:, text[:, None], till] - before[:, :, start, None]
+        of_tokens, of_bias = (np.take_along_axis(column, drafts - 1, axis=1) for column in (tokens, bias))
+        columns = np.stack(
+            [
+                np.ones(drafts.shape),
+                drafts,
+                of_tokens + added * whole,
+                whole,
+                whole * committed,
+                bits,
+                entries,
+                of_bias,
+            ]
+        )
+        sums[:, :, start] = np.sum(chance * columns, axis=-1)
     return sums
 
 
