@@ -167,13 +167,13 @@ class Calibration:
         if name not in self._traces and name in self.texts:
             from calibration import trace
 
-            found = trace.read(self.texts[name])
+            known = {self.own_text: self.source.get("trace_sha256"), **self.source.get("texts_sha256", {})}
+            found = trace.read(self.texts[name], sha256=known.get(name))
             if name == self.own_text and len(found) != self.num_tokens:
                 raise ValueError(
                     f"calibration {self.name} was fitted on {self.num_tokens} tokens; "
                     f"{self.texts[name]} holds {len(found)}"
                 )
-            known = {self.own_text: self.source.get("trace_sha256"), **self.source.get("texts_sha256", {})}
             if known.get(name) not in (None, found.sha256):
                 raise ValueError(
                     f"calibration {self.name} was fitted on another trace than {self.texts[name]}; "
@@ -254,7 +254,7 @@ class Calibration:
             [i if i < len(first) and first[i] == names[i] else -1 - i for i in range(len(names))]
         )
         tokens = recorded.tokens()
-        return tokens if np.all(number >= 0) else replace(tokens, prompt=number[tokens.prompt])
+        return tokens if np.all(number >= 0) else tokens.having(prompt=number[tokens.prompt])
 
     @cached_property
     def tokens(self) -> Tokens | None:

@@ -8,9 +8,11 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from threading import RLock
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -189,12 +191,16 @@ class Trace:
     """Header and columns."""
 
     header: TraceHeader
-    columns: dict[str, NDArray[Any]]
+    columns: Mapping[str, NDArray[Any]]
     sha256: str = field(default="", compare=False)
     """Of the file; nothing where it was not read from one."""
 
     def __len__(self) -> int:
         return len(self.columns["prompt"])
+
+    def floats(self, name: str) -> NDArray[np.float64]:
+        """Return a column of floats in double precision."""
+        return self.columns[name].astype(np.float64)
 
     def tokens(self) -> Tokens:
         """Return the tokens as the theory takes them.
@@ -202,18 +208,15 @@ class Trace:
         Returns
         -------
         Tokens
-            Float64 arrays with the header's grids.
+            Float64 arrays, of which most are read when they are asked for, with the header's grids.
         """
         from cuhlm_theory.contexts import Tokens
 
-        given = {field.name for field in dataclasses.fields(Tokens)}
-        floats: dict[str, Any] = {
-            name: column.astype(np.float64)
-            for name, column in self.columns.items()
-            if name in given and name not in _INTEGERS
-        }
-        return Tokens(
-            **floats,
+        given = {field.name for field in dataclasses.fields(Tokens)} - {"uncertainty", "rejection", "prompt"}
+        return Tokens.reading(
+            {name: partial(self.floats, name) for name in self.columns if name in given},
+            uncertainty=self.floats("uncertainty"),
+            rejection=self.floats("rejection"),
             prompt=self.columns["prompt"].astype(np.int64),
             text=self.header.text,
             k_grid=np.array(self.header.k_grid, dtype=np.int64),
@@ -274,13 +277,61 @@ def _float_leaves(names: Iterable[str]) -> list[str]:
     return [f"{name}.list.element" if name in lists else name for name in names if name not in _INTEGERS]
 
 
-def read(path: str | Path) -> Trace:
+class _Unread(Mapping[str, "NDArray[Any]"]):
+    """Columns of a file, each read and checked when it is first asked for."""
+
+    def __init__(self, path: Path, file: Any, header: TraceHeader) -> None:
+        self._path, self._file, self._header = path, file, header
+        present = {*file.schema_arrow.names, "kept"}
+        self._names = tuple(name for name in COLUMNS if name in present)
+        self._known: dict[str, NDArray[Any]] = {}
+        self._one_at_a_time = RLock()
+        if missing := [name for name in header.columns if name not in present | OPTIONAL]:
+            raise ValueError(f"trace {str(path)!r} must have the column {missing[0]!r}; it is missing")
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        if name not in self._names:
+            raise KeyError(name)
+        with self._one_at_a_time:
+            if name not in self._known:
+                self._known[name] = self._read(name)
+        return self._known[name]
+
+    def _read(self, name: str) -> NDArray[Any]:
+        import pyarrow as pa
+
+        if name not in self._file.schema_arrow.names:  # kept, where only the small model could write
+            return 1 - self["rejection"]
+        try:
+            column = self._file.read(columns=[name]).column(name).combine_chunks()
+        except (pa.ArrowException, OSError) as error:
+            raise _not_whole(self._path, error) from None
+        try:
+            return _column(name, column, self._header)
+        except ValueError as error:
+            raise ValueError(f"trace {str(self._path)!r}: column {name!r} {error}") from None
+
+
+def _not_whole(path: Path, error: Exception) -> ValueError:
+    reason = (str(error).strip().splitlines() or ["unreadable"])[0]
+    return ValueError(f"trace {str(path)!r} must be a whole parquet file; {reason}")
+
+
+def read(path: str | Path, *, sha256: str | None = None) -> Trace:
     """Read a trace.
 
     Parameters
     ----------
     path : str or Path
         Parquet file that `write` wrote.
+    sha256 : str, optional
+        Hash of the file where it was read before: columns of such a file are read when they are asked for.
 
     Returns
     -------
@@ -298,27 +349,15 @@ def read(path: str | Path) -> Trace:
     path = Path(path)
     if not path.is_file():
         raise ValueError(f"trace must be a file that exists; got {str(path)!r}")
-    try:
-        with pq.ParquetFile(path) as file:  # read_table would import pandas where it is installed
-            table = file.read()
+    content = path.read_bytes()
+    try:  # read_table would import pandas where it is installed
+        file = pq.ParquetFile(pa.BufferReader(content))
     except (pa.ArrowException, OSError) as error:
-        reason = (str(error).strip().splitlines() or ["unreadable"])[0]
-        raise ValueError(f"trace {str(path)!r} must be a whole parquet file; {reason}") from None
-    header = _header(path, (table.schema.metadata or {}).get(_KEY))
-    present = {*table.column_names, "kept", *OPTIONAL}
-    if missing := [name for name in header.columns if name not in present]:
-        raise ValueError(f"trace {str(path)!r} must have the column {missing[0]!r}; it is missing")
-    columns = {}
-    for name in COLUMNS:
-        if name not in table.column_names:
-            if name == "kept":  # absent where only the small model could write
-                columns[name] = 1 - columns["rejection"]
-            continue
-        try:
-            columns[name] = _column(name, table.column(name).combine_chunks(), header)
-        except ValueError as error:
-            raise ValueError(f"trace {str(path)!r}: column {name!r} {error}") from None
-    return Trace(header, columns, hashlib.sha256(path.read_bytes()).hexdigest())
+        raise _not_whole(path, error) from None
+    header = _header(path, (file.schema_arrow.metadata or {}).get(_KEY))
+    columns = _Unread(path, file, header)
+    digest = hashlib.sha256(content).hexdigest()
+    return Trace(header, columns if digest == sha256 else dict(columns), digest)
 
 
 def _column(name: str, column: Any, header: TraceHeader) -> NDArray[Any]:

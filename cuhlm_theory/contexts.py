@@ -3,16 +3,16 @@
 The live decoder answers the same questions about one place with both distributions at hand.
 """
 
-from collections.abc import Callable, Hashable
-from copy import copy
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, field, fields
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from cuhlm_theory import _special as special
 from cuhlm_theory._checks import as_floats, as_probability
+from cuhlm_theory._laws import entropy_nat
 from cuhlm_theory.errors import MissingInputError
 from cuhlm_theory.kept_law import most_kept_tokens
 from cuhlm_theory.law import NEVER_SKIP, Law, Recorded
@@ -24,12 +24,29 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
-_Found = TypeVar("_Found")
+_Value = TypeVar("_Value")
 
 _ROUNDING = 1e-5  # of sums of float32 probabilities
 _ALWAYS_SKIPS = 1e-6  # float32 rounding of a context in which every draft is skipped
 _GRID_TOLERANCE = 1e-9
 _MOST_KEPT = 4  # of each name
+
+
+class Found:
+    """What was found once, by name and by what else it depends on, of which a few are kept."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, dict[Hashable, Any]] = {}
+
+    def once(self, name: str, find: Callable[[], _Value], given: Hashable = None) -> _Value:
+        """Return what was found under a name, or find it."""
+        known = self._known.setdefault(name, {})
+        if given in known:
+            return known[given]
+        value = known[given] = find()
+        for oldest in list(known)[:-_MOST_KEPT]:
+            known.pop(oldest, None)
+        return value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -194,8 +211,8 @@ class Tokens:
     """Recorded tokens (or the nodes of an assumed law) as arrays; what a trace is to the theory.
 
     Only ``uncertainty`` and ``rejection`` are always there; what needs a missing column raises
-    `cuhlm_theory.errors.MissingInputError` and names it. N tokens, K truncation sizes, C coarse
-    truncation sizes, J thresholds.
+    `cuhlm_theory.errors.MissingInputError` and names it. Columns may be read when they are first asked for
+    (`reading`). N tokens, K truncation sizes, C coarse truncation sizes, J thresholds.
     """
 
     uncertainty: Array
@@ -250,7 +267,9 @@ class Tokens:
     """Text that they were recorded on: ``slm``, ``llm``, ``hybrid-<threshold>``; empty for an assumed law."""
     side: NDArray[np.int64] | None = None
     """Which of two mixed texts a token belongs to, 0 or 1, shape [N]; None where there is one text."""
-    _found: dict[str, dict[Hashable, Any]] = field(default_factory=dict, init=False)
+    _later: dict[str, Callable[[], Array]] = field(default_factory=dict, init=False)
+    """Columns that are read when they are first asked for, by name."""
+    _found: Found = field(default_factory=Found, init=False)
     """What `once` found."""
 
     def __post_init__(self) -> None:
@@ -260,8 +279,7 @@ class Tokens:
         if self.weight.size == 0:
             object.__setattr__(self, "weight", np.full(num, 1.0 / num))
         for name, column in self.columns().items():
-            if len(column) != num:
-                raise ValueError(f"Tokens.{name} must have {num} rows; got {len(column)}")
+            self._check_rows(name, column)
         for name in ("uncertainty", "rejection", "weight"):
             as_probability(name, getattr(self, name))
         if abs(float(self.weight.sum()) - 1.0) > 1e-9:
@@ -272,7 +290,46 @@ class Tokens:
             if grid is not None and np.any(np.diff(np.atleast_1d(grid)) <= 0):
                 raise ValueError(f"Tokens.{grid_name} must increase; got {grid}")
             for name in names:
-                self._check_column(name, grid_name, None if grid is None else grid.shape)
+                if getattr(self, name) is not None:
+                    self._check_column(name, grid_name, getattr(self, name))
+
+    @classmethod
+    def reading(cls, later: Mapping[str, Callable[[], Array]], **given: Any) -> "Tokens":
+        """Return tokens of which some columns are read, and checked, when they are first asked for.
+
+        >>> late = Tokens.reading(
+        ...     {"tv": lambda: np.ones(1)}, uncertainty=np.array([0.2]), rejection=np.zeros(1)
+        ... )
+        >>> late.tv
+        array([1.])
+        """
+        tokens = cls(**given)
+        object.__setattr__(tokens, "_later", dict(later))
+        for name in later:
+            object.__delattr__(tokens, name)
+        return tokens
+
+    def __getattr__(self, name: str) -> Array:
+        """Read a column; Python asks this where an attribute has no value yet."""
+        later = object.__getattribute__(self, "_later")
+        if name not in later:
+            raise AttributeError(f"Tokens has no {name!r}")
+
+        def read() -> Array:
+            column = later[name]()
+            self._check_rows(name, column)
+            for grid_name, names in _PROFILES.items():
+                if name in names:
+                    self._check_column(name, grid_name, column)
+            return column
+
+        column = self.once(f"column {name}", read)
+        object.__setattr__(self, name, column)
+        return column
+
+    def _check_rows(self, name: str, column: Array) -> None:
+        if len(column) != len(self):
+            raise ValueError(f"Tokens.{name} must have {len(self)} rows; got {len(column)}")
 
     def _check_candidates(self) -> None:
         """Refuse candidates without one of their columns, of different shapes, or that are not in [0, 1]."""
@@ -288,13 +345,12 @@ class Tokens:
                     f"Tokens.{name} must lie in [0, 1]; got {column.min():g} to {column.max():g}"
                 )
 
-    def _check_column(self, name: str, grid_name: str, shape: tuple[int, ...] | None) -> None:
+    def _check_column(self, name: str, grid_name: str, column: Array) -> None:
         """Refuse a profile that does not fit its grid and what is no probability, float32 rounding apart."""
-        column = getattr(self, name)
-        if column is None:
-            return
-        if shape is None:
+        grid = getattr(self, grid_name) if grid_name else np.empty(())
+        if grid is None:
             raise ValueError(f"Tokens.{name} must come with Tokens.{grid_name}; got None")
+        shape = grid.shape
         if column.shape[1:] != shape:
             raise ValueError(f"Tokens.{name} must have rows of shape {shape}; got {column.shape[1:]}")
         bad = ~((column >= -_ROUNDING) & (column <= 1.0 + _ROUNDING))  # catches NaN
@@ -322,21 +378,20 @@ class Tokens:
         """The law of the uncertainty with the recorded rejections."""
         return Recorded(self.uncertainty, self.rejection, self.weight)
 
+    def known(self) -> tuple[str, ...]:
+        """Return the names of the columns that are there, read or not: what has a row a token."""
+        return tuple(name for name in _COLUMNS if name in self._later or getattr(self, name) is not None)
+
     def columns(self) -> dict[str, Array]:
-        """Return the columns that are there by name: what has a row a token."""
-        named = {entry.name: getattr(self, entry.name) for entry in fields(self)}
-        return {
-            name: value
-            for name, value in named.items()
-            if value is not None and name not in ("text", "_found") and not name.endswith("_grid")
-        }
+        """Return the columns that are there by name, each of them read."""
+        return {name: getattr(self, name) for name in self.known()}
 
     @property
     def longest_text(self) -> int | None:
         """Tokens of the longest recorded text; None where nothing says which text a token is of."""
         return None if self.prompt is None else int(np.unique(self.prompt, return_counts=True)[1].max())
 
-    def once(self, name: str, find: Callable[[], _Found], given: Hashable = None) -> _Found:
+    def once(self, name: str, find: Callable[[], _Value], given: Hashable = None) -> _Value:
         """Return what depends on what was recorded alone, no weight and no link; found once, then kept.
 
         The tokens keep it as long as they live, and share it with those that only weigh them otherwise
@@ -348,13 +403,7 @@ class Tokens:
         >>> tokens.weighted(np.array([0.3, 0.7])).once("least", lambda: 1.0)
         0.1
         """
-        known = self._found.setdefault(name, {})
-        if given in known:
-            return known[given]
-        value = known[given] = find()
-        for oldest in list(known)[:-_MOST_KEPT]:
-            known.pop(oldest, None)
-        return value
+        return self._found.once(name, find, given)
 
     def only(self, chosen: NDArray[np.bool_]) -> "Tokens":
         """Return some of the tokens, marked by a mask of shape [N]; their weights then sum to 1.
@@ -364,13 +413,26 @@ class Tokens:
         """
         columns: dict[str, Any] = {name: column[chosen] for name, column in self.columns().items()}
         columns["weight"] = columns["weight"] / columns["weight"].sum()
-        return replace(self, **columns)
+        return self.having(**columns)
 
     def weighted(self, weight: Array) -> "Tokens":
         """Return the same tokens with other weights, which must sum to 1, shape [N] [-]."""
-        other = copy(self)
+        other = object.__new__(Tokens)
+        for entry in fields(self):
+            if entry.name not in self._later:
+                object.__setattr__(other, entry.name, getattr(self, entry.name))
         object.__setattr__(other, "weight", weight)
         return other
+
+    def having(self, **columns: Any) -> "Tokens":
+        """Return the tokens with other values of some fields; columns that were not read are not read for it.
+
+        >>> Tokens(uncertainty=np.array([0.2]), rejection=np.zeros(1)).having(text="llm").text
+        'llm'
+        """
+        later = {name: partial(getattr, self, name) for name in self._later if name not in columns}
+        kept = {entry.name for entry in fields(self) if entry.init} - later.keys() - columns.keys()
+        return Tokens.reading(later, **{name: getattr(self, name) for name in kept}, **columns)
 
     def at(self, threshold: float) -> "Tokens":
         """Return the tokens whatever threshold wrote the text: one text stands for all (`texts.Texts`)."""
@@ -650,7 +712,7 @@ class Tokens:
         def bounds() -> tuple[Array, Array]:
             known = np.clip(y, 0.0, 1.0)
             rest = np.maximum(1.0 - known.sum(axis=1), 0.0)
-            least = -special.xlogy(known, known).sum(axis=1) - special.xlogy(rest, rest)
+            least = entropy_nat(np.column_stack((known, rest)))
             return least, least + rest * np.log(max(others, 1))
 
         return self.once("llm_entropy", bounds)
@@ -663,6 +725,13 @@ class Tokens:
         if place is None or self.server_bias is None:
             return np.full(len(self), np.nan)
         return np.asarray(self.server_bias[:, place], dtype=np.float64)
+
+
+_COLUMNS = tuple(
+    entry.name
+    for entry in fields(Tokens)
+    if not entry.name.endswith("_grid") and entry.name not in ("text", "_later", "_found")
+)
 
 
 def _counted(number: int, what: str) -> str:

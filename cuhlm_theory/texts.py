@@ -4,15 +4,16 @@ Texts lie along one line, by the threshold up to which a device keeps its drafts
 which every exact scheme writes, at 1 the small model's, between them hybrid text.
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Protocol
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from cuhlm_theory._checks import Floats, as_positive, as_probability
-from cuhlm_theory.contexts import Tokens
+from cuhlm_theory.contexts import Found, Tokens
 
 __all__ = [
     "Texts",
@@ -25,7 +26,9 @@ __all__ = [
     "threshold_of",
 ]
 
+_Value = TypeVar("_Value")
 _CLOSE = 1e-9
+_AT_ONCE = ("uncertainty", "rejection", "weight")  # of texts that are joined; the rest when it is asked for
 
 
 class Written(Protocol):
@@ -93,6 +96,8 @@ class Texts:
     """Reads one of them."""
     _known: dict[object, Tokens] = field(default_factory=dict)
     """What was read, and what was joined of it."""
+    _found: Found = field(default_factory=Found)
+    """What `once` found."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "names", tuple(sorted(self.names, key=threshold_of)))
@@ -105,7 +110,7 @@ class Texts:
     def text(self, name: str) -> Tokens:
         """Contexts of a recorded text, which then say that they are its."""
         if name not in self._known:
-            self._known[name] = replace(self.read(name), text=name)
+            self._known[name] = self.read(name).having(text=name)
         return self._known[name]
 
     def around(self, threshold: float) -> tuple[str, str, float]:
@@ -134,6 +139,10 @@ class Texts:
     def thresholds(self) -> Floats:
         """Thresholds to choose from, those of the first text: all were recorded on one grid."""
         return self.text(next(iter(self.names))).thresholds()
+
+    def once(self, name: str, find: Callable[[], _Value], given: Hashable = None) -> _Value:
+        """Return what depends on the texts, their weights included, and on what is given; found once."""
+        return self._found.once(name, find, given)
 
     def changed(self, change: Callable[[Tokens], Tokens]) -> "Texts":
         """Return the texts with a change made to the tokens of each."""
@@ -180,17 +189,22 @@ def joined(first: Tokens, second: Tokens) -> Tokens:
     for name in ("k_grid", "coarse_k_grid", "threshold_grid"):
         if not np.array_equal(getattr(first, name), getattr(second, name)):
             raise ValueError(f"texts must have one {name}; {first.text or 'one'} and the other differ")
-    mine, other = first.columns(), second.columns()
-    columns = {name: np.concatenate((mine[name], other[name])) for name in mine if name in other}
-    return replace(
-        first,
-        **dict.fromkeys(mine, None)
-        | columns
-        | {
-            "text": f"{first.text} and {second.text}",
-            "weight": 0.5 * columns["weight"],
-            "side": np.repeat([0, 1], [len(first), len(second)]),
-        },
+
+    def both(name: str) -> Floats:
+        return np.concatenate((getattr(first, name), getattr(second, name)))
+
+    shared = [name for name in first.known() if name in second.known()]
+    later = {name: partial(both, name) for name in shared if name not in _AT_ONCE}
+    return Tokens.reading(
+        later,
+        uncertainty=both("uncertainty"),
+        rejection=both("rejection"),
+        weight=0.5 * both("weight"),
+        k_grid=first.k_grid,
+        coarse_k_grid=first.coarse_k_grid,
+        threshold_grid=first.threshold_grid,
+        text=f"{first.text} and {second.text}",
+        side=np.repeat([0, 1], [len(first), len(second)]),
     )
 
 

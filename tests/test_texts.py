@@ -2,6 +2,7 @@
 
 import itertools
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from calibration import load
 from cuhlm_theory import kept_law
 from cuhlm_theory.contexts import Tokens
+from cuhlm_theory.errors import CuhlmError
 from cuhlm_theory.parameters import Budget, Codec, Latency, Link, System
 from cuhlm_theory.recommendation import Question
 from cuhlm_theory.rejection import Line
@@ -140,6 +142,63 @@ def test_a_bias_is_met_on_the_text_that_the_scheme_then_writes(name, bias):
     tuned = at_bias(SCHEMES[name], known, SYSTEM, bias)
     ledger = tuned.ledger(known.at(tuned.text_at), SYSTEM)
     assert ledger.per_token(ledger.bias) == pytest.approx(bias, abs=1e-9)
+
+
+@pytest.mark.parametrize("name", [name for name in SCHEMES if SCHEMES[name].knob])
+def test_what_was_found_over_one_link_is_what_another_finds(name):
+    """A bias that no link moves is met once for all of them."""
+    slow = replace(SYSTEM, link=Link(bandwidth_hz=1e3, snr=0.1))
+    known, row = texts(), SCHEMES[name].given({"line": Line(0.5, 0.0)})
+    try:
+        alone = at_bias(row, texts(), slow, 0.04)
+    except CuhlmError:  # these tokens do not tell what its bias is
+        return
+    at_bias(row, known, SYSTEM, 0.04)
+    at_bias(row, known, SYSTEM, 0.1)
+    assert at_bias(row, known, slow, 0.04) == alone
+
+
+def test_columns_are_read_when_they_are_asked_for_once_for_all_who_weigh_them():
+    read = []
+
+    def column(name):
+        read.append(name)
+        return np.full(20, 0.5)
+
+    late = Tokens.reading(
+        {name: partial(column, name) for name in ("tv", "draft_prob", "llm_prob")},
+        uncertainty=np.linspace(0.0, 1.0, 20),
+        rejection=np.zeros(20),
+    )
+    other = late.weighted(late.weight[::-1])
+    assert (late.known(), read) == (
+        ("uncertainty", "rejection", "weight", "draft_prob", "llm_prob", "tv"),
+        [],
+    )
+    both = joined(late, late.having(text="another"))
+    assert read == []
+    assert both.tv.shape == (40,)
+    assert other.tv[0] == late.tv[0] == 0.5
+    assert read == ["tv"]
+    assert late.having(tv=np.zeros(20)).tv[0] == 0.0
+    assert replace(late, tv=None).tv is None
+    assert sorted(read) == ["draft_prob", "llm_prob", "tv"]
+    assert late.only(late.uncertainty < 0.5).llm_prob.shape == (10,)
+    with pytest.raises(AttributeError, match="nothing"):
+        _ = late.nothing
+
+
+@pytest.mark.parametrize(
+    ("column", "message"),
+    [
+        (np.zeros(3), "Tokens.tv must have 20 rows; got 3"),
+        (np.full(20, 2.0), r"Tokens.tv must lie in \[0, 1\]; got 2"),
+    ],
+)
+def test_a_column_is_checked_when_it_is_read(column, message):
+    late = Tokens.reading({"tv": lambda: column}, uncertainty=np.zeros(20), rejection=np.zeros(20))
+    with pytest.raises(ValueError, match=message):
+        _ = late.tv
 
 
 def test_a_question_evaluates_each_scheme_on_its_own_text():

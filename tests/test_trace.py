@@ -1,6 +1,7 @@
 """Trace files: what is written is read, and what is not a trace is refused by name."""
 
 import dataclasses
+import hashlib
 import json
 
 import numpy as np
@@ -96,6 +97,35 @@ def test_the_theory_gets_float64_and_the_grids(path):
     assert tokens.prompt.dtype == np.int64
     assert (tokens.k_grid.tolist(), tokens.threshold_grid.tolist()) == ([1, 2, 50], [0.0, 0.5, 1.0])
     np.testing.assert_array_equal(tokens.tv_profile, _columns()["tv_profile"])
+
+
+def test_of_a_file_that_is_known_only_what_is_asked_for_is_read(path):
+    whole = trace.read(path)
+    late = trace.read(path, sha256=whole.sha256)
+    assert list(late.columns) == list(whole.columns)
+    assert late.columns._known == {}
+    assert late.tokens().known() == whole.tokens().known()
+    assert late.columns._known.keys() == {"uncertainty", "rejection", "prompt"}
+    for name, column in whole.columns.items():
+        np.testing.assert_array_equal(late.columns[name], column)
+    with pytest.raises(KeyError, match="nothing"):
+        late.columns["nothing"]
+
+
+def test_a_file_that_is_not_the_known_one_is_read_at_once(path):
+    assert isinstance(trace.read(path, sha256="0" * 64).columns, dict)
+
+
+def test_a_known_file_with_a_column_that_cannot_be_says_so_when_it_is_asked_for(path):
+    table = pq.read_table(path)
+    at = table.schema.get_field_index("tv")
+    pq.write_table(table.set_column(at, "tv", pa.array(np.full(len(table), 2.0, dtype=np.float32))), path)
+    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    with pytest.raises(ValueError, match=r"column 'tv' must lie in \[-0.0001, 1.0001\]"):
+        trace.read(path)
+    tokens = trace.read(path, sha256=found).tokens()
+    with pytest.raises(ValueError, match=r"column 'tv' must lie in \[-0.0001, 1.0001\]"):
+        _ = tokens.tv
 
 
 def test_nothing_else_is_left_in_the_folder(path):

@@ -232,7 +232,7 @@ def _best_size(
 def _charged(tokens: Tokens, extra: np.ndarray | None) -> Tokens:
     if extra is None:
         return tokens
-    return replace(tokens, tv_profile=np.minimum(tokens.need("tv_profile") + extra, 1.0))
+    return tokens.having(tv_profile=np.minimum(tokens.need("tv_profile") + extra, 1.0))
 
 
 def _compressed(scheme: Scheme, tokens: Tokens, system: System, budget: Budget) -> Candidate | None:
