@@ -41,6 +41,7 @@ from calibration.prompts import Prompt
 from cuhlm_theory import presets, truncation
 from cuhlm_theory._checks import as_count, as_positive, as_probability
 from cuhlm_theory._files import whole
+from cuhlm_theory._laws import entropy_nat
 from cuhlm_theory._workers import Workers
 from cuhlm_theory.kept_law import most_kept_tokens
 from cuhlm_theory.rejection import SAME, Line
@@ -848,7 +849,7 @@ def _of_drafts(
         "rejection": rejection,
         "kept": 1.0 - rejection,
         "uncertainty": u_d,
-        "entropy": _entropy(x),
+        "entropy": entropy_nat(x),
         **_of_sizes(x_sorted),
         "k_exact": truncation.exact_k(x_sorted[:, None], budgets),
         "k_printed": truncation.printed_k(x_sorted[:, None], budgets, x_d[:, None], fitted[:, None]),
@@ -866,11 +867,6 @@ def _sampled(
         "sampled_uncertainty_5": 1.0 - agree[:, :5].mean(axis=1),
         "sampled_uncertainty_100": 1.0 - agree.mean(axis=1),
     }
-
-
-def _entropy(x: Floats) -> Floats:
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return -np.where(x > 0.0, x * np.log(x), 0.0).sum(axis=1)
 
 
 def _of_sizes(x: Floats) -> dict[str, Floats]:

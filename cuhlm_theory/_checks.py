@@ -23,8 +23,10 @@ def _sum_tolerance(value: ArrayLike) -> float:
 
 def as_numbers(name: str, value: ArrayLike) -> Floats:
     """Return ``value`` as float64 that need not be finite, shape [...]."""
+    if type(value) is np.ndarray and value.dtype == np.float64:
+        return value
     try:
-        if np.iscomplexobj(value):  # numpy would drop the imaginary part
+        if type(value) not in (int, float) and np.iscomplexobj(value):  # numpy would drop the imaginary part
             raise TypeError
         return np.asarray(value, dtype=np.float64)
     except (TypeError, ValueError):
@@ -51,6 +53,8 @@ def as_floats(name: str, value: ArrayLike) -> Floats:
 
 def inside(array: Floats, low: float, high: float) -> bool:
     """Whether all lies within finite bounds, which NaN does not."""
+    if not array.ndim:
+        return bool(low <= array <= high)
     return not array.size or bool(array.min() >= low and array.max() <= high)
 
 
@@ -111,7 +115,7 @@ def as_count(
         _within(name, numbers, at_least, math.inf if at_most is None else at_most, what)
         _within(name, numbers, -math.inf, _MAX_COUNT, f"be at most {_MAX_COUNT}")
     whole = np.asarray(numbers).astype(np.int64)
-    if np.any(whole != numbers):
+    if (whole != numbers).any():
         raise ValueError(f"{name} must be a whole number; got {numbers[whole != numbers].flat[0]:g}")
     return whole
 

@@ -1,4 +1,4 @@
-"""The one step that speculative sampling and the kept law share."""
+"""What laws are asked everywhere: what one has beyond another, and their entropy."""
 
 import numpy as np
 
@@ -10,3 +10,9 @@ def excess_law(law: Floats, other: Floats) -> Floats:
     excess = np.maximum(law - other, 0.0)
     total = excess.sum(axis=-1, keepdims=True)
     return np.asarray(np.where(total > 0.0, excess / np.where(total > 0.0, total, 1.0), law))
+
+
+def entropy_nat(law: Floats) -> Floats:
+    """Return the entropy of laws along their last axis [nat]; an entry of 0 adds nothing."""
+    surprise = np.log(law, out=np.zeros_like(law), where=law > 0.0)
+    return np.asarray(-np.sum(law * surprise, axis=-1))

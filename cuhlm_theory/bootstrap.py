@@ -14,18 +14,20 @@ References
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from cuhlm_theory import _special as special
 from cuhlm_theory._checks import as_numbers
 
 Floats = NDArray[np.float64]
 Method = Literal["bca", "percentile"]
 
 _CHUNK_FLOATS = 4_000_000  # token weights held at once: 32 MB
+_normal = NormalDist()  # a few values an interval, for which loading scipy would take longer than all else
+_normal_cdf, _normal_quantile = (np.vectorize(f, otypes=[float]) for f in (_normal.cdf, _normal.inv_cdf))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,7 +205,7 @@ def bca_interval(
     bad = ~np.isfinite(values).all(axis=0) | ~np.isfinite(left_out).all(axis=0) | ~np.isfinite(centre)
     centre, values, left_out = (np.where(bad, 0.0, array) for array in (centre, values, left_out))
     below = np.mean((values < centre) + 0.5 * (values == centre), axis=0)
-    z0 = special.ndtri(np.clip(below, 1.0 / (num + 1), num / (num + 1)))
+    z0 = _normal_quantile(np.clip(below, 1.0 / (num + 1), num / (num + 1)))
     gap = left_out.mean(axis=0) - left_out
     spread = 6.0 * np.sum(gap**2, axis=0) ** 1.5
     skew = np.sum(gap**3, axis=0)
@@ -211,8 +213,8 @@ def bca_interval(
     ordered = np.sort(values, axis=0)
     ends = []
     for tail in ((1.0 - level) / 2.0, (1.0 + level) / 2.0):
-        shifted = z0 + special.ndtri(tail)
-        position = special.ndtr(z0 + shifted / (1.0 - acceleration * shifted)) * (num - 1)  # [...]
+        shifted = z0 + _normal.inv_cdf(tail)
+        position = _normal_cdf(z0 + shifted / (1.0 - acceleration * shifted)) * (num - 1)  # [...]
         floor = np.minimum(np.floor(position).astype(np.int64), num - 1)
         lower = np.take_along_axis(ordered, floor[None], axis=0)[0]
         upper = np.take_along_axis(ordered, np.minimum(floor + 1, num - 1)[None], axis=0)[0]

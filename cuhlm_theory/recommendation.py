@@ -217,7 +217,7 @@ class Recommendation:
 
             def charge(tokens: Tokens) -> Tokens:
                 profile = np.clip(tokens.need("tv_profile") + extra, 0.0, 1.0)
-                return replace(tokens, tv_profile=profile)
+                return tokens.having(tv_profile=profile)
 
             self.contexts = asked.texts.changed(charge) if asked.texts else charge(asked.tokens)
         self.tokens = self.contexts.at(max(self.point.threshold, 0.0))
@@ -359,8 +359,12 @@ class Recommendation:
     @cached_property
     def schemes(self) -> Table:
         """Every scheme that could be evaluated, fastest first."""
-        rows = sorted(self.evaluated[0], key=lambda row: -row[1].rate_token_per_s)
-        return Table([self.row(scheme, ledger) for scheme, ledger in rows], _SHOWN)
+        return Table(sorted(self.rows, key=lambda row: -row["throughput_token_per_s"]), _SHOWN)
+
+    @cached_property
+    def rows(self) -> list[dict[str, Any]]:
+        """Every scheme that could be evaluated, in the order of `SCHEMES`."""
+        return [self.row(scheme, ledger) for scheme, ledger in self.evaluated[0]]
 
     def row(self, scheme: Scheme, ledger: Ledger) -> dict[str, Any]:
         """Columns of a scheme with their intervals."""

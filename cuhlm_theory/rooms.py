@@ -3,7 +3,7 @@
 import ast
 import importlib.util
 from collections.abc import Callable
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, EntryPoints, PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ def commands() -> dict[str, EntryPoint]:
     dict of str to EntryPoint
         Not imported yet.
     """
-    return {entry.name: entry for entry in entry_points(group=COMMANDS)}
+    return {entry.name: entry for entry in _brought(COMMANDS)}
 
 
 def loaded(entry: EntryPoint) -> Any:
@@ -115,13 +115,13 @@ def load(name_or_path: str | Path, *, text: str = "auto") -> Any:
     >>> load("u-hlm").line.intercept
     -0.06
     """
-    read = _brought(CALIBRATIONS, "load")
-    if read is None:
+    found = _brought(CALIBRATIONS, name="load")
+    if not found:
         raise MissingInputError(
             f"nothing that is installed reads the calibration {str(name_or_path)!r}; install it with: "
             "pip install 'cuhlm[calibration]'"
         )
-    return read(name_or_path, text=text)
+    return loaded(found["load"])(name_or_path, text=text)
 
 
 def hook(name: str) -> Callable[..., Any]:
@@ -147,14 +147,17 @@ def hook(name: str) -> Callable[..., Any]:
     >>> hook("report").__module__
     'figures.report'
     """
-    found = _brought(HOOKS, name)
-    if found is None:
+    found = _brought(HOOKS, name=name)
+    if not found:
         raise MissingInputError(
             f"nothing that is installed brings {name!r}; install it with: pip install 'cuhlm[figures]'"
         )
-    return found
+    return loaded(found[name])
 
 
-def _brought(group: str, name: str) -> Callable[..., Any] | None:
-    found = entry_points(group=group, name=name)
-    return loaded(next(iter(found))) if found else None
+def _brought(group: str, **named: str) -> EntryPoints:
+    """Entry points of the rooms, which are installed as one: no other package is looked into."""
+    try:
+        return distribution("cuhlm").entry_points.select(group=group, **named)
+    except PackageNotFoundError:
+        return EntryPoints()

@@ -313,15 +313,16 @@ def command(
     names = tuple(SCHEMES) if scheme_name is None else (scheme_name,)
     numbers = {key: values[key] for key in ("num_drafts", "num_candidates") if values[key] is not None}
     if (scheme_name, equal_bias, equal_bits, numbers) == (None, None, None, {}):
-        rows, missing = found.evaluated
+        rows, missing = found.rows, found.missing
     else:
-        rows, missing = lined_up.beside(names, equal_bias=equal_bias, equal_bits=equal_bits, **numbers)
+        beside, missing = lined_up.beside(names, equal_bias=equal_bias, equal_bits=equal_bits, **numbers)
+        rows = [lined_up.row(*one) for one in beside]
     result = {
         "recommendation": found.to_dict() if scheme_name is None else None,
         "inputs": inputs | {"equal_bias": equal_bias, "equal_bits": equal_bits},
         "thresholds": found.thresholds(),
         "operating_point": found.operating_row(),
-        "schemes": [lined_up.row(*row) for row in rows],
+        "schemes": rows,
         "missing": missing,
         "lacks_text": "" if question.texts is None else question.texts.lacks,
         "verify_on_sync": found.verify_on_sync() if scheme_name is None else None,

@@ -1,7 +1,7 @@
 """Ledgers of what a scheme would do on recorded tokens, or on i.i.d. tokens of an assumed law."""
 
 from dataclasses import fields, replace
-from typing import TYPE_CHECKING, Any, TypedDict, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -33,28 +33,15 @@ if TYPE_CHECKING:
 _ROUNDING = 1e-12
 _MOST_DRAFTS = 32
 _STEPS = 8
-
-
-class _Columns(TypedDict):
-    """Columns of a ledger that `_rows` fills."""
-
-    drafts: Floats
-    slm_catch_up: Floats
-    llm_calls: Floats
-    llm_width: Floats
-    catch_up: Floats
-    uplink_bit: Floats
-    downlink_bit: Floats
-    entries: Floats
-    slm_s: Floats
-    uplink_s: Floats
-    llm_s: Floats
-    other_s: Floats
-
-
-def _columns(rows: dict[str, Floats]) -> _Columns:
-    """Say which columns these are; they were made by `_rows`, under its names."""
-    return cast(_Columns, rows)
+_COUNTS = (
+    "drafts",
+    "slm_catch_up",
+    "llm_calls",
+    "llm_width",
+    "catch_up",
+    "uplink_bit",
+    "downlink_bit",
+)  # of a round, which its seconds follow from
 
 
 def one_draft(scheme: "Scheme", tokens: Tokens, system: System) -> Ledger:
@@ -68,32 +55,20 @@ def one_draft(scheme: "Scheme", tokens: Tokens, system: System) -> Ledger:
     chance, weight, happens = _kinds(tokens, skips)
     drafts, sized = float(scheme.draft.present), carried.size is not None
     extra_bit = resync_bit_per_transmission(system, chance)
-    asks = _rows(
-        system,
-        len(tokens),
-        drafts=drafts,
-        slm_catch_up=0.0,
-        llm_calls=1.0,
-        llm_width=1.0,
-        catch_up=0.0,
-        uplink_bit=(carried.bit + extra_bit) * drafts,
-        downlink_bit=float(system.codec.bits_per_index),
-        entries=np.nan if carried.size is None else carried.size,
-    )
-    keeps = _rows(
-        system,
-        len(tokens),
-        drafts=drafts,
-        slm_catch_up=0.0,
-        llm_calls=0.0,
-        llm_width=0.0,
-        catch_up=float(verification.asks),
-        uplink_bit=0.0,
-        downlink_bit=0.0,
-        entries=0.0 if sized else np.nan,
-    )
     place = happens % len(tokens)
-    both = _columns({name: np.concatenate((asks[name], keeps[name])).take(happens) for name in asks})
+    columns = _columns(
+        system,
+        len(tokens),
+        happens,
+        drafts=(drafts, drafts),  # where it asks, and where it keeps
+        slm_catch_up=(0.0, 0.0),
+        llm_calls=(1.0, 0.0),
+        llm_width=(1.0, 0.0),
+        catch_up=(0.0, float(verification.asks)),
+        uplink_bit=((carried.bit + extra_bit) * drafts, 0.0),
+        downlink_bit=(float(system.codec.bits_per_index), 0.0),
+        entries=(np.nan if carried.size is None else carried.size, 0.0 if sized else np.nan),
+    )
     return Ledger(
         scheme=scheme.name,
         system=system,
@@ -110,7 +85,7 @@ def one_draft(scheme: "Scheme", tokens: Tokens, system: System) -> Ledger:
         has_floor=scheme.draft.present and scheme.payload.names_draft,
         place=place,
         side=None if tokens.side is None else tokens.side[place],
-        **both,
+        **columns,
     )
 
 
@@ -148,15 +123,17 @@ def _as_recorded(
     return account.risk + skips.truncates * tokens.output_bias_at(sizes, may_keep)
 
 
-def _rows(
-    system: System, num: int, *, entries: ArrayLike, on_server: bool = False, **counts: ArrayLike
-) -> dict[str, Floats]:
-    """Columns of a kind of round and its seconds, shape [num]; one number stands for all rounds."""
-    clock = drafting_on_server(system) if on_server else system
-    columns = {**counts, "entries": entries, **charged(clock, **counts)}
-    return {
-        name: np.broadcast_to(np.asarray(value, dtype=np.float64), (num,)) for name, value in columns.items()
-    }
+def _columns(system: System, num: int, happens: Ints, **sides: tuple[ArrayLike, ArrayLike]) -> dict[str, Any]:
+    """Columns of the rounds that happen, two kinds of which begin at each of ``num`` places; their seconds.
+
+    What never happens must not cost an infinite time over a dead link.
+    """
+    both = np.empty((2, num))
+    columns: dict[str, Any] = {}
+    for name, (first, second) in sides.items():
+        both[0], both[1] = first, second
+        columns[name] = both.reshape(-1).take(happens)
+    return columns | charged(system, **{name: columns[name] for name in _COUNTS})
 
 
 def several_drafts(
@@ -179,22 +156,18 @@ def several_drafts(
         acceptance = (rng.random(len(tokens)) < acceptance).astype(np.float64)
     rounds = _happening(_rounds(scheme, tokens, acceptance, skips, carried, account.bias))
 
-    every, weight, tokens_of = _kept_and_rejected(scheme, system, rounds, sized=carried.size is not None)
+    columns, happens = _kept_and_rejected(scheme, system, rounds, sized=carried.size is not None)
     skip_rate, triggered = 0.0, draft.triggered
     note, risk = account.note, float(tokens.weight @ skips.risk)
     if triggered:
         skip_rate = 1.0 - float(tokens.weight @ skips.transmit)
         note = f"CU-HLM takes risk {risk:.4g} at this trigger"
-    occurs = np.flatnonzero(weight > 0.0)  # else it must not cost an infinite time over a dead link
-    both = _columns({name: column.take(occurs) for name, column in every.items()})
-    place = occurs % len(rounds.weight)
+    place = happens % len(rounds.weight)
     bias = rounds.bias[place]
     return Ledger(
         scheme=scheme.name,
         system=system,
-        weight=weight[occurs],
         prompt=None if rounds.prompt is None else rounds.prompt[place],
-        tokens=tokens_of[occurs],
         bias=bias,
         risk=bias,
         truncation=np.zeros(len(bias)),
@@ -205,7 +178,7 @@ def several_drafts(
         skip_rate=skip_rate,
         on_server=verification.on_server,
         has_floor=triggered and scheme.payload.names_draft,
-        **both,
+        **columns,
     )
 
 
@@ -217,38 +190,39 @@ def _acceptance(scheme: "Scheme", tokens: Tokens, carried: Carried) -> Floats:
 
 def _kept_and_rejected(
     scheme: "Scheme", system: System, rounds: Rounds, *, sized: bool
-) -> tuple[dict[str, Floats], Floats, Floats]:
-    """Columns, weights and tokens of rounds that keep every draft, then of those that meet a rejection."""
+) -> tuple[dict[str, Any], Ints]:
+    """Columns of the rounds that keep every draft, then of those that meet a rejection; which ones happen."""
     draft, verification = cast(Run, scheme.draft), scheme.verification
     kept, share, rejected = rounds.all_kept, rounds.weight, 1.0 - rounds.all_kept
     all_tokens, kept_tokens = rounds.num_tokens, rounds.kept_tokens
     lost = np.divide(all_tokens - kept * kept_tokens, rejected, out=np.ones(len(kept)), where=rejected > 0.0)
+    lost_tokens = np.maximum(lost, 0.0)
     drafts = rounds.num_drafts
     verified = all_tokens - kept * (kept_tokens - drafts)  # all but the LLM's own token after a kept run
     proposals = float(share @ verified) / max(float(share @ rejected), _ROUNDING)
     kept_bit, lost_bit = verification.answer_bit(system.codec, bonus=draft.adds_bonus, proposals=proposals)
-    sides = [
-        _rows(
-            system,
-            len(drafts),
-            drafts=drafts,
-            slm_catch_up=float(whole),
-            llm_calls=1.0,
-            llm_width=drafts + float(draft.adds_bonus),
-            catch_up=0.0,
-            uplink_bit=rounds.draft_bit,
-            downlink_bit=answer * count if verification.on_server else answer,
-            entries=rounds.entries if sized else np.nan,
-            on_server=verification.on_server,
-        )
-        for answer, whole, count in (
-            (kept_bit, draft.adds_bonus, kept_tokens),
-            (lost_bit, False, np.maximum(lost, 0.0)),
-        )
-    ]
-    every = {name: np.concatenate([side[name] for side in sides]) for name in sides[0]}
+    bonus, bit = float(draft.adds_bonus), rounds.draft_bit
+    entries = rounds.entries if sized else np.nan
     weight = np.concatenate((share * kept, share * rejected))
-    return every, weight, np.concatenate((kept_tokens, np.maximum(lost, 0.0)))
+    happens = np.flatnonzero(weight > 0.0)
+    columns = _columns(
+        drafting_on_server(system) if verification.on_server else system,
+        len(drafts),
+        happens,
+        weight=(share * kept, share * rejected),
+        tokens=(kept_tokens, lost_tokens),
+        entries=(entries, entries),
+        drafts=(drafts, drafts),
+        slm_catch_up=(bonus, 0.0),
+        llm_calls=(1.0, 1.0),
+        llm_width=(drafts + bonus, drafts + bonus),
+        catch_up=(0.0, 0.0),
+        uplink_bit=(bit, bit),
+        downlink_bit=(kept_bit * kept_tokens, lost_bit * lost_tokens)
+        if verification.on_server
+        else (kept_bit, lost_bit),
+    )
+    return columns, happens
 
 
 def _happening(rounds: Rounds) -> Rounds:

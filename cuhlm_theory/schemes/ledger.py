@@ -395,6 +395,7 @@ def joined(first: Ledger, second: Ledger) -> Ledger:
     return Ledger(**columns)
 
 
+@lru_cache(maxsize=4)
 def hlm_latency_s(system: System) -> float:
     """Latency of a token of HLM: every draft verified with the full distribution.
 

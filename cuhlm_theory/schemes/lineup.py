@@ -14,7 +14,7 @@ from cuhlm_theory.schemes.ledger import Ledger
 from cuhlm_theory.schemes.shares import best_shares
 from cuhlm_theory.schemes.skip import AtRandom, Below, KeepShare
 from cuhlm_theory.schemes.table import Scheme
-from cuhlm_theory.texts import Written
+from cuhlm_theory.texts import Texts, Written
 
 _CLOSE = 1e-12
 _SPENT = 1e-16  # of a bias, where it is met with equality
@@ -49,9 +49,14 @@ def at_bias(scheme: Scheme, contexts: Written, system: System, bias: float) -> S
     def spent(tuned: Scheme) -> float:
         return one_draft_bias(tuned, contexts.at(tuned.text_at), system)
 
-    names = (f"{scheme.name} has a bias of", "equal_bias")
-    mixed = _by_threshold(scheme, contexts, spent, wanted, names)
-    return _spent_whole(mixed, spent, wanted)
+    def met() -> Scheme:
+        names = (f"{scheme.name} has a bias of", "equal_bias")
+        return _spent_whole(_by_threshold(scheme, contexts, spent, wanted, names), spent, wanted)
+
+    if scheme.payload.weighs_airtime or not isinstance(contexts, Texts):
+        return met()
+    # no link moves what is truncated, and so none moves the bias
+    return contexts.once(f"{scheme.name} at a bias", met, (_at(scheme, NEVER_SKIP), system.codec, wanted))
 
 
 def at_bits(scheme: Scheme, contexts: Written, system: System, bits: float) -> Scheme:

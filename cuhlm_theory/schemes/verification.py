@@ -6,10 +6,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from cuhlm_theory import _special as special
 from cuhlm_theory import kept_law, verification
 from cuhlm_theory._checks import Floats, as_floats, as_positive, as_probability
-from cuhlm_theory._laws import excess_law
+from cuhlm_theory._laws import entropy_nat, excess_law
 from cuhlm_theory.contexts import Contexts, Skips, Tokens
 from cuhlm_theory.parameters import Codec
 from cuhlm_theory.payload import dense_bit
@@ -421,8 +420,7 @@ class Typical(Lossy, PrefixOnDevice):
 
     def acceptance(self, sent: Floats, llm_law: Floats) -> Floats:
         """Whether each draft is kept, shape [V]."""
-        entropy = -float(np.sum(special.xlogy(llm_law, llm_law)))
-        return (llm_law >= self._least_prob(entropy)).astype(np.float64)
+        return (llm_law >= self._least_prob(entropy_nat(llm_law))).astype(np.float64)
 
     def options(self) -> list[dict[str, float]]:
         """Thresholds."""
