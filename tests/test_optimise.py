@@ -25,6 +25,8 @@ from cuhlm_theory.optimisation import (
     solve_curves,
     solve_lp,
 )
+from cuhlm_theory.optimisation import randomised as best_randomised
+from cuhlm_theory.optimisation.knapsack import search
 from cuhlm_theory.optimisation.sizes import Profile, Sizes, after
 from cuhlm_theory.parameters import Budget, Codec, FixedRate, Latency, Link, System
 from cuhlm_theory.recommendation import Question
@@ -352,6 +354,45 @@ def test_the_best_randomised_policy_is_that_of_the_table_of_actions(seed, budget
         assert point.multiplier_s == pytest.approx(solved.multiplier_s, rel=1e-9, abs=1e-15)
         assert point.optimum_s == pytest.approx(given.base_s + solved.latency_s, rel=1e-12)
         assert point.dual_s == pytest.approx(given.base_s + solved.dual_s, rel=1e-12)
+
+
+@pytest.mark.parametrize("budget", [0.003, 0.05, 0.3, 1.0])
+def test_many_contexts_are_solved_as_few_are_wherever_the_search_begins(budget, monkeypatch):
+    tokens, found = table(random_world(5, num_contexts=1100)), []
+    solved = solve_curves(curves(tokens, SYSTEM), budget)[1]
+    of_a_sample = best_randomised._of_a_sample
+    for factor in (1.0, 0.0, 1e-6, 0.5, 1.3, 1e6):
+        monkeypatch.setattr(
+            best_randomised, "_of_a_sample", lambda *given, factor=factor: factor * of_a_sample(*given)
+        )
+        found.append(operating_point(tokens, SYSTEM, Budget(bias=budget)))
+    assert of_a_sample(*_problem(tokens), budget) == pytest.approx(solved.multiplier_s, rel=0.5, abs=1e-9)
+    for point in found:
+        assert point.multiplier_s == pytest.approx(solved.multiplier_s, rel=1e-12, abs=1e-15)
+        assert point.optimum_s == pytest.approx(found[0].optimum_s, rel=1e-13)
+
+
+def _problem(tokens):
+    """Contexts in the order of their vertices, and their weights."""
+    given = curves(tokens, SYSTEM)
+    vertices = best_randomised.Vertices.of(given.transmit, given.risk)
+    every = best_randomised._Contexts(
+        number=vertices.number,
+        transmit=vertices.transmit,
+        risk=vertices.risk,
+        sizes=Sizes.of(Profile.of(given.truncation[vertices.context]), given.send_s),
+    )
+    return every, given.weight[vertices.context]
+
+
+def test_what_no_part_can_do_is_found_of_all(monkeypatch):
+    """A sample whose least bias exceeds the budget tells nothing, and neither does one without weight."""
+    tokens = table(random_world(5, num_contexts=1100))
+    every, share = _problem(tokens)
+    assert best_randomised._of_a_sample(every, share, -1.0) == 0.0
+    assert best_randomised._of_a_sample(every, np.where(np.arange(len(share)) % 16, share, 0.0), 0.05) == 0.0
+    with pytest.raises(InfeasibleError, match="the least bias that any policy reaches"):
+        search(best_randomised._Policies(every, share), -1.0)
 
 
 def test_what_is_kept_with_the_tokens_depends_on_no_weight_and_no_link():

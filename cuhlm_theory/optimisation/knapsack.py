@@ -5,7 +5,6 @@ with one coupling constraint, so one multiplier solves it.
 """
 
 import importlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -16,6 +15,8 @@ from cuhlm_theory._checks import Floats, as_nonnegative, as_numbers, as_probabil
 from cuhlm_theory.errors import CuhlmError, InfeasibleError
 
 _MAX_STEPS = 1000  # each step finds a new vertex of a convex curve; a few tens are usual
+_APART = 1.02  # ratio of the first two prices around one that was told; squared with every further one
+_TOO_FAR = 10.0
 
 
 class Policy(Protocol):
@@ -33,6 +34,26 @@ class Policy(Protocol):
 
 
 Kind = TypeVar("Kind", bound=Policy)
+
+
+class Policies(Protocol[Kind]):
+    """What may be done."""
+
+    def fastest(self) -> Kind:
+        """Policy of the least latency, and of those of the least bias."""
+        ...
+
+    def safest(self) -> Kind:
+        """Policy of the least bias, and of those of the least latency."""
+        ...
+
+    def priced(self, price_s: float, within: Kind | None = None, beyond: Kind | None = None) -> Kind:
+        """Best policy at a price of bias [s], between the prices of two policies where they are given."""
+        ...
+
+    def price_s(self, within: Kind, beyond: Kind) -> float:
+        """Price of bias at which two policies cost the same [s], from the contexts in which they differ."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,23 +84,19 @@ class Mixture(Generic[Kind]):
         return (1.0 - self.share) * self.within.bias + self.share * self.beyond.bias
 
 
-def search(
-    fastest: Kind, safest: Callable[[], Kind], priced: Callable[[float, Kind, Kind], Kind], budget: float
-) -> Mixture[Kind]:
+def search(policies: Policies[Kind], budget: float, *, near_s: float = 0.0) -> Mixture[Kind]:
     """Mix the two policies between which the multiplier lies; bracket it until nothing lies between them.
 
     Derivation: ``derivations.optimise.lagrangian``.
 
     Parameters
     ----------
-    fastest : Policy
-        The one of the least latency, and of those of the least bias.
-    safest : callable
-        Returns the one of the least bias, and of those of the least latency.
-    priced : callable
-        Returns the best one at a price of bias [s], given the two policies that bracket it.
+    policies : Policies
+        What may be done.
     budget : float
         Mean bias that may be spent [-].
+    near_s : float, default 0.0
+        Where the multiplier is thought to lie, so that fewer are tried; 0 for no idea [s].
 
     Returns
     -------
@@ -95,33 +112,53 @@ def search(
     --------
     See `solve`.
     """
-    beyond = fastest
-    if beyond.bias <= budget:
-        dual_s = beyond.latency_s
-        return Mixture(within=beyond, beyond=beyond, share=0.0, multiplier_s=0.0, dual_s=dual_s, num_steps=1)
-    within = safest()
-    if within.bias > budget * (1.0 + 1e-12) + 1e-15:
-        raise InfeasibleError(
-            f"the least bias that any policy reaches is {within.bias:.4g}, above the budget {budget:.4g}; "
-            f"raise bias_budget"
-        )
+    within, beyond = _around(policies, budget, near_s)
+    if beyond is None:
+        beyond = policies.fastest()
+        if beyond.bias <= budget:
+            return Mixture(
+                within=beyond,
+                beyond=beyond,
+                share=0.0,
+                multiplier_s=0.0,
+                dual_s=beyond.latency_s,
+                num_steps=1,
+            )
+    if within is None:
+        within = policies.safest()
+        if within.bias > budget * (1.0 + 1e-12) + 1e-15:
+            raise InfeasibleError(
+                f"the least bias that any policy reaches is {within.bias:.4g}, above the budget "
+                f"{budget:.4g}; raise bias_budget"
+            )
     for step in range(2, _MAX_STEPS):
-        spread = beyond.bias - within.bias
-        price_s = (within.latency_s - beyond.latency_s) / spread
-        trial = priced(price_s, within, beyond)
-        lowest_s = trial.latency_s + price_s * trial.bias
-        corner_s = within.latency_s + price_s * within.bias
-        if lowest_s >= corner_s - 1e-13 * abs(corner_s):
+        price_s = policies.price_s(within, beyond)
+        trial = policies.priced(price_s, within, beyond)
+        if not within.bias < trial.bias < beyond.bias:
             return Mixture(
                 within=within,
                 beyond=beyond,
-                share=min(max((budget - within.bias) / spread, 0.0), 1.0),
+                share=min(max((budget - within.bias) / (beyond.bias - within.bias), 0.0), 1.0),
                 multiplier_s=price_s,
-                dual_s=lowest_s - price_s * budget,
+                dual_s=trial.latency_s + price_s * (trial.bias - budget),
                 num_steps=step,
             )
         within, beyond = (within, trial) if trial.bias > budget else (trial, beyond)
     raise CuhlmError(f"the multiplier was not found in {_MAX_STEPS} steps; scale latency_s and bias alike")
+
+
+def _around(policies: Policies[Kind], budget: float, near_s: float) -> tuple[Kind | None, Kind | None]:
+    """Return a policy within the budget and one beyond it, from prices further and further from one."""
+    within = beyond = None
+    price_s, apart = near_s, _APART
+    while near_s > 0.0 and (within is None or beyond is None) and apart < _TOO_FAR:
+        trial = policies.priced(price_s)
+        if trial.bias > budget:
+            beyond, price_s = trial, price_s * apart
+        else:
+            within, price_s = trial, price_s / apart
+        apart *= apart
+    return within, beyond
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,6 +168,44 @@ class _Actions:
     action: NDArray[np.int64]
     latency_s: float
     bias: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """Policies over a table of actions."""
+
+    latency_s: Floats  # shape [N, A]
+    bias: Floats  # shape [N, A]
+    weight: Floats  # shape [N]
+
+    def fastest(self) -> _Actions:
+        found = self._means(first_best(self.latency_s, self.bias))
+        if not np.isfinite(found.latency_s):
+            raise InfeasibleError("a context has no action of finite latency; raise snr_db or bias_budget")
+        return found
+
+    def safest(self) -> _Actions:
+        return self._means(first_best(self.bias, self.latency_s))
+
+    def priced(
+        self, price_s: float, within: _Actions | None = None, beyond: _Actions | None = None
+    ) -> _Actions:
+        return self._means(np.argmin(self.latency_s + price_s * self.bias, axis=1))
+
+    def price_s(self, within: _Actions, beyond: _Actions) -> float:
+        saved_s = self._each(self.latency_s, within.action) - self._each(self.latency_s, beyond.action)
+        added = self._each(self.bias, beyond.action) - self._each(self.bias, within.action)
+        return float(self.weight @ saved_s) / float(self.weight @ added)
+
+    def _means(self, action: NDArray[np.int64]) -> _Actions:
+        latency_s, bias = (
+            float(self.weight @ self._each(one, action)) for one in (self.latency_s, self.bias)
+        )
+        return _Actions(action=action, latency_s=latency_s, bias=bias)
+
+    @staticmethod
+    def _each(table: Floats, action: NDArray[np.int64]) -> Floats:
+        return np.take_along_axis(table, action[:, None], axis=1)[:, 0]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,20 +284,7 @@ def solve(latency_s: ArrayLike, bias: ArrayLike, weight: ArrayLike, budget: floa
     (0.25, 2.5, 0.5)
     """
     cost, loss, share = _checked(latency_s, bias, weight)
-    budget = float(as_probability("bias_budget", budget))
-    rows = np.arange(len(share))
-
-    def means(action: NDArray[np.int64]) -> _Actions:
-        latency, mean_bias = float(share @ cost[rows, action]), float(share @ loss[rows, action])
-        return _Actions(action=action, latency_s=latency, bias=mean_bias)
-
-    def priced(price_s: float, within: _Actions, beyond: _Actions) -> _Actions:
-        return means(np.argmin(cost + price_s * loss, axis=1))
-
-    fastest = means(first_best(cost, loss))
-    if not np.isfinite(fastest.latency_s):
-        raise InfeasibleError("a context has no action of finite latency; raise snr_db or bias_budget")
-    found = search(fastest, lambda: means(first_best(loss, cost)), priced, budget)
+    found = search(_Table(cost, loss, share), float(as_probability("bias_budget", budget)))
     return Knapsack(
         within=found.within.action,
         beyond=found.beyond.action,

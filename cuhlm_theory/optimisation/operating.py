@@ -148,11 +148,13 @@ def operating_point(
     affordable = np.flatnonzero((risk <= risk_limit + _SLACK) & (given.thresholds <= highest))
     relaxed = None
     if np.all(np.isfinite(given.send_s)):
-        sizes = _sizes(given, tokens, charged=quantisation_tv is not None)
+        charged = quantisation_tv is not None
+        sizes = _sizes(given, tokens, charged=charged)
         best = _fastest(given, sizes, risk, affordable, budget, price_s)
         if bound and tokens.skip_risk is not None and not isinstance(system.link, RateTrace):
             vertices = tokens.once("vertices", lambda: Vertices.of(given.transmit, given.risk))
-            relaxed = randomised(vertices, sizes, given.weight, budget.bias)
+            ordered = _sizes(given, tokens, charged=charged, order=vertices.context)
+            relaxed = randomised(vertices, ordered, given.weight, budget.bias)
     else:
         best = _skipping_all(given, risk, affordable, risk_limit, price_s)
     return OperatingPoint(
@@ -168,11 +170,14 @@ def operating_point(
     )
 
 
-def _sizes(given: Curves, tokens: Tokens, *, charged: bool) -> Sizes:
+def _sizes(given: Curves, tokens: Tokens, *, charged: bool, order: NDArray[np.int64] | None = None) -> Sizes:
     """Sizes over the link; what they lose is kept with the tokens, unless quantisation is charged too."""
-    if charged:
-        return Sizes.of(Profile.of(given.truncation), given.send_s)
-    return Sizes.of(tokens.once("profile", lambda: Profile.of(given.truncation)), given.send_s)
+
+    def profile() -> Profile:
+        return Profile.of(given.truncation if order is None else given.truncation[order])
+
+    name = "profile" if order is None else "ordered profile"
+    return Sizes.of(profile() if charged else tokens.once(name, profile), given.send_s)
 
 
 def _risks(given: Curves, tokens: Tokens) -> Floats:
@@ -325,8 +330,7 @@ class _Threshold:
 
     def _rate_s(self, step: NDArray[np.int64], context: NDArray[np.int64]) -> Floats:
         """Return what each step of its context saves per bias."""
-        saved_s = self.sizes.send_s[step, context] - self.sizes.send_s[step + 1, context]
-        return self.transmit[context] * saved_s / self._paid(step, context)
+        return self.transmit[context] * self.sizes.saved_s(step, context) / self._paid(step, context)
 
     def _ends(self, steps: NDArray[np.int64]) -> tuple[float | None, float | None]:
         """Return what the worst step taken and the best one left save per bias; None where there is none."""

@@ -6,10 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cuhlm_theory._checks import Floats
+from cuhlm_theory.errors import InfeasibleError
 from cuhlm_theory.optimisation.knapsack import Mixture, first_best, lower_hull, search
 from cuhlm_theory.optimisation.sizes import Sizes, after
 
 _SHRUNK = 0.5  # of the contexts: when fewer still act differently, the others are put aside
+_STRIDE = 16  # one context of so many is in a sample
+_LEAST = 64  # contexts of a sample
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,22 +41,13 @@ class Vertices:
             risk=np.take(np.take_along_axis(risk, hull, axis=1).T, context, axis=1),
         )
 
-    def only(self, place: NDArray[np.int64]) -> "Vertices":
-        """Return the vertices of some contexts, by their rising places here."""
-        return Vertices(
-            context=self.context[place],
-            number=self.number[place],
-            transmit=np.take(self.transmit, place, axis=1),
-            risk=np.take(self.risk, place, axis=1),
-        )
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Acts:
     """An action in each context, a threshold and a size, and the means."""
 
     each_s: Floats
-    """Latency of each context, shape [N] [s]."""
+    """Latency of each context, in the order of the vertices, shape [N] [s]."""
     each_bias: Floats
     """Its bias, shape [N] [-]."""
     latency_s: float
@@ -64,21 +58,31 @@ class Acts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Contexts:
-    """Contexts in which the price of bias decides between actions."""
+    """Contexts in which the price of bias decides between actions; all of them, or those that are left."""
 
-    vertices: Vertices
-    sizes: Sizes  # of the contexts in the order of the vertices
+    number: NDArray[np.int64]  # of thresholds, not rising, shape [N]
+    transmit: Floats  # at each, shape [A, N]
+    risk: Floats
+    sizes: Sizes
+
+    def only(self, place: NDArray[np.int64]) -> "_Contexts":
+        return _Contexts(
+            number=self.number[place],
+            transmit=np.take(self.transmit, place, axis=1),
+            risk=np.take(self.risk, place, axis=1),
+            sizes=self.sizes.only(place),
+        )
 
     def actions(self, price_s: float) -> tuple[Floats, Floats]:
         """Latency [s] and bias of each threshold at the size that is best for a price, shape [A, N] each."""
-        latency_s, bias = np.full((2, *self.vertices.transmit.shape), np.inf)
+        latency_s, bias = np.full((2, *self.transmit.shape), np.inf)
         for a in range(len(bias)):
-            num = int(np.sum(self.vertices.number > a))
-            transmit = self.vertices.transmit[a, :num]
+            num = int(np.sum(self.number > a))
+            transmit = self.transmit[a, :num]
             sends = transmit > 0.0
             steps = self.sizes.steps(np.divide(price_s, transmit, out=np.full(num, np.inf), where=sends))
             latency_s[a, :num] = transmit * after(self.sizes.send_s, steps)
-            bias[a, :num] = self.vertices.risk[a, :num] + sends * after(self.sizes.lost, steps)
+            bias[a, :num] = self.risk[a, :num] + sends * after(self.sizes.lost, steps)
         return latency_s, bias
 
     def priced(self, price_s: float) -> tuple[Floats, Floats]:
@@ -99,21 +103,45 @@ class _Contexts:
         best = first_best(bias.T, latency_s.T)
         return after(latency_s, best), after(bias, best)
 
-    def between(self, first: Acts, second: Acts) -> "_Contexts":
-        """Return the contexts in which two policies act differently, once these are few; else all."""
-        here = self.vertices.context
-        differ = (first.each_s != second.each_s) | (first.each_bias != second.each_bias)
-        place = np.flatnonzero(differ[here])
-        if len(place) > _SHRUNK * len(here):
-            return self
-        return _Contexts(vertices=self.vertices.only(place), sizes=self.sizes.only(place))
+
+class _Policies:
+    """Policies of some contexts; those whose action is settled between two prices are not looked at again."""
+
+    def __init__(self, contexts: _Contexts, weight: Floats) -> None:
+        self._weight, self._every = weight, contexts
+        self._left, self._place = contexts, np.arange(len(weight))
+
+    def fastest(self) -> Acts:
+        return self._acts(*self._every.fastest())
+
+    def safest(self) -> Acts:
+        return self._acts(*self._every.safest())
+
+    def priced(self, price_s: float, within: Acts | None = None, beyond: Acts | None = None) -> Acts:
+        if within is None or beyond is None:
+            return self._acts(*self._every.priced(price_s))
+        differ = (within.each_s != beyond.each_s) | (within.each_bias != beyond.each_bias)
+        place = np.flatnonzero(differ[self._place])
+        if len(place) <= _SHRUNK * len(self._place):
+            self._left, self._place = self._left.only(place), self._place[place]
+        each_s, each_bias = within.each_s.copy(), within.each_bias.copy()
+        each_s[self._place], each_bias[self._place] = self._left.priced(price_s)
+        return self._acts(each_s, each_bias)
+
+    def price_s(self, within: Acts, beyond: Acts) -> float:
+        saved_s = self._weight @ (within.each_s - beyond.each_s)
+        return float(saved_s / (self._weight @ (beyond.each_bias - within.each_bias)))
+
+    def _acts(self, each_s: Floats, each_bias: Floats) -> Acts:
+        latency_s, bias = float(self._weight @ each_s), float(self._weight @ each_bias)
+        return Acts(each_s=each_s, each_bias=each_bias, latency_s=latency_s, bias=bias)
 
 
 def randomised(vertices: Vertices, sizes: Sizes, weight: Floats, budget: float) -> Mixture[Acts]:
     r"""Solve the knapsack of `solve` over all thresholds and sizes of every context, in the same steps.
 
     A context that acts alike at two prices of bias does so at every price between them: only the others are
-    looked at again.
+    looked at again. Where there are many contexts, a sample of them tells first about where the price lies.
     Derivation: ``derivations.optimise.settled``.
 
     Parameters
@@ -121,9 +149,9 @@ def randomised(vertices: Vertices, sizes: Sizes, weight: Floats, budget: float) 
     vertices : Vertices
         Thresholds of each context.
     sizes : Sizes
-        Sizes of each context over the link.
+        Sizes of each context over the link, in the order of the vertices.
     weight : ndarray of float64, shape [N]
-        Probability weights [-].
+        Probability weights, in the order of the record [-].
     budget : float
         Mean bias that may be spent [-].
 
@@ -141,18 +169,23 @@ def randomised(vertices: Vertices, sizes: Sizes, weight: Floats, budget: float) 
     --------
     See `operating_point`.
     """
-    left = _Contexts(vertices=vertices, sizes=sizes.only(vertices.context))
+    every = _Contexts(
+        number=vertices.number,
+        transmit=vertices.transmit,
+        risk=vertices.risk,
+        sizes=sizes,
+    )
+    share = weight[vertices.context]
+    return search(_Policies(every, share), budget, near_s=_of_a_sample(every, share, budget))
 
-    def policy(acting: tuple[Floats, Floats], elsewhere: tuple[Floats, Floats]) -> Acts:
-        each_s, each_bias = (one.copy() for one in elsewhere)
-        each_s[left.vertices.context], each_bias[left.vertices.context] = acting
-        latency_s, bias = float(weight @ each_s), float(weight @ each_bias)
-        return Acts(each_s=each_s, each_bias=each_bias, latency_s=latency_s, bias=bias)
 
-    def priced(price_s: float, within: Acts, beyond: Acts) -> Acts:
-        nonlocal left
-        left = left.between(within, beyond)
-        return policy(left.priced(price_s), (within.each_s, within.each_bias))
-
-    nowhere = np.empty(len(weight)), np.empty(len(weight))
-    return search(policy(left.fastest(), nowhere), lambda: policy(left.safest(), nowhere), priced, budget)
+def _of_a_sample(every: _Contexts, share: Floats, budget: float) -> float:
+    """Price of bias to a part of the contexts; 0 where these are few, or it has none."""
+    part = np.arange(0, len(share), _STRIDE)
+    weight = share[part]
+    if len(part) < _LEAST or not weight.any():
+        return 0.0
+    try:
+        return search(_Policies(every.only(part), weight / weight.sum()), budget).multiplier_s
+    except InfeasibleError:
+        return 0.0

@@ -45,7 +45,8 @@ class Sizes:
     lost: Floats
     """TV after so many steps, shape [H + 1, N] [-]."""
     send_s: Floats
-    """Seconds by which a transmission is slower than a skip after so many steps, shape [H + 1, N] [s]."""
+    """Seconds by which a transmission is slower than a skip after so many steps, shape [H + 1] where every
+    context takes the same steps, else [H + 1, N] [s]."""
 
     @classmethod
     def of(cls, profile: Profile, send_s: Floats) -> "Sizes":
@@ -54,7 +55,7 @@ class Sizes:
         saved_s = -np.diff(falling_s)
         if profile.convex(saved_s):
             rate_s = saved_s[:, None] / profile.paid
-            return cls(rate_s=rate_s, lost=profile.lost, send_s=_each(falling_s, profile.lost.shape[1]))
+            return cls(rate_s=rate_s, lost=profile.lost, send_s=np.ascontiguousarray(falling_s))
         rising = profile.lost[::-1]  # sizes ascending, [K, N]
         hull = lower_hull(rising.T, np.broadcast_to(send_s, rising.T.shape)).T  # [H + 1, N]
         lost, left_s = np.take_along_axis(rising, hull, axis=0), send_s[hull]
@@ -69,19 +70,26 @@ class Sizes:
 
     def only(self, contexts: NDArray[np.int64]) -> "Sizes":
         """Return the sizes of some of the contexts."""
-        return Sizes(**{name: np.take(getattr(self, name), contexts, axis=1) for name in self.__slots__})
+        alike = self.send_s.ndim == 1
+        return Sizes(
+            rate_s=np.take(self.rate_s, contexts, axis=1),
+            lost=np.take(self.lost, contexts, axis=1),
+            send_s=self.send_s if alike else np.take(self.send_s, contexts, axis=1),
+        )
 
-
-def _each(column: Floats, num: int) -> Floats:
-    return np.repeat(column[:, None], num, axis=1)
+    def saved_s(self, step: NDArray[np.int64], context: NDArray[np.int64]) -> Floats:
+        """Seconds that a step of each of some contexts saves, shape of both [s]."""
+        if self.send_s.ndim == 1:
+            return self.send_s[step] - self.send_s[step + 1]
+        return self.send_s[step, context] - self.send_s[step + 1, context]
 
 
 def after(table: Floats, steps: NDArray[np.int64]) -> Floats:
-    """Value of each of the first contexts after its own number of steps.
+    """Value of each of the first contexts after its own number of steps, in a table of its own or of all.
 
     Parameters
     ----------
-    table : ndarray of float64, shape [H, N]
+    table : ndarray of float64, shape [H, N] or [H]
         Values by steps and contexts, in one piece, of any unit [-].
     steps : ndarray of int64, shape [n]
         Row of each of the first n contexts [-].
@@ -96,4 +104,6 @@ def after(table: Floats, steps: NDArray[np.int64]) -> Floats:
     >>> after(np.array([[1.0, 2.0], [3.0, 4.0]]), np.array([1, 0]))
     array([3., 2.])
     """
+    if table.ndim == 1:
+        return table.take(steps)
     return table.take(steps * table.shape[1] + np.arange(len(steps)))
