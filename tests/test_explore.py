@@ -2,6 +2,7 @@
 
 import asyncio
 import csv
+import http.client
 import json
 import os
 import re
@@ -299,6 +300,20 @@ def taken():
     busy.bind(("127.0.0.1", 0))
     busy.listen()
     return busy
+
+
+@pytest.mark.parametrize(("name", "code"), [("127.0.0.1", 200), ("localhost", 200), ("evil.example", 400)])
+def test_a_page_of_this_machine_answers_to_its_own_names_alone(address, name, code):
+    place = urlsplit(address)
+    connection = http.client.HTTPConnection(place.hostname, place.port, timeout=PATIENCE_MS / 1e3)
+    while True:
+        try:
+            connection.request("GET", "/", headers={"Host": f"{name}:{place.port}"})
+            break
+        except ConnectionRefusedError:  # it is told where the page is before it is there
+            time.sleep(0.1)
+    assert connection.getresponse().status == code
+    connection.close()
 
 
 def test_what_cannot_be_shown_is_one_line(assert_refused, tmp_path):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from nicegui import app, background_tasks, ui
+from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from cuhlm_theory.errors import CuhlmError
 from cuhlm_theory.parameters import System
@@ -18,6 +19,7 @@ from figures.explore.desk import Desk, OvertakenError, RefusedError
 from figures.explore.panels import tag
 from figures.explore.setting import GRIDS, QUANTITIES, Setting, nearest, of_link, written
 
+_LOCAL = ("127.0.0.1", "localhost")
 _RADIO = ("snr_db", "bandwidth_hz")
 _TABLE, _PAGE = "schemes.csv", "report.html"
 _SKETCH = "At the settings of the bars; every other one is being tried …"
@@ -275,6 +277,8 @@ def serve(start: Setting, calibration: Any, *, host: str, port: int, show: bool)
         with contextlib.suppress(OvertakenError, RefusedError):
             await desks.answers.ask(desks, (start.query, "answer"), work.answer, start)
 
+    if host in _LOCAL:  # a page of another site may resolve its own name to this machine
+        app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(_LOCAL))
     app.on_startup(begin)
     app.on_shutdown(stop)
     ui.run(
