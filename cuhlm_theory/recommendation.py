@@ -38,14 +38,11 @@ from cuhlm_theory.schemes import (
     Ledger,
     Outcome,
     Scheme,
-    at_bias,
-    fastest_confidence,
-    fastest_threshold,
+    at_its_best,
     line_up,
 )
-from cuhlm_theory.schemes.draft import UntilUnsure
 from cuhlm_theory.schemes.ledger import resync_s_per_skip
-from cuhlm_theory.schemes.payload import KeptSet, Top
+from cuhlm_theory.schemes.payload import Top
 from cuhlm_theory.table import Table
 from cuhlm_theory.texts import Texts, Trial, Written, promised
 from cuhlm_theory.throughput import skip_saves_s
@@ -311,35 +308,12 @@ class Recommendation:
             rate = float(1.0 - self.tokens.weight @ self.tokens.below(given["threshold"]).transmit)
             rows = [row.given({"skip_rate": min(max(rate, 0.0), 1.0)}) for row in rows]
         if equal_bias is None and equal_bits is None and "threshold" not in numbers:
-            rows = [self._at_its_best(row) for row in rows]
+            budget = self.question.budget
+            limit = budget.bias if budget.risk is None else min(budget.bias, budget.risk)
+            rows = [at_its_best(row, self.contexts, self.question.system, limit) for row in rows]
         return line_up(
             rows, self.contexts, self.question.system, equal_bias=equal_bias, equal_bits=equal_bits
         )
-
-    def _at_its_best(self, scheme: Scheme) -> Scheme:
-        """Give a scheme the numbers that are its own: what ends a run, a threshold, lossy acceptance."""
-        if scheme.verification.knob is not None:
-            return self._within_budget(scheme)
-        if isinstance(scheme.draft, UntilUnsure):
-            return fastest_confidence(scheme, self.contexts, self.question.system)
-        if not isinstance(scheme.payload, KeptSet):
-            return scheme
-        if scheme.drafts_several:
-            return fastest_threshold(scheme, self.contexts, self.question.system)
-        mixed = self._within_budget(scheme)
-        plain = mixed.using(upper_threshold=None, mix=0.0)  # sends a smaller set, which may be worth more
-        return max(
-            (mixed, plain), key=lambda one: one.ledger(self.contexts, self.question.system).rate_token_per_s
-        )
-
-    def _within_budget(self, scheme: Scheme) -> Scheme:
-        """Bring a scheme to the bias that may be spent, or leave it where it cannot be."""
-        budget = self.question.budget
-        limit = budget.bias if budget.risk is None else min(budget.bias, budget.risk)
-        try:
-            return at_bias(scheme, self.contexts, self.question.system, limit)
-        except CuhlmError:
-            return scheme
 
     @cached_property
     def evaluated(self) -> tuple[list[tuple[Scheme, Ledger]], dict[str, str]]:

@@ -9,7 +9,7 @@ from cuhlm_theory.contexts import Tokens
 from cuhlm_theory.errors import MissingInputError
 from cuhlm_theory.optimisation import operating_point
 from cuhlm_theory.parameters import Budget, System
-from cuhlm_theory.schemes import SCHEMES, Scheme, at_bias, fastest_threshold
+from cuhlm_theory.schemes import SCHEMES, Scheme, at_its_best
 from cuhlm_theory.schemes.payload import KeptSet
 
 
@@ -38,11 +38,7 @@ def recommended(tokens: Tokens | None, system: System, budget: Budget) -> dict[s
 
 def own_threshold(scheme: Scheme, tokens: Tokens, system: System, bias: float) -> Scheme:
     """Return a scheme that keeps a law at its own best threshold: it spends no bias on truncation."""
-    if not isinstance(scheme.payload, KeptSet):
-        return scheme
-    if scheme.draft.triggered:
-        return fastest_threshold(scheme, tokens, system)
-    return at_bias(scheme, tokens, system, bias)
+    return at_its_best(scheme, tokens, system, bias) if isinstance(scheme.payload, KeptSet) else scheme
 
 
 def offline_size(tokens: Tokens, budget: float) -> int:

@@ -7,7 +7,7 @@ each round does and costs, and ``.outcome()`` of that averages. `at_bias` and `a
 from cuhlm_theory.contexts import NEVER_SKIP
 from cuhlm_theory.schemes.evaluation import best_num_drafts, resolved
 from cuhlm_theory.schemes.ledger import Ledger, Outcome, charged, hlm_latency_s, joined, single_draft_floor_s
-from cuhlm_theory.schemes.lineup import at_bias, at_bits, fastest_confidence, fastest_threshold, line_up
+from cuhlm_theory.schemes.lineup import at_bias, at_bits, at_its_best, line_up
 from cuhlm_theory.schemes.payload import lattice_bit
 from cuhlm_theory.schemes.rounds import Rounds, independent_rounds, recorded_rounds
 from cuhlm_theory.schemes.schedule import independent_scheduled_rounds, recorded_scheduled_rounds
@@ -27,11 +27,10 @@ __all__ = [
     "ShareFamily",
     "at_bias",
     "at_bits",
+    "at_its_best",
     "best_num_drafts",
     "best_shares",
     "charged",
-    "fastest_confidence",
-    "fastest_threshold",
     "hlm_latency_s",
     "independent_rounds",
     "independent_scheduled_rounds",

@@ -9,8 +9,10 @@ from cuhlm_theory._checks import as_positive, as_probability
 from cuhlm_theory.contexts import NEVER_SKIP, Tokens
 from cuhlm_theory.errors import CuhlmError, InfeasibleError
 from cuhlm_theory.parameters import System
+from cuhlm_theory.schemes.draft import UntilUnsure
 from cuhlm_theory.schemes.evaluation import one_draft_bias
 from cuhlm_theory.schemes.ledger import Ledger
+from cuhlm_theory.schemes.payload import KeptSet
 from cuhlm_theory.schemes.shares import best_shares
 from cuhlm_theory.schemes.skip import AtRandom, Below, KeepShare
 from cuhlm_theory.schemes.table import Scheme
@@ -59,6 +61,28 @@ def at_bias(scheme: Scheme, contexts: Written, system: System, bias: float) -> S
     return contexts.once(f"{scheme.name} at a bias", met, (_at(scheme, NEVER_SKIP), system.codec, wanted))
 
 
+def at_its_best(scheme: Scheme, contexts: Written, system: System, bias: float) -> Scheme:
+    """Return the scheme with the numbers that are its own: what ends a run, a threshold, lossy acceptance.
+
+    Bias is spent up to a limit; a scheme that has no such number, or cannot stay within, is left as it is.
+    """
+    if isinstance(scheme.draft, UntilUnsure):
+        return _fastest_confidence(scheme, contexts, system)
+    kept = isinstance(scheme.payload, KeptSet)
+    if kept and scheme.drafts_several:
+        return _fastest_threshold(scheme, contexts, system)
+    if not kept and scheme.verification.knob is None:
+        return scheme
+    try:
+        spent = at_bias(scheme, contexts, system, bias)
+    except CuhlmError:
+        return scheme
+    if not kept:
+        return spent
+    plain = spent.using(upper_threshold=None, mix=0.0)  # sends a smaller set, which may be worth more
+    return max((spent, plain), key=lambda one: one.ledger(contexts, system).rate_token_per_s)
+
+
 def at_bits(scheme: Scheme, contexts: Written, system: System, bits: float) -> Scheme:
     """Return the scheme that sends a wanted number of uplink bits per token, or fewer."""
     wanted = float(as_positive("equal_bits", bits))
@@ -83,12 +107,12 @@ def at_bits(scheme: Scheme, contexts: Written, system: System, bits: float) -> S
     return _by_threshold(scheme, contexts, unsent, -wanted, (f"{scheme.name} sends", "equal_bits"))
 
 
-def fastest_threshold(scheme: Scheme, contexts: Written, system: System) -> Scheme:
+def _fastest_threshold(scheme: Scheme, contexts: Written, system: System) -> Scheme:
     """Return a scheme that drafts until a trigger at the recorded threshold of the highest throughput."""
     return _fastest([_at(scheme, float(at)) for at in contexts.thresholds()], contexts, system)
 
 
-def fastest_confidence(scheme: Scheme, contexts: Written, system: System) -> Scheme:
+def _fastest_confidence(scheme: Scheme, contexts: Written, system: System) -> Scheme:
     """Return a scheme that drafts until the device is unsure at the confidence of the highest throughput."""
     return _fastest([scheme.using(**numbers) for numbers in scheme.draft.options()], contexts, system)
 

@@ -214,8 +214,9 @@ def _walked(asked: _Walk) -> Sequence[Floats]:
 def _along(*, prompt: Ints, most: ArrayLike, bonus: bool, **each: ArrayLike) -> Sequence[Floats]:
     """Columns of the rounds begun at each token, shape [N] each."""
     texts = TextRows(prompt)
-    fill = {"kept": 1.0, "end": 1.0, "end_kept": 1.0, "draft_bit": 0.0, "entries": 0.0, "bias": 0.0}
-    grids = {name: texts.grid(each[name], value) for name, value in fill.items()}  # [P, n]
+    grids = {name: texts.grid(each[name], 1.0) for name in ("kept", "end", "end_kept")}  # [P, n]
+    grids |= {"verified": texts.grid(each["bias"], 0.0)}
+    drafted = np.stack([texts.grid(each[name], 0.0) for name in ("draft_bit", "entries")])
     last = _last_draft(grids["end"] >= 1.0, texts.length, texts.grid(most, 1.0).astype(np.int64))
     more = last - np.arange(last.shape[1])  # drafts that may follow the first
     size = max(_CELLS // (last.shape[1] * (int(more.max()) + 2)), 1)
@@ -223,6 +224,7 @@ def _along(*, prompt: Ints, most: ArrayLike, bonus: bool, **each: ArrayLike) -> 
     walked = [
         _walk(
             **{name: np.ascontiguousarray(grid[block].T) for name, grid in grids.items()},
+            drafted=np.ascontiguousarray(drafted[:, block].swapaxes(1, 2)),
             more=np.ascontiguousarray(more[block].T),
             length=texts.length[block],
             bonus=bonus,
@@ -240,9 +242,8 @@ def _walk(
     more: Ints,
     length: Ints,
     bonus: bool,
-    draft_bit: Floats,
-    entries: Floats,
-    bias: Floats,
+    drafted: Floats,
+    verified: Floats,
 ) -> Floats:
     """Follow the rounds begun at every token of some texts, draft by draft; arrays [n, P] by first token.
 
@@ -257,15 +258,15 @@ def _walk(
     drafting = (start < length).astype(np.float64)  # the device drafts on
     alive = drafting  # and the server keeps everything so far
     columns = np.zeros((8, *kept.shape))
-    begins, drafts, tokens, all_kept, kept_tokens, bits, sent, lost = columns
+    begins, drafts, tokens, all_kept, kept_tokens = columns[:5]
+    sums, bias = columns[5:7], columns[7]
     moves = np.zeros((num, reach + 1, kept.shape[1]))  # chance that the next begins 1, 2, ... tokens on
     for later in range(reach):
         here, place = slice(num - later), slice(later, None)
         drafting, alive, final = drafting[here], alive[here], more[here] == later
         drafts[here] += drafting
-        bits[here] += drafting * draft_bit[place]
-        sent[here] += drafting * entries[place]
-        lost[here] += alive * bias[place]
+        sums[:, here] += drafting * drafted[:, place]
+        bias[here] += alive * verified[place]
         passed = alive * passes[place]
         done = alive * closes[place] + np.where(final, passed, 0.0)
         on = np.where(final, 0.0, passed)
