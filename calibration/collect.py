@@ -82,7 +82,8 @@ _THRESHOLDS += (0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 1.0
 _BUDGETS = (0.01, 0.02, 0.05, 0.1, 0.2)
 _NUM_DRAWS = 100
 _NUM_LARGEST = 1024  # logits that bound a normaliser
-_ROWS, _CACHE_FLOATS = 8, 400_000  # most tokens described at once: their laws stay in the processor's cache
+_ROWS, _ROW_FLOATS = 8, 400_000  # most tokens of an answer, and most of their logits, taken at once
+_CACHE_FLOATS = 50_000  # of these are described at once: their laws stay in the processor's nearest cache
 _GROUP = 4  # contexts of like length that are read at once
 _WARM_UP, _TIMED = 3, 6  # tokens of a latency measurement
 
@@ -494,7 +495,7 @@ def _describe_answer(
     rng: np.random.Generator,
 ) -> dict[str, NDArray[Any]]:
     """`describe`, or `describe_scored` where one probability a token was told, some rows at a time."""
-    rows = min(_ROWS, max(1, _CACHE_FLOATS // slm_logits.shape[1]))
+    rows = min(_ROWS, max(1, _ROW_FLOATS // slm_logits.shape[1]))
     found = describe if llm_told.ndim == 2 else describe_scored
     parts = [
         found(slm_logits[i : i + rows], llm_told[i : i + rows], text[i : i + rows], settings, rng)
@@ -764,15 +765,34 @@ def describe(
     y = _softmax(llm_logits, settings.temperature)
     if draft is None:
         draft = text if settings.writer == "slm" else _couple(x, y, text, rng)
-    order, u = _order_and_uncertainty(x, slm_logits, draft, settings, uncertainty)
-    x_sorted, y_sorted = (np.take_along_axis(law, order, axis=1) for law in (x, y))
-    columns = _of_drafts(x, x_sorted, draft, y[np.arange(len(y)), draft], u[:, 0])
+    few = max(1, _CACHE_FLOATS // x.shape[1])
+    parts = []
+    for first in range(0, len(x), few):
+        rows = slice(first, first + few)
+        known = None if uncertainty is None else uncertainty[rows]
+        given = (x[rows], y[rows], slm_logits[rows], draft[rows])
+        parts.append(
+            _of_laws(*given, settings, known) | _sampled(slm_logits[rows], draft[rows], settings, rng)
+        )
+    columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     if settings.writer == "llm":
         columns["kept"] = draft == text
+    return columns | {"token": text}
+
+
+def _of_laws(
+    x: Floats,
+    y: Floats,
+    slm_logits: NDArray[np.floating],
+    draft: NDArray[np.integer],
+    settings: Settings,
+    uncertainty: Sequence[ContextUncertainty] | None,
+) -> dict[str, NDArray[Any]]:
+    """Columns that follow from the laws and the drafts alone."""
+    order, u = _order_and_uncertainty(x, slm_logits, draft, settings, uncertainty)
+    x_sorted, y_sorted = (np.take_along_axis(law, order, axis=1) for law in (x, y))
     return {
-        **columns,
-        "token": text,
-        **_sampled(slm_logits, draft, settings, rng),
+        **_of_drafts(x, x_sorted, draft, y[np.arange(len(y)), draft], u[:, 0]),
         **_of_both(x_sorted, y_sorted),
         **_skip_profiles(x_sorted, y_sorted, u[:, 1:]),
         **_candidates(x_sorted, y_sorted, u[:, 1 : trace.NUM_CANDIDATES + 1]),

@@ -14,5 +14,4 @@ def excess_law(law: Floats, other: Floats) -> Floats:
 
 def entropy_nat(law: Floats) -> Floats:
     """Return the entropy of laws along their last axis [nat]; an entry of 0 adds nothing."""
-    surprise = np.log(law, out=np.zeros_like(law), where=law > 0.0)
-    return np.asarray(-np.sum(law * surprise, axis=-1))
+    return np.asarray(-np.sum(law * np.log(np.where(law > 0.0, law, 1.0)), axis=-1))

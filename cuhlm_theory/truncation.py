@@ -45,7 +45,66 @@ _STRIDE = 64  # entries of which one tells where the largest begin
 
 
 class _Ranked:
-    """The entries above a floor, in rising order as far as it was asked, and the mass of the rest.
+    """The entries of a row above a floor by their rank, and the mass of the rest."""
+
+    size: int  # entries above the floor
+    vocab_size: int
+    rest_mass: float
+
+    def _smallest(self, count: Counts) -> Floats:
+        """Mass of so many of the smallest entries."""
+        raise NotImplementedError
+
+    def _at_most(self, value: Floats) -> Counts:
+        """How many entries are at most a value."""
+        raise NotImplementedError
+
+    def first_within(self, budget: Floats) -> Counts:
+        """Smallest k with TV_k within each budget, shape of ``budget``."""
+        raise NotImplementedError
+
+    def tv(self, k: Counts) -> Floats:
+        """TV_k, shape of ``k``, where no mean of a tail lies below the floor."""
+        left = np.maximum(self.size - k, 0)  # entries in the tail
+        mass = self._smallest(left)
+        mean = (mass + self.rest_mass) / np.maximum(self.vocab_size - k, 1)
+        under = np.minimum(self._at_most(mean), left)
+        return np.maximum(mass - self._smallest(under) - (left - under) * mean, 0.0)
+
+    def _bisect(
+        self, budget: Floats, low: Counts, high: Counts, size_of: Callable[[Counts], Counts]
+    ) -> Counts:
+        """Step by `_WAYS` to the first whose size is within the budget: ``high`` is, ``low`` not."""
+        parts = np.arange(1, _WAYS) / _WAYS
+        while np.any(high - low > 1):
+            tried = low[..., None] + np.ceil((high - low)[..., None] * parts).astype(np.int64)
+            fits = self.tv(size_of(tried)) <= budget[..., None] + ROUNDING
+            low = np.max(np.where(fits, low[..., None], tried), axis=-1)
+            high = np.min(np.where(fits, tried, high[..., None]), axis=-1)
+        return high
+
+
+class _Falling(_Ranked):
+    """Entries that fall along the row already."""
+
+    def __init__(self, row: Floats) -> None:
+        self.size, self.vocab_size, self.rest_mass = row.size, row.size, 0.0
+        self.ascending = row[::-1].copy()
+        self.below = np.concatenate([[0.0], np.cumsum(self.ascending)])
+
+    def _smallest(self, count: Counts) -> Floats:
+        return self.below[count]
+
+    def _at_most(self, value: Floats) -> Counts:
+        return np.searchsorted(self.ascending, value, side="right")
+
+    def first_within(self, budget: Floats) -> Counts:
+        ends = (np.full(budget.shape, size, dtype=np.int64) for size in (0, self.size))
+        return self._bisect(budget, *ends, np.asarray)
+
+
+class _Grouped(_Ranked):
+    """Entries in rising order as far as it was asked.
 
     The leading bits of their values put them into groups; a group is sorted when something in it is asked.
     """
@@ -98,14 +157,6 @@ class _Ranked:
             count[asked] = self.start[one] + np.searchsorted(part, value[asked], side="right")
         return count
 
-    def tv(self, k: Counts) -> Floats:
-        """TV_k, shape of ``k``, where no mean of a tail lies below the floor."""
-        left = np.maximum(self.size - k, 0)  # entries in the tail
-        mass = self._smallest(left)
-        mean = (mass + self.rest_mass) / np.maximum(self.vocab_size - k, 1)
-        under = np.minimum(self._at_most(mean), left)
-        return np.maximum(mass - self._smallest(under) - (left - under) * mean, 0.0)
-
     def first_within(self, budget: Floats) -> Counts:
         """Smallest k with TV_k within each budget, shape of ``budget``."""
         sizes = self.size - self.start[::-1]  # none, then whole groups, the largest entries first
@@ -113,17 +164,10 @@ class _Ranked:
         group = self._bisect(budget, first, last, sizes.take)
         return self._bisect(budget, sizes[group - 1], sizes[group], np.asarray)
 
-    def _bisect(
-        self, budget: Floats, low: Counts, high: Counts, size_of: Callable[[Counts], Counts]
-    ) -> Counts:
-        """Step by `_WAYS` to the first whose size is within the budget: ``high`` is, ``low`` not."""
-        parts = np.arange(1, _WAYS) / _WAYS
-        while np.any(high - low > 1):
-            tried = low[..., None] + np.ceil((high - low)[..., None] * parts).astype(np.int64)
-            fits = self.tv(size_of(tried)) <= budget[..., None] + ROUNDING
-            low = np.max(np.where(fits, low[..., None], tried), axis=-1)
-            high = np.min(np.where(fits, tried, high[..., None]), axis=-1)
-        return high
+
+def _falls(row: Floats) -> bool:
+    """Whether no entry is above the one before it; a row in no order shows that at its beginning."""
+    return all(bool(np.all(part[1:] <= part[:-1])) for part in (row[:_STRIDE], row))
 
 
 def _bits(value: ArrayLike) -> Counts:
@@ -133,7 +177,8 @@ def _bits(value: ArrayLike) -> Counts:
 
 def _smallest_k(row: Floats, budget: Floats) -> Counts:
     """Smallest k with TV_k within each budget, shape of ``budget``."""
-    return np.maximum(_Ranked(row, budget.min() / row.size).first_within(budget), 1)
+    ranked = _Falling(row) if _falls(row) else _Grouped(row, budget.min() / row.size)
+    return np.maximum(ranked.first_within(budget), 1)
 
 
 def _per_row(
@@ -314,6 +359,8 @@ def _row_tv(row: Floats, k: Counts) -> Floats:
     largest = int(np.max(k, initial=0, where=k < row.size))
     if not largest:
         return np.zeros(k.shape)
+    if _falls(row):
+        return _Falling(row).tv(k)
     floor = -1.0
     if (
         largest <= row.size // _STRIDE
@@ -321,7 +368,7 @@ def _row_tv(row: Floats, k: Counts) -> Floats:
         tail = row.copy()
         tail[_largest(row, largest)] = 0.0
         floor = tail.sum() / (row.size - largest)
-    return _Ranked(row, floor).tv(k)
+    return _Grouped(row, floor).tv(k)
 
 
 def tv_profile(dist: ArrayLike, k_grid: ArrayLike) -> Floats:

@@ -132,12 +132,14 @@ def test_only_what_can_be_kept_is_sorted(monkeypatch):
     sorted_sizes = []
     sort = np.sort
     monkeypatch.setattr(truncation.np, "sort", lambda a: sorted_sizes.append(a.size) or sort(a))
-    x = np.concatenate([[0.5, 0.3], np.full(10_000, 0.2e-4)])
+    x = np.concatenate([np.full(10_000, 0.2e-4), [0.5, 0.3]])
     assert exact_k(x, 0.19) == 2
     assert exact_k(x, [0.5, 0.19]).tolist() == [1, 2]
     assert sorted_sizes == [10_000, 10_000]  # every entry of the tail is just above budget / V
     assert exact_k(x, 0.21) == 2
     assert sorted_sizes[-1] == 2
+    assert exact_k(x[::-1], [0.5, 0.19]).tolist() == [1, 2]
+    assert len(sorted_sizes) == 4  # what falls already is not sorted
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -154,6 +156,9 @@ def test_groups_and_samples_change_nothing(monkeypatch, seed):
     monkeypatch.setattr(truncation, "_STRIDE", 2)
     assert tv_profile(x, sizes) == pytest.approx(tv, abs=1e-14)
     assert tv_profile(x, [1, 3, 300]) == pytest.approx(tv[[0, 2, 299]], abs=1e-14)
+    assert tv_profile(descending, sizes) == pytest.approx(tv, abs=1e-14)
+    budgets = rng.uniform(0.0, 0.5, 20)
+    assert exact_k(descending, budgets).tolist() == exact_k(x, budgets).tolist()
     budgets = np.concatenate([rng.random(5) * tv[0], tv[[0, 20, 200]], [0.0, 1.0]])
     assert exact_k(x, budgets).tolist() == [int(np.argmax(tv <= budget + 1e-12)) + 1 for budget in budgets]
     for k in (1, 3, 40, 299, 300):
