@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from calibration.decoding import Clock, Convention, Opening, ServerText, Settings, laws, loop, records
+from calibration.decoding.link import Exchange, connection
 from calibration.decoding.session import drive
 from calibration.decoding.stage import Stage
 from calibration.decoding.wire import Request, Wire
@@ -279,6 +280,14 @@ def test_requests_that_no_device_of_the_scheme_sends_are_refused(scheme, asked, 
         drive(server.answer(server.wire.request(asked).content))
 
 
+def test_tokens_beyond_the_vocabulary_are_refused():
+    server, _ = sets_of("llm")
+    for told in (5, 7):  # five tokens take three bits, which could name three more
+        with pytest.raises(PacketError, match=f"hold tokens below 5; got {told}"):
+            drive(server.answer(server.wire.request(Request(round=0, told=(1, told))).content))
+    drive(server.answer(server.wire.request(Request(round=0, told=(1, 4))).content))
+
+
 def test_a_law_whose_end_is_not_told_cannot_stand_in_a_run():
     scheme = replace(SCHEMES["dsd"], payload=SCHEMES["cu-hlm-exact"].payload).using(num_drafts=2)
     with pytest.raises(ValueError, match="payload must say where a law ends"):
@@ -305,3 +314,39 @@ def test_an_opening_holds_shares_and_is_refused_where_it_is_none():
 def test_a_record_has_the_frames_apart():
     row = records.new_row()
     assert {"uplink_frame_bit", "downlink_frame_bit"} <= row.keys()
+
+
+def test_a_connection_is_told_in_means_of_seconds_and_sums_of_bytes():
+    first, second = (
+        Exchange(
+            round_trip_s=round_trip_s,
+            compute_s=0.1,
+            queue_s=0.03,
+            sent_byte=10,
+            received_byte=received,
+            sent_framed_byte=30,
+            received_framed_byte=received + 20,
+        )
+        for round_trip_s, received in ((0.33, 5), (0.53, 25))
+    )
+    told = connection([first, second])
+    rounds = told.pop("rounds")
+    assert told == pytest.approx(
+        {
+            "num_requests": 2,
+            "round_trip_s": 0.43,
+            "compute_s": 0.1,
+            "queue_s": 0.03,
+            "link_s": 0.3,
+            "sent_byte": 20,
+            "received_byte": 30,
+            "sent_framed_byte": 60,
+            "received_framed_byte": 70,
+            "rate_bit_per_s": 8 * 130 / 0.6,
+        }
+    )
+    assert [one["link_s"] for one in rounds] == pytest.approx([0.2, 0.4])
+    assert [one["rate_bit_per_s"] for one in rounds] == pytest.approx([8 * 55 / 0.2, 8 * 75 / 0.4])
+    assert [one["received_byte"] for one in rounds] == [5, 25]
+    hasty = replace(first, compute_s=1.0)  # two clocks
+    assert (hasty.link_s, hasty.rate_bit_per_s) == (0.0, np.inf)

@@ -65,6 +65,23 @@ def tiny(seed: int, vocab: int, layers: int) -> Any:
     return transformers.LlamaForCausalLM(config).eval()
 
 
+def tiny_mistral(seed: int) -> Any:
+    """Make a model that looks through a window of 4 tokens, so that texts cannot share its passes."""
+    torch.manual_seed(seed)
+    config = transformers.MistralConfig(
+        vocab_size=12,
+        hidden_size=16,
+        intermediate_size=24,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        max_position_embeddings=48,
+        initializer_range=0.6,
+        sliding_window=4,
+    )
+    return transformers.MistralForCausalLM(config).eval()
+
+
 @pytest.fixture(scope="module")
 def pair() -> tuple[Any, Any]:
     return tiny(1, 12, 1), tiny(2, 12, 2)
@@ -208,9 +225,35 @@ def test_a_shared_batch_gives_each_row_the_logits_of_a_full_pass(pair, seed):
             np.testing.assert_allclose(found, full_logits(pair[1], texts[row])[-keep:], atol=CACHE_ROUNDING)
 
 
+def test_models_that_cannot_share_a_pass_decode_the_prompts_one_by_one(pair):
+    windowed = tiny_mistral(5)
+    prompts, rngs = [PROMPT, [4, 5]], [np.random.default_rng(row) for row in range(2)]
+    chosen, clock = setting("u-hlm"), Clock(system=system(12))
+    told = {"stop_tokens": [2], "measure": False}
+    found = decode_together((pair[0], windowed), prompts, chosen, clock, rngs=rngs, **told)
+    for row, prompt in enumerate(prompts):
+        rng = np.random.default_rng(row)
+        alone = decode((pair[0], windowed), prompt, chosen, clock, rng=rng, **told)
+        assert found[row].tokens == alone.tokens
+        for name, column in alone.columns.items():
+            if "measured" not in name:
+                np.testing.assert_array_equal(found[row].columns[name], column)
+
+
 def test_a_text_longer_than_the_context_is_refused(pair):
     with pytest.raises(ValueError, match="fit the context of 48 tokens; got 49"):
         CachedModel(pair[0]).catch_up([1] * 49)
+    with pytest.raises(ValueError, match="fit the 30 tokens of a row; got 31"):
+        batch.RowSession(batch.RowModel(pair[0], 1, 30), 0).catch_up([1] * 31)
+
+
+@pytest.mark.parametrize("keep", [0, 3])
+def test_more_logits_than_tokens_that_are_fed_are_refused(pair, keep):
+    for session in (CachedModel(pair[0]), batch.RowSession(batch.RowModel(pair[0], 1, 30), 0)):
+        session.catch_up([1, 2])
+        with pytest.raises(ValueError, match=rf"keep must lie in \[1, 2\], the tokens to feed; got {keep}"):
+            session.catch_up([1, 2, 3, 4], keep)
+        assert len(session.catch_up([1, 2, 3, 4], 2)) == 2
 
 
 # ------------------------------------------------------------------------------------- the law of one context
@@ -728,6 +771,31 @@ def test_a_price_chooses_among_the_sizes_that_it_was_found_on():
     held = laws.Context(logits, replace(chosen, k_grid=(1, 6)), system(6)).kept_entries(np.array([0]))[0]
     assert free == 4
     assert held == 6
+
+
+@pytest.mark.parametrize("scheme", ["u-hlm", "dssd"])
+def test_who_listens_is_told_of_every_round_once(pair, scheme):
+    told: list[list[Any]] = []
+    found = decode(
+        pair,
+        PROMPT,
+        setting(scheme),
+        Clock(system=system(12)),
+        rng=np.random.default_rng(0),
+        on_rows=lambda rows: told.append([(row["round"], row["token"]) for row in rows]),
+    )
+    assert [token for rows in told for _, token in rows] == found.tokens
+    assert [{number for number, _ in rows} for rows in told] == [{n} for n in range(len(told))]
+    assert np.all(found.columns["link_measured_s"] == 0.0)  # there is no connection
+
+
+def test_the_floor_of_single_drafts_is_told_of_the_schemes_that_it_bounds(pair):
+    """The kept law names no draft, so that one bit may answer where the floor sends an index."""
+    for scheme in SCHEMES:
+        ratio = decoded(pair, scheme, max_new_tokens=4).ledger().outcome().floor_ratio
+        bounded = scheme in SINGLE and scheme not in ("llm", "kept-law")
+        assert (ratio is not None) == bounded, scheme
+        assert ratio is None or ratio >= 1.0 - 1e-6
 
 
 def test_a_stop_token_ends_the_text_inside_a_run(pair):

@@ -18,6 +18,7 @@ from cuhlm_theory.optimisation import (
     curves,
     joint_optimum,
     lower_hull,
+    operating,
     operating_point,
     quantisation_profile,
     separable_actions,
@@ -259,6 +260,11 @@ def test_charging_truncation_on_transmission_is_no_bound_and_the_sound_accountin
     assert true_bias <= sound.bias + 1e-12
     assert naive.size[0, 0] == -1
     np.testing.assert_allclose(naive.latency_s[:, 0], 0.0)
+    np.testing.assert_allclose(naive.latency_s[:, 1:], np.tile(given.send_s, (len(skips), 1)))
+    assert naive.latency_s.shape == naive.bias.shape == naive.threshold.shape == naive.size.shape
+    dead = replace(SYSTEM, link=replace(SYSTEM.link, snr=0.0))
+    with pytest.raises(InfeasibleError, match=r"^the link is dead, nothing can be transmitted; raise snr_db"):
+        separable_actions(curves(tokens, dead), tokens)
 
 
 # The operating point
@@ -405,6 +411,18 @@ def test_a_recording_must_meet_the_budget_on_its_own_drafts_too():
         drafts = float(np.mean(tokens.rejection * (tokens.uncertainty <= point.threshold)))
         assert drafts + point.truncation <= budget + 1e-12
         assert point.risk >= drafts - 1e-12
+
+
+@pytest.mark.parametrize("few", [1, 20])
+def test_steps_that_are_too_many_to_sort_are_first_enclosed_by_two_prices(few, monkeypatch):
+    tokens = table(random_world(5, num_contexts=40))
+    for budget in BUDGETS:
+        for price_s in (0.0, 0.3):
+            monkeypatch.setattr(operating, "_SORTED", 10**6)
+            whole = operating_point(tokens, SYSTEM, Budget(bias=budget), bias_price_s=price_s, bound=False)
+            monkeypatch.setattr(operating, "_SORTED", few)
+            halved = operating_point(tokens, SYSTEM, Budget(bias=budget), bias_price_s=price_s, bound=False)
+            assert halved == whole
 
 
 def test_which_budget_binds():
@@ -561,8 +579,14 @@ def test_the_joint_optimum_holds_every_scheme_whose_bias_is_known():
     for candidate in joint.candidates:
         assert candidate.scheme.name == candidate.outcome.name
         assert set(candidate.chosen) <= set(candidate.scheme.numbers)
-    (compressed,) = (one for one in joint.candidates if one.outcome.name == "cu-hlm-exact")
-    assert compressed.chosen == ("threshold", "truncation_price_s")
+    chosen = {candidate.outcome.name: candidate.chosen for candidate in joint.candidates}
+    assert chosen["cu-hlm-exact"] == ("threshold", "truncation_price_s")
+    assert chosen["cu-hlm-offline"] == ("threshold", "offline_k")
+    assert chosen["rand-hlm"] == ("skip_rate",)
+    assert chosen["typical"] == ("typical_threshold", "num_drafts")
+    assert chosen["c-sqs"] == ("conformal_target", "lattice_levels", "num_drafts")
+    assert chosen["verify-on-sync"] == ("threshold", "bonus")
+    assert chosen["heuristic"] == chosen["hlm"] == ()
 
 
 def test_the_best_scheme_with_a_model_on_the_device_depends_on_the_channel():
