@@ -227,6 +227,8 @@ def test_a_shared_batch_gives_each_row_the_logits_of_a_full_pass(pair, seed):
 
 def test_models_that_cannot_share_a_pass_decode_the_prompts_one_by_one(pair):
     windowed = tiny_mistral(5)
+    assert batch.takes_rows(pair[0])
+    assert not batch.takes_rows(windowed)
     prompts, rngs = [PROMPT, [4, 5]], [np.random.default_rng(row) for row in range(2)]
     chosen, clock = setting("u-hlm"), Clock(system=system(12))
     told = {"stop_tokens": [2], "measure": False}

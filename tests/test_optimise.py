@@ -392,6 +392,28 @@ def test_sizes_off_the_hull_are_left_out_of_the_chain(kind):
         )
 
 
+@pytest.mark.parametrize("shape", ["convex", "bent", "flat at the end"])
+@pytest.mark.parametrize("num_sizes", [1, 2, 3, 7])
+def test_the_steps_at_a_price_lead_to_the_size_of_least_cost(shape, num_sizes):
+    rng = np.random.default_rng([num_sizes, len(shape)])
+    paid = 0.01 + rng.random((30, num_sizes - 1)) / 10  # by a step to the next smaller size
+    if shape == "convex":
+        paid.sort(axis=1)
+    if shape == "flat at the end":
+        paid[::3, :1] = 0.0
+    lost = np.cumsum(np.concatenate((np.full((30, 1), 0.02), paid), axis=1), axis=1)[:, ::-1]
+    send_s = 0.1 + 0.03 * np.arange(num_sizes)
+    profile = Profile.of(lost)
+    rates = -np.diff(send_s[::-1])[:, None] / np.maximum(paid.T, 1e-12)
+    every = bool(np.all(paid > 0.0) and np.all(np.diff(rates, axis=0) < 0.0))
+    assert profile.convex(-np.diff(send_s[::-1])) == every
+    sizes = Sizes.of(profile, send_s)
+    for price_s in (0.0, 0.2, 0.5, 1.0, 2.0, 1e6):
+        steps = sizes.steps(np.full(30, price_s))
+        cost = after(sizes.send_s, steps) + price_s * after(sizes.lost, steps)
+        np.testing.assert_allclose(cost, np.min(send_s + price_s * lost, axis=1), rtol=1e-12)
+
+
 def test_the_true_bias_of_the_operating_point_is_within_the_budget():
     for seed in range(10):
         world = random_world(seed)
