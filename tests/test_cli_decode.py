@@ -206,7 +206,7 @@ def test_missing_latencies_name_the_remedies(capsys, base):
 
 
 def test_the_recommended_numbers_are_the_operating_point():
-    from calibration.decoding.plan import offline_size, recommended
+    from calibration.decoding.plan import offline_size, recommended, sizes
     from cuhlm_theory.optimisation import operating_point
 
     rng = np.random.default_rng(0)
@@ -231,6 +231,8 @@ def test_the_recommended_numbers_are_the_operating_point():
     assert numbers["skip_rate"] == pytest.approx(0.5)
     assert numbers["truncation_budget"] == pytest.approx(max(point.truncation, 1e-6))
     assert numbers["offline_k"] == (3 if point.truncation >= 0.02 else 8)
+    assert sizes(tokens) == (1, 3, 8)
+    assert sizes(replace(tokens, k_grid=None, tv_profile=None)) is sizes(None) is None
     lossy = replace(tokens, tv_profile=np.tile([0.2, 0.02, 0.01], (50, 1)))
     assert [offline_size(lossy, budget) for budget in (0.0, 0.01, 0.02, 0.1, 0.2)] == [8, 8, 3, 3, 1]
     with pytest.raises(MissingInputError, match="give --threshold"):

@@ -225,6 +225,20 @@ def test_a_shared_batch_gives_each_row_the_logits_of_a_full_pass(pair, seed):
             np.testing.assert_allclose(found, full_logits(pair[1], texts[row])[-keep:], atol=CACHE_ROUNDING)
 
 
+def test_a_pass_that_fails_leaves_every_row_as_it_was(pair):
+    model = batch.RowModel(pair[1], 2, 30, 12)
+    rows = [batch.RowSession(model, row) for row in range(2)]
+    texts = [[1, 2], [3]]
+    batch.make_pass([(session, text, 1) for session, text in zip(rows, texts, strict=True)])
+    with pytest.raises(IndexError):
+        batch.make_pass([(rows[0], [1, 2, 5], 1), (rows[1], [3, 99], 1)])  # a token that is none
+    np.testing.assert_array_equal(model.length, [2, 1])
+    for session, text in zip(rows, texts, strict=True):
+        assert session.held == text
+        found = session.catch_up([*text, 7])
+        np.testing.assert_allclose(found, full_logits(pair[1], [*text, 7])[-1:], atol=CACHE_ROUNDING)
+
+
 def test_models_that_cannot_share_a_pass_decode_the_prompts_one_by_one(pair):
     windowed = tiny_mistral(5)
     assert batch.takes_rows(pair[0])
@@ -343,6 +357,8 @@ def test_linspace_skips_by_the_law_of_its_own_temperatures():
             flips = np.array(outcome)[:, None]
             brute += np.prod(np.where(flips, chance, 1.0 - chance), axis=0)
     np.testing.assert_allclose(here.skip(), brute)
+    some = np.array([3, 1, 3])
+    np.testing.assert_allclose(here.drafts(some).draft_uncertainty(), chance.mean(axis=0)[some])
 
 
 @pytest.mark.parametrize("temperatures", ["mean", "draws", "linspace"])
@@ -695,6 +711,19 @@ def test_measured_compute_replaces_the_nominal_one(pair):
     table = decode(pair, PROMPT, setting("hlm"), clock, rng=np.random.default_rng(0)).columns
     np.testing.assert_array_equal(table["slm_s"], table["slm_measured_s"])
     assert np.all(table["llm_s"] > 0.0)
+
+
+@pytest.mark.parametrize("measured", [False, True])
+def test_no_pass_reads_again_and_a_measured_one_reads_no_prompt(measured):
+    models, widths = (tiny(1, 12, 1), tiny(2, 12, 2)), ([], [])
+    for model, seen in zip(models, widths, strict=True):
+        CachedModel(model)  # tries whether it keeps a prefix
+        model.register_forward_pre_hook(lambda _, args, seen=seen: seen.append(args[0].shape[1]))
+    prompt, clock = [1, 2, 0, 4, 5], Clock(system=system(12), measured=measured)
+    decode(models, prompt, setting("hlm"), clock, rng=np.random.default_rng(0))
+    first = [len(prompt) - 1, 1] if measured else [len(prompt)]
+    for seen in widths:
+        assert seen == first + [1] * 11
 
 
 def test_rounds_of_verify_on_sync_end_where_cu_hlm_would_transmit(pair):

@@ -159,7 +159,8 @@ def test_infeasible_problems_name_the_knob():
         (([[-1.0]], [[0.1]], [1.0], 0.5), "latency_s must be a table"),
         (([[math.nan]], [[0.1]], [1.0], 0.5), "latency_s must be a table"),
         (([[1.0]], [[0.1, 0.2]], [1.0], 0.5), "bias and weight must have shapes"),
-        (([[1.0]], [[-0.1]], [1.0], 0.5), "bias must be at least 0"),
+        (([[1.0]], [[-0.1]], [1.0], 0.5), "^bias must be at least 0"),
+        (([[1.0]], [[0.1]], [-1.0], 0.5), "^weight must be at least 0"),
     ],
 )
 def test_the_knapsack_refuses_malformed_tables(arguments, words):

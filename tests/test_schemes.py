@@ -183,6 +183,13 @@ def test_random_skipping_is_biased_in_proportion_and_asks_for_its_rate():
     assert row.skip_rate == 0.25
     with pytest.raises(MissingInputError, match="skip_rate is not known; give --skip-rate or a threshold"):
         achieved(SCHEMES["rand-hlm"])
+    for rate, truncates in (
+        (0.0, 1.0),
+        (0.25, 1.0),
+        (1.0, 0.0),
+    ):  # where nothing may be sent, nothing is lost
+        skips = SCHEMES["rand-hlm"].using(skip_rate=rate).skip.skips(table(random_world(1)))
+        np.testing.assert_array_equal(skips.truncates, truncates)
 
 
 @pytest.mark.parametrize("seed", range(5))
