@@ -820,6 +820,30 @@ def test_who_listens_is_told_of_every_round_once(pair, scheme):
     assert np.all(found.columns["link_measured_s"] == 0.0)  # there is no connection
 
 
+@pytest.mark.parametrize("scheme", ["slm", "u-hlm", "cu-hlm-exact", "dssd"])
+def test_what_is_not_measured_changes_no_text_and_has_no_number(pair, scheme):
+    clock, told = Clock(system=system(12)), []
+    for measure in (True, False):
+        rng = np.random.default_rng(0)
+        told.append(decode(pair, PROMPT, setting(scheme), clock, rng=rng, measure=measure))
+    assert told[0].tokens == told[1].tokens
+    drafted = told[0].columns["draft"] >= 0
+    for name in ("tv", "skip_mass", "risk", "truncation_tv"):
+        assert np.all(np.isfinite(told[0].columns[name]))
+        assert np.all(np.isnan(told[1].columns[name][drafted])), name
+
+
+def test_a_session_that_forgets_reads_everything_again(pair):
+    session, text = CachedModel(pair[1]), [*PROMPT, 4]
+    session.catch_up(PROMPT)
+    session.forget()
+    assert session.held == []
+    assert session.cache is not None
+    assert session.cache.get_seq_length() == 0
+    np.testing.assert_allclose(session.catch_up(text, 4), full_logits(pair[1], text), atol=CACHE_ROUNDING)
+    assert session.cache.get_seq_length() == len(text)
+
+
 def test_the_floor_of_single_drafts_is_told_of_the_schemes_that_it_bounds(pair):
     """The kept law names no draft, so that one bit may answer where the floor sends an index."""
     for scheme in SCHEMES:

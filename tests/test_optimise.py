@@ -164,8 +164,9 @@ def test_infeasible_problems_name_the_knob():
     ],
 )
 def test_the_knapsack_refuses_malformed_tables(arguments, words):
-    with pytest.raises(ValueError, match=words):
-        solve(*arguments)
+    for found in (solve, solve_lp):
+        with pytest.raises(ValueError, match=words):
+            found(*arguments)
 
 
 @given(
@@ -446,6 +447,7 @@ def test_steps_that_are_too_many_to_sort_are_first_enclosed_by_two_prices(few, m
             monkeypatch.setattr(operating, "_SORTED", few)
             halved = operating_point(tokens, SYSTEM, Budget(bias=budget), bias_price_s=price_s, bound=False)
             assert halved == whole
+            assert whole.optimum_s is whole.multiplier_s is whole.dual_s is None
 
 
 def test_which_budget_binds():
@@ -511,6 +513,10 @@ def test_charged_quantisation_needs_more_bits_or_more_bias():
     charged = operating_point(tokens, SYSTEM, Budget(bias=0.05), quantisation_tv=extra)
     assert charged.latency_s >= ideal.latency_s - 1e-12
     assert charged.bias <= 0.05 + 1e-12
+    with pytest.raises(
+        InfeasibleError, match=r"^no threshold meets .* quantisation alone exceeds"
+    ):
+        operating_point(tokens, SYSTEM, Budget(bias=0.001), quantisation_tv=extra)
 
 
 # The wider problem
@@ -675,6 +681,15 @@ def test_the_joint_optimum_keeps_the_parts_of_the_budget(name):
     for candidate in joint_optimum(table(random_world(1)), SYSTEM, budget).candidates:
         part = {"risk": candidate.outcome.risk, "truncation": candidate.outcome.truncation_bias}[name]
         assert part <= 0.01 + 1e-9
+
+
+def test_a_budget_without_truncation_leaves_the_sizes_that_lose_nothing():
+    tokens, budget = table(random_world(1)), Budget(bias=0.1, truncation=0.0)
+    joint = joint_optimum(tokens, SYSTEM, budget, charge_quantisation=False, max_drafts=1)
+    found = {one.outcome.name: one for one in joint.candidates}
+    assert found["cu-hlm-offline"].scheme.payload.offline_k == 5  # five entries give the sixth away
+    for name in ("cu-hlm-offline", "cu-hlm-exact"):
+        assert found[name].outcome.truncation_bias == pytest.approx(0.0, abs=1e-12)
 
 
 def _grid(tokens, system):
