@@ -402,6 +402,9 @@ def test_the_system_of_a_header_is_that_which_was_written():
         tx_power_w=0.2,
     )
     assert latency["downlink_bit_per_s"] is None
+    assert (
+        system_of(told | {"latency": latency | {"downlink_bit_per_s": 5.0}}).latency.downlink_bit_per_s == 5.0
+    )
     del latency["downlink_bit_per_s"]
     assert system_of(told).latency.downlink_bit_per_s == Latency(slm_s=1.0, llm_s=1.0).downlink_bit_per_s
     del told["codec"]

@@ -31,7 +31,7 @@ from calibration.decoding.stage import Stage
 from cuhlm_theory import truncation, verification
 from cuhlm_theory.capacity import packet_latency_s
 from cuhlm_theory.contexts import Tokens
-from cuhlm_theory.errors import MissingInputError
+from cuhlm_theory.errors import CuhlmError, MissingInputError
 from cuhlm_theory.parameters import Codec, Latency, Link, System
 from cuhlm_theory.rejection import Line
 from cuhlm_theory.schemes import NEVER_SKIP, SCHEMES, KeepShare
@@ -524,6 +524,18 @@ def test_the_joint_law_of_exact_schemes_is_the_llm_s_own(small_pair, scheme):
     assert_same_law(enumerated(sessions, chosen, bits), joint_law(step, length, 3))
 
 
+def test_the_likeliest_token_alone_may_stand_for_a_law(small_pair):
+    sessions = Remembering(small_pair[0]), Remembering(small_pair[1])
+    chosen = replace(setting("ids-only", greedy=True), max_new_tokens=2)
+    law = joint_law(lambda text: laws.next_law(sessions[1].catch_up(text)[0], 0.9), 2, 3)
+    assert_same_law(enumerated(sessions, chosen), law)
+    table = decode(small_pair, PROMPT, chosen, Clock(system=system(3)), rng=np.random.default_rng(0)).columns
+    for place, draft in enumerate(table["draft"]):
+        if draft >= 0:
+            logits = full_logits(small_pair[0], [*PROMPT, *table["token"][:place]])[-1]
+            assert draft == np.argmax(logits)
+
+
 MOVING = {"conformal_step": 0.5, "conformal_target": 0.1}
 
 
@@ -831,6 +843,16 @@ def test_what_is_not_measured_changes_no_text_and_has_no_number(pair, scheme):
     for name in ("tv", "skip_mass", "risk", "truncation_tv"):
         assert np.all(np.isfinite(told[0].columns[name]))
         assert np.all(np.isnan(told[1].columns[name][drafted])), name
+
+
+def test_logits_that_are_no_numbers_are_told_with_the_text_before_them():
+    model = tiny(2, 12, 2)
+    session = CachedModel(model)  # tries whether it keeps a prefix
+    session.catch_up(PROMPT)
+    model.model.embed_tokens.weight.data[11] = np.nan
+    words = r"^the model gives logits that are not numbers \(nan\) after 5 tokens that end in .*7, 11;"
+    with pytest.raises(CuhlmError, match=words):
+        session.catch_up([*PROMPT, 7, 11])
 
 
 def test_a_session_that_forgets_reads_everything_again(pair):

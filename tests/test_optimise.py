@@ -513,9 +513,7 @@ def test_charged_quantisation_needs_more_bits_or_more_bias():
     charged = operating_point(tokens, SYSTEM, Budget(bias=0.05), quantisation_tv=extra)
     assert charged.latency_s >= ideal.latency_s - 1e-12
     assert charged.bias <= 0.05 + 1e-12
-    with pytest.raises(
-        InfeasibleError, match=r"^no threshold meets .* quantisation alone exceeds"
-    ):
+    with pytest.raises(InfeasibleError, match=r"^no threshold meets .* quantisation alone exceeds"):
         operating_point(tokens, SYSTEM, Budget(bias=0.001), quantisation_tv=extra)
 
 

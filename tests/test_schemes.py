@@ -683,6 +683,15 @@ def test_a_number_that_no_rule_owns_is_refused_and_the_owned_ones_are_told(name,
     assert SCHEMES[name].given({"confidence": 0.5}) == SCHEMES[name]  # meant for another row of the table
 
 
+def test_what_the_rules_offer_is_combined_with_what_else_is_offered():
+    tokens = table(random_world(1))
+    of_rules = list(SCHEMES["verify-on-sync"].offered(tokens))
+    counts = [{"bonus": None, "seen": 1}, {"seen": 2}]
+    combined = list(SCHEMES["verify-on-sync"].offered(tokens, counts))
+    assert combined == [one | count for one in of_rules for count in counts]
+    assert {name for one in of_rules for name in one} == {"threshold", "bonus"}
+
+
 def test_a_run_whose_last_token_the_server_writes_has_no_bonus():
     assert SCHEMES["verify-on-sync"].using(bonus=True).draft.adds_bonus
     with pytest.raises(ValueError, match="bonus is no number of kept-law-exact"):
