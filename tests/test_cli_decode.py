@@ -235,7 +235,7 @@ def test_the_recommended_numbers_are_the_operating_point():
     assert sizes(replace(tokens, k_grid=None, tv_profile=None)) is sizes(None) is None
     lossy = replace(tokens, tv_profile=np.tile([0.2, 0.02, 0.01], (50, 1)))
     assert [offline_size(lossy, budget) for budget in (0.0, 0.01, 0.02, 0.1, 0.2)] == [8, 8, 3, 3, 1]
-    with pytest.raises(MissingInputError, match="give --threshold"):
+    with pytest.raises(MissingInputError, match=r"give --threshold, or --calibration smollm2$"):
         recommended(None, system, Budget())
 
 

@@ -321,6 +321,17 @@ def test_rounds_of_one_context_follow_the_exact_law_under_every_convention(conve
     assert share == pytest.approx(skip_mass, abs=4 * np.sqrt(skip_mass * (1 - skip_mass) / 1000) + 1e-12)
 
 
+@pytest.mark.parametrize("scheme", ["kept-law", "kept-law-exact"])
+def test_rounds_of_a_kept_law_follow_the_exact_law_where_uncertainties_are_drawn(scheme):
+    logits, y = example_laws(12)
+    chosen = setting(scheme, replace(CONVENTIONS["printed"], num_samples=3))
+    here = laws.Context(logits, chosen, system(6))
+    rows = one_context(chosen, logits, y, 1000, seed=11).rows
+    expected = y if scheme == "kept-law-exact" else laws.output(here, y)
+    seen = np.bincount([row["token"] for row in rows], minlength=6)
+    assert chisquare(seen, expected * 1000).pvalue > 1e-3
+
+
 def test_the_law_is_the_theory_s_where_the_theory_speaks():
     logits, y = example_laws(3)
     for scheme in ("slm", "hlm", "rand-hlm", "u-hlm", "cu-hlm-offline", "cu-hlm-exact"):

@@ -594,6 +594,10 @@ def test_free_quantisation_only_adds_settings():
         for charge in (False, True)
     )
     assert set(free) >= set(charged)
+    plain = joint_optimum(tokens, system, budget, max_drafts=2)  # charges, unless told not to
+    assert {one.outcome.name: one.outcome for one in plain.candidates} == {
+        name: one.outcome for name, one in charged.items()
+    }
     for name, candidate in charged.items():
         assert free[name].outcome.latency_s <= candidate.outcome.latency_s
     assert free["cu-hlm-exact"].codec.prob_bits == 2

@@ -647,6 +647,8 @@ def test_both_wishes_at_once_are_refused():
         ("cu-hlm-online", "truncation_budget", 2.0, "truncation_budget must lie in"),
         ("tslt", "candidate_bits", 0, "candidate_bits must be at least 1"),
         ("k-sqs", "lattice_levels", 0, "lattice_levels must be at least 1"),
+        ("heuristic", "first_drafts", 0, "^first_drafts must be at least 1"),
+        ("confidence-stop", "confidence", 1.5, "^confidence must lie in"),
     ],
 )
 def test_a_rule_refuses_values_out_of_bounds(name, number, value, words):
