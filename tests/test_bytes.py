@@ -7,17 +7,33 @@ from typing import Any
 import numpy as np
 import pytest
 
-from calibration.decoding import Clock, Convention, Opening, ServerText, Settings, laws, loop, records
-from calibration.decoding.session import drive
+from calibration.decoding import (
+    Clock,
+    Convention,
+    Exchange,
+    LostServerError,
+    Opening,
+    Remote,
+    ServerText,
+    Settings,
+    decode,
+    laws,
+    loop,
+    records,
+    system_of,
+)
+from calibration.decoding.link import connection
+from calibration.decoding.session import CachedModel, drive
 from calibration.decoding.stage import Stage
 from calibration.decoding.wire import Request, Wire
 from cuhlm_theory import truncation, verification
 from cuhlm_theory.errors import PacketError
+from cuhlm_theory.parameters import Codec, Latency, Link, System
 from cuhlm_theory.schemes import SCHEMES, KeepShare
 
 pytest.importorskip("torch")
 
-from tests.test_decode import MULTI, SINGLE, Fixed, enumerated, setting, system
+from tests.test_decode import MULTI, SINGLE, Fixed, enumerated, setting, system, tiny
 
 TIES = np.zeros(4)
 ZEROS = np.array([0.3, -50.0, 0.1, -50.0])
@@ -216,6 +232,67 @@ def test_payloads_take_the_bits_of_the_formula_and_the_index_that_it_leaves_out(
         assert came.payload_bit == bits[0 if whole else 1]
 
 
+class Line:
+    """Asks a large model in this process as one elsewhere is asked, until it is lost."""
+
+    def __init__(self, inner: ServerText, lasts: int | None) -> None:
+        self.inner, self.lasts, self.seconds, self.link_s, self.closed = inner, lasts, 0.0, 0.25, False
+        self.exchanges: list[Exchange] = []
+
+    def answer(self, request: bytes) -> Any:
+        if len(self.exchanges) == self.lasts:
+            raise LostServerError("gone")
+        reply = drive(self.inner.answer(request))
+        sizes = {"sent_byte": len(request), "received_byte": len(reply)}
+        framed = {f"{name.removesuffix('_byte')}_framed_byte": size for name, size in sizes.items()}
+        self.exchanges.append(Exchange(round_trip_s=0.3, compute_s=0.05, queue_s=0.0, **sizes, **framed))
+        return reply
+        yield
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class Afar(Remote):
+    """A large model that is elsewhere, and may go away after so many answers."""
+
+    def __init__(self, model: Any, lasts: int | None = None) -> None:
+        self.model, self.lasts, self.config = model, lasts, model.config
+        self.lines: list[Line] = []
+
+    def get_output_embeddings(self) -> Any:
+        return self.model.get_output_embeddings()
+
+    def text(self, opening: Opening) -> Any:
+        self.lines.append(Line(ServerText(opening, CachedModel(self.model, 12)), self.lasts))
+        return self.lines[-1]
+
+
+@pytest.mark.parametrize("scheme", ["u-hlm", "dssd"])
+def test_a_model_elsewhere_writes_the_text_of_one_at_hand_and_leaves_what_was_written(scheme):
+    device, model = tiny(1, 12, 1), tiny(2, 12, 2)
+
+    def written(large: Any) -> Any:
+        clock = Clock(system=system(12))
+        return decode((device, large), [1, 2, 0], setting(scheme), clock, rng=np.random.default_rng(2))
+
+    far = Afar(model)
+    near, found = written(model), written(far)
+    assert found.tokens == near.tokens
+    assert near.exchanges == []
+    assert found.exchanges == far.lines[0].exchanges
+    assert found.columns["link_measured_s"].sum() == 0.25 * len(found.exchanges) > 0.0
+    lost = Afar(model, lasts=len(found.exchanges) // 2)
+    with pytest.raises(LostServerError) as error:
+        written(lost)
+    rest = error.value.decoded
+    assert rest is not None
+    assert 0 < len(rest.tokens) < len(found.tokens)
+    assert rest.tokens == found.tokens[: len(rest.tokens)]
+    assert rest.exchanges == found.exchanges[: lost.lasts]
+    assert all(line.closed for line in (*far.lines, *lost.lines))
+
+
 def sets_of(scheme: str) -> tuple[ServerText, list[bytes]]:
     chosen = setting(scheme)
     _, far = decoded(chosen, FIVE, server=Elsewhere)
@@ -279,6 +356,14 @@ def test_requests_that_no_device_of_the_scheme_sends_are_refused(scheme, asked, 
         drive(server.answer(server.wire.request(asked).content))
 
 
+def test_tokens_beyond_the_vocabulary_are_refused():
+    server, _ = sets_of("llm")
+    for told in (5, 7):  # five tokens take three bits, which could name three more
+        with pytest.raises(PacketError, match=f"hold tokens below 5; got {told}"):
+            drive(server.answer(server.wire.request(Request(round=0, told=(1, told))).content))
+    drive(server.answer(server.wire.request(Request(round=0, told=(1, 4))).content))
+
+
 def test_a_law_whose_end_is_not_told_cannot_stand_in_a_run():
     scheme = replace(SCHEMES["dsd"], payload=SCHEMES["cu-hlm-exact"].payload).using(num_drafts=2)
     with pytest.raises(ValueError, match="payload must say where a law ends"):
@@ -305,3 +390,59 @@ def test_an_opening_holds_shares_and_is_refused_where_it_is_none():
 def test_a_record_has_the_frames_apart():
     row = records.new_row()
     assert {"uplink_frame_bit", "downlink_frame_bit"} <= row.keys()
+
+
+def test_the_system_of_a_header_is_that_which_was_written():
+    latency = {"slm_s": 0.01, "llm_s": 0.1, "llm_prefill_s": 0.002, "downlink_bit_per_s": None}
+    told = {"link": {"bandwidth_hz": 1e3, "snr": 3.0}, "codec": {"vocab_size": 9}, "latency": latency}
+    assert system_of(told | {"tx_power_w": 0.2}) == System(
+        link=Link(bandwidth_hz=1e3, snr=3.0),
+        codec=Codec(vocab_size=9),
+        latency=Latency(slm_s=0.01, llm_s=0.1, llm_per_token_s=0.002, downlink_bit_per_s=np.inf),
+        tx_power_w=0.2,
+    )
+    assert latency["downlink_bit_per_s"] is None
+    assert (
+        system_of(told | {"latency": latency | {"downlink_bit_per_s": 5.0}}).latency.downlink_bit_per_s == 5.0
+    )
+    del latency["downlink_bit_per_s"]
+    assert system_of(told).latency.downlink_bit_per_s == Latency(slm_s=1.0, llm_s=1.0).downlink_bit_per_s
+    del told["codec"]
+    with pytest.raises(ValueError, match=r"^decoded has a header whose system cannot be read: 'codec'$"):
+        system_of(told)
+
+
+def test_a_connection_is_told_in_means_of_seconds_and_sums_of_bytes():
+    first, second = (
+        Exchange(
+            round_trip_s=round_trip_s,
+            compute_s=0.1,
+            queue_s=0.03,
+            sent_byte=10,
+            received_byte=received,
+            sent_framed_byte=30,
+            received_framed_byte=received + 20,
+        )
+        for round_trip_s, received in ((0.33, 5), (0.53, 25))
+    )
+    told = connection([first, second])
+    rounds = told.pop("rounds")
+    assert told == pytest.approx(
+        {
+            "num_requests": 2,
+            "round_trip_s": 0.43,
+            "compute_s": 0.1,
+            "queue_s": 0.03,
+            "link_s": 0.3,
+            "sent_byte": 20,
+            "received_byte": 30,
+            "sent_framed_byte": 60,
+            "received_framed_byte": 70,
+            "rate_bit_per_s": 8 * 130 / 0.6,
+        }
+    )
+    assert [one["link_s"] for one in rounds] == pytest.approx([0.2, 0.4])
+    assert [one["rate_bit_per_s"] for one in rounds] == pytest.approx([8 * 55 / 0.2, 8 * 75 / 0.4])
+    assert [one["received_byte"] for one in rounds] == [5, 25]
+    hasty = replace(first, compute_s=1.0)  # two clocks
+    assert (hasty.link_s, hasty.rate_bit_per_s) == (0.0, np.inf)

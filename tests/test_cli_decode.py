@@ -3,6 +3,7 @@
 import io
 import json
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -205,7 +206,7 @@ def test_missing_latencies_name_the_remedies(capsys, base):
 
 
 def test_the_recommended_numbers_are_the_operating_point():
-    from calibration.decoding.plan import recommended
+    from calibration.decoding.plan import offline_size, recommended, sizes
     from cuhlm_theory.optimisation import operating_point
 
     rng = np.random.default_rng(0)
@@ -228,8 +229,13 @@ def test_the_recommended_numbers_are_the_operating_point():
     assert numbers["threshold"] == point.threshold == 0.5
     assert numbers["truncation_price_s"] == point.truncation_price_s
     assert numbers["skip_rate"] == pytest.approx(0.5)
+    assert numbers["truncation_budget"] == pytest.approx(max(point.truncation, 1e-6))
     assert numbers["offline_k"] == (3 if point.truncation >= 0.02 else 8)
-    with pytest.raises(MissingInputError, match="give --threshold"):
+    assert sizes(tokens) == (1, 3, 8)
+    assert sizes(replace(tokens, k_grid=None, tv_profile=None)) is sizes(None) is None
+    lossy = replace(tokens, tv_profile=np.tile([0.2, 0.02, 0.01], (50, 1)))
+    assert [offline_size(lossy, budget) for budget in (0.0, 0.01, 0.02, 0.1, 0.2)] == [8, 8, 3, 3, 1]
+    with pytest.raises(MissingInputError, match=r"give --threshold, or --calibration smollm2$"):
         recommended(None, system, Budget())
 
 

@@ -31,7 +31,7 @@ from calibration.decoding.stage import Stage
 from cuhlm_theory import truncation, verification
 from cuhlm_theory.capacity import packet_latency_s
 from cuhlm_theory.contexts import Tokens
-from cuhlm_theory.errors import MissingInputError
+from cuhlm_theory.errors import CuhlmError, MissingInputError
 from cuhlm_theory.parameters import Codec, Latency, Link, System
 from cuhlm_theory.rejection import Line
 from cuhlm_theory.schemes import NEVER_SKIP, SCHEMES, KeepShare
@@ -63,6 +63,23 @@ def tiny(seed: int, vocab: int, layers: int) -> Any:
         initializer_range=0.6,
     )
     return transformers.LlamaForCausalLM(config).eval()
+
+
+def tiny_mistral(seed: int) -> Any:
+    """Make a model that looks through a window of 4 tokens, so that texts cannot share its passes."""
+    torch.manual_seed(seed)
+    config = transformers.MistralConfig(
+        vocab_size=12,
+        hidden_size=16,
+        intermediate_size=24,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        max_position_embeddings=48,
+        initializer_range=0.6,
+        sliding_window=4,
+    )
+    return transformers.MistralForCausalLM(config).eval()
 
 
 @pytest.fixture(scope="module")
@@ -208,9 +225,51 @@ def test_a_shared_batch_gives_each_row_the_logits_of_a_full_pass(pair, seed):
             np.testing.assert_allclose(found, full_logits(pair[1], texts[row])[-keep:], atol=CACHE_ROUNDING)
 
 
+def test_a_pass_that_fails_leaves_every_row_as_it_was(pair):
+    model = batch.RowModel(pair[1], 2, 30, 12)
+    rows = [batch.RowSession(model, row) for row in range(2)]
+    texts = [[1, 2], [3]]
+    batch.make_pass([(session, text, 1) for session, text in zip(rows, texts, strict=True)])
+    with pytest.raises(IndexError):
+        batch.make_pass([(rows[0], [1, 2, 5], 1), (rows[1], [3, 99], 1)])  # a token that is none
+    np.testing.assert_array_equal(model.length, [2, 1])
+    for session, text in zip(rows, texts, strict=True):
+        assert session.held == text
+        found = session.catch_up([*text, 7])
+        np.testing.assert_allclose(found, full_logits(pair[1], [*text, 7])[-1:], atol=CACHE_ROUNDING)
+
+
+def test_models_that_cannot_share_a_pass_decode_the_prompts_one_by_one(pair):
+    windowed = tiny_mistral(5)
+    assert batch.takes_rows(pair[0])
+    assert not batch.takes_rows(windowed)
+    prompts, rngs = [PROMPT, [4, 5]], [np.random.default_rng(row) for row in range(2)]
+    chosen, clock = setting("u-hlm"), Clock(system=system(12))
+    told = {"stop_tokens": [2], "measure": False}
+    found = decode_together((pair[0], windowed), prompts, chosen, clock, rngs=rngs, **told)
+    for row, prompt in enumerate(prompts):
+        rng = np.random.default_rng(row)
+        alone = decode((pair[0], windowed), prompt, chosen, clock, rng=rng, **told)
+        assert found[row].tokens == alone.tokens
+        for name, column in alone.columns.items():
+            if "measured" not in name:
+                np.testing.assert_array_equal(found[row].columns[name], column)
+
+
 def test_a_text_longer_than_the_context_is_refused(pair):
     with pytest.raises(ValueError, match="fit the context of 48 tokens; got 49"):
         CachedModel(pair[0]).catch_up([1] * 49)
+    with pytest.raises(ValueError, match="fit the 30 tokens of a row; got 31"):
+        batch.RowSession(batch.RowModel(pair[0], 1, 30), 0).catch_up([1] * 31)
+
+
+@pytest.mark.parametrize("keep", [0, 3])
+def test_more_logits_than_tokens_that_are_fed_are_refused(pair, keep):
+    for session in (CachedModel(pair[0]), batch.RowSession(batch.RowModel(pair[0], 1, 30), 0)):
+        session.catch_up([1, 2])
+        with pytest.raises(ValueError, match=rf"keep must lie in \[1, 2\], the tokens to feed; got {keep}"):
+            session.catch_up([1, 2, 3, 4], keep)
+        assert len(session.catch_up([1, 2, 3, 4], 2)) == 2
 
 
 # ------------------------------------------------------------------------------------- the law of one context
@@ -262,6 +321,17 @@ def test_rounds_of_one_context_follow_the_exact_law_under_every_convention(conve
     assert share == pytest.approx(skip_mass, abs=4 * np.sqrt(skip_mass * (1 - skip_mass) / 1000) + 1e-12)
 
 
+@pytest.mark.parametrize("scheme", ["kept-law", "kept-law-exact"])
+def test_rounds_of_a_kept_law_follow_the_exact_law_where_uncertainties_are_drawn(scheme):
+    logits, y = example_laws(12)
+    chosen = setting(scheme, replace(CONVENTIONS["printed"], num_samples=3))
+    here = laws.Context(logits, chosen, system(6))
+    rows = one_context(chosen, logits, y, 1000, seed=11).rows
+    expected = y if scheme == "kept-law-exact" else laws.output(here, y)
+    seen = np.bincount([row["token"] for row in rows], minlength=6)
+    assert chisquare(seen, expected * 1000).pvalue > 1e-3
+
+
 def test_the_law_is_the_theory_s_where_the_theory_speaks():
     logits, y = example_laws(3)
     for scheme in ("slm", "hlm", "rand-hlm", "u-hlm", "cu-hlm-offline", "cu-hlm-exact"):
@@ -298,6 +368,8 @@ def test_linspace_skips_by_the_law_of_its_own_temperatures():
             flips = np.array(outcome)[:, None]
             brute += np.prod(np.where(flips, chance, 1.0 - chance), axis=0)
     np.testing.assert_allclose(here.skip(), brute)
+    some = np.array([3, 1, 3])
+    np.testing.assert_allclose(here.drafts(some).draft_uncertainty(), chance.mean(axis=0)[some])
 
 
 @pytest.mark.parametrize("temperatures", ["mean", "draws", "linspace"])
@@ -461,6 +533,18 @@ def test_the_joint_law_of_exact_schemes_is_the_llm_s_own(small_pair, scheme):
 
     bits = FINE_BITS if chosen.scheme.verification.on_device else 8
     assert_same_law(enumerated(sessions, chosen, bits), joint_law(step, length, 3))
+
+
+def test_the_likeliest_token_alone_may_stand_for_a_law(small_pair):
+    sessions = Remembering(small_pair[0]), Remembering(small_pair[1])
+    chosen = replace(setting("ids-only", greedy=True), max_new_tokens=2)
+    law = joint_law(lambda text: laws.next_law(sessions[1].catch_up(text)[0], 0.9), 2, 3)
+    assert_same_law(enumerated(sessions, chosen), law)
+    table = decode(small_pair, PROMPT, chosen, Clock(system=system(3)), rng=np.random.default_rng(0)).columns
+    for place, draft in enumerate(table["draft"]):
+        if draft >= 0:
+            logits = full_logits(small_pair[0], [*PROMPT, *table["token"][:place]])[-1]
+            assert draft == np.argmax(logits)
 
 
 MOVING = {"conformal_step": 0.5, "conformal_target": 0.1}
@@ -652,6 +736,19 @@ def test_measured_compute_replaces_the_nominal_one(pair):
     assert np.all(table["llm_s"] > 0.0)
 
 
+@pytest.mark.parametrize("measured", [False, True])
+def test_no_pass_reads_again_and_a_measured_one_reads_no_prompt(measured):
+    models, widths = (tiny(1, 12, 1), tiny(2, 12, 2)), ([], [])
+    for model, seen in zip(models, widths, strict=True):
+        CachedModel(model)  # tries whether it keeps a prefix
+        model.register_forward_pre_hook(lambda _, args, seen=seen: seen.append(args[0].shape[1]))
+    prompt, clock = [1, 2, 0, 4, 5], Clock(system=system(12), measured=measured)
+    decode(models, prompt, setting("hlm"), clock, rng=np.random.default_rng(0))
+    first = [len(prompt) - 1, 1] if measured else [len(prompt)]
+    for seen in widths:
+        assert seen == first + [1] * 11
+
+
 def test_rounds_of_verify_on_sync_end_where_cu_hlm_would_transmit(pair):
     table = decoded(pair, "verify-on-sync").columns
     kept = table["action"] == records.ACCEPTED
@@ -728,6 +825,65 @@ def test_a_price_chooses_among_the_sizes_that_it_was_found_on():
     held = laws.Context(logits, replace(chosen, k_grid=(1, 6)), system(6)).kept_entries(np.array([0]))[0]
     assert free == 4
     assert held == 6
+
+
+@pytest.mark.parametrize("scheme", ["u-hlm", "dssd"])
+def test_who_listens_is_told_of_every_round_once(pair, scheme):
+    told: list[list[Any]] = []
+    found = decode(
+        pair,
+        PROMPT,
+        setting(scheme),
+        Clock(system=system(12)),
+        rng=np.random.default_rng(0),
+        on_rows=lambda rows: told.append([(row["round"], row["token"]) for row in rows]),
+    )
+    assert [token for rows in told for _, token in rows] == found.tokens
+    assert [{number for number, _ in rows} for rows in told] == [{n} for n in range(len(told))]
+    assert np.all(found.columns["link_measured_s"] == 0.0)  # there is no connection
+
+
+@pytest.mark.parametrize("scheme", ["slm", "u-hlm", "cu-hlm-exact", "dssd"])
+def test_what_is_not_measured_changes_no_text_and_has_no_number(pair, scheme):
+    clock, told = Clock(system=system(12)), []
+    for measure in (True, False):
+        rng = np.random.default_rng(0)
+        told.append(decode(pair, PROMPT, setting(scheme), clock, rng=rng, measure=measure))
+    assert told[0].tokens == told[1].tokens
+    drafted = told[0].columns["draft"] >= 0
+    for name in ("tv", "skip_mass", "risk", "truncation_tv"):
+        assert np.all(np.isfinite(told[0].columns[name]))
+        assert np.all(np.isnan(told[1].columns[name][drafted])), name
+
+
+def test_logits_that_are_no_numbers_are_told_with_the_text_before_them():
+    model = tiny(2, 12, 2)
+    session = CachedModel(model)  # tries whether it keeps a prefix
+    session.catch_up(PROMPT)
+    model.model.embed_tokens.weight.data[11] = np.nan
+    words = r"^the model gives logits that are not numbers \(nan\) after 5 tokens that end in .*7, 11;"
+    with pytest.raises(CuhlmError, match=words):
+        session.catch_up([*PROMPT, 7, 11])
+
+
+def test_a_session_that_forgets_reads_everything_again(pair):
+    session, text = CachedModel(pair[1]), [*PROMPT, 4]
+    session.catch_up(PROMPT)
+    session.forget()
+    assert session.held == []
+    assert session.cache is not None
+    assert session.cache.get_seq_length() == 0
+    np.testing.assert_allclose(session.catch_up(text, 4), full_logits(pair[1], text), atol=CACHE_ROUNDING)
+    assert session.cache.get_seq_length() == len(text)
+
+
+def test_the_floor_of_single_drafts_is_told_of_the_schemes_that_it_bounds(pair):
+    """The kept law names no draft, so that one bit may answer where the floor sends an index."""
+    for scheme in SCHEMES:
+        ratio = decoded(pair, scheme, max_new_tokens=4).ledger().outcome().floor_ratio
+        bounded = scheme in SINGLE and scheme not in ("llm", "kept-law")
+        assert (ratio is not None) == bounded, scheme
+        assert ratio is None or ratio >= 1.0 - 1e-6
 
 
 def test_a_stop_token_ends_the_text_inside_a_run(pair):

@@ -106,6 +106,12 @@ def test_shares_rise_with_the_price_and_fall_with_the_uncertainty():
     assert np.all(np.diff(shares, axis=1) <= 0.0)
 
 
+def test_drafts_without_weights_count_alike():
+    u, ratio, _ = drafts(np.random.default_rng(8), 50)
+    alike = ShareFamily(u, ratio, np.full(50, 0.02)).at_budget(0.1)
+    assert ShareFamily(u, ratio).at_budget(0.1) == alike
+
+
 def test_nothing_is_kept_above_the_widest():
     u, ratio, weight = drafts(np.random.default_rng(7), 100)
     narrow = ShareFamily(u, ratio, weight, highest=0.5).at_budget(0.1)

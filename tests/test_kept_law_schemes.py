@@ -394,7 +394,9 @@ def test_surviving_drafts_multiply_until_the_limit():
 
 def test_a_stop_by_survival_needs_a_line_and_texts():
     tokens = recording(random_world(2), num_texts=2, length=10, seed=0)
-    with pytest.raises(MissingInputError, match="needs a rejection line"):
+    with pytest.raises(
+        MissingInputError, match=r"^the survival of a run needs a rejection line; give --calibration$"
+    ):
         SCHEMES["kept-law-exact"].drafting(UntilRisky()).ledger(tokens, SYSTEM)
     rule = UntilRisky(line=Line(0.8, -0.05))
     with pytest.raises(MissingInputError, match="needs recorded texts"):

@@ -18,6 +18,7 @@ from cuhlm_theory.optimisation import (
     curves,
     joint_optimum,
     lower_hull,
+    operating,
     operating_point,
     quantisation_profile,
     separable_actions,
@@ -160,12 +161,14 @@ def test_infeasible_problems_name_the_knob():
         (([[-1.0]], [[0.1]], [1.0], 0.5), "latency_s must be a table"),
         (([[math.nan]], [[0.1]], [1.0], 0.5), "latency_s must be a table"),
         (([[1.0]], [[0.1, 0.2]], [1.0], 0.5), "bias and weight must have shapes"),
-        (([[1.0]], [[-0.1]], [1.0], 0.5), "bias must be at least 0"),
+        (([[1.0]], [[-0.1]], [1.0], 0.5), "^bias must be at least 0"),
+        (([[1.0]], [[0.1]], [-1.0], 0.5), "^weight must be at least 0"),
     ],
 )
 def test_the_knapsack_refuses_malformed_tables(arguments, words):
-    with pytest.raises(ValueError, match=words):
-        solve(*arguments)
+    for found in (solve, solve_lp):
+        with pytest.raises(ValueError, match=words):
+            found(*arguments)
 
 
 @given(
@@ -261,6 +264,11 @@ def test_charging_truncation_on_transmission_is_no_bound_and_the_sound_accountin
     assert true_bias <= sound.bias + 1e-12
     assert naive.size[0, 0] == -1
     np.testing.assert_allclose(naive.latency_s[:, 0], 0.0)
+    np.testing.assert_allclose(naive.latency_s[:, 1:], np.tile(given.send_s, (len(skips), 1)))
+    assert naive.latency_s.shape == naive.bias.shape == naive.threshold.shape == naive.size.shape
+    dead = replace(SYSTEM, link=replace(SYSTEM.link, snr=0.0))
+    with pytest.raises(InfeasibleError, match=r"^the link is dead, nothing can be transmitted; raise snr_db"):
+        separable_actions(curves(tokens, dead), tokens)
 
 
 # The operating point
@@ -427,6 +435,28 @@ def test_sizes_off_the_hull_are_left_out_of_the_chain(kind):
         )
 
 
+@pytest.mark.parametrize("shape", ["convex", "bent", "flat at the end"])
+@pytest.mark.parametrize("num_sizes", [1, 2, 3, 7])
+def test_the_steps_at_a_price_lead_to_the_size_of_least_cost(shape, num_sizes):
+    rng = np.random.default_rng([num_sizes, len(shape)])
+    paid = 0.01 + rng.random((30, num_sizes - 1)) / 10  # by a step to the next smaller size
+    if shape == "convex":
+        paid.sort(axis=1)
+    if shape == "flat at the end":
+        paid[::3, :1] = 0.0
+    lost = np.cumsum(np.concatenate((np.full((30, 1), 0.02), paid), axis=1), axis=1)[:, ::-1]
+    send_s = 0.1 + 0.03 * np.arange(num_sizes)
+    profile = Profile.of(lost)
+    rates = -np.diff(send_s[::-1])[:, None] / np.maximum(paid.T, 1e-12)
+    every = bool(np.all(paid > 0.0) and np.all(np.diff(rates, axis=0) < 0.0))
+    assert profile.convex(-np.diff(send_s[::-1])) == every
+    sizes = Sizes.of(profile, send_s)
+    for price_s in (0.0, 0.2, 0.5, 1.0, 2.0, 1e6):
+        steps = sizes.steps(np.full(30, price_s))
+        cost = after(sizes.send_s, steps) + price_s * after(sizes.lost, steps)
+        np.testing.assert_allclose(cost, np.min(send_s + price_s * lost, axis=1), rtol=1e-12)
+
+
 def test_the_true_bias_of_the_operating_point_is_within_the_budget():
     for seed in range(10):
         world = random_world(seed)
@@ -446,6 +476,19 @@ def test_a_recording_must_meet_the_budget_on_its_own_drafts_too():
         drafts = float(np.mean(tokens.rejection * (tokens.uncertainty <= point.threshold)))
         assert drafts + point.truncation <= budget + 1e-12
         assert point.risk >= drafts - 1e-12
+
+
+@pytest.mark.parametrize("few", [1, 20])
+def test_steps_that_are_too_many_to_sort_are_first_enclosed_by_two_prices(few, monkeypatch):
+    tokens = table(random_world(5, num_contexts=40))
+    for budget in BUDGETS:
+        for price_s in (0.0, 0.3):
+            monkeypatch.setattr(operating, "_SORTED", 10**6)
+            whole = operating_point(tokens, SYSTEM, Budget(bias=budget), bias_price_s=price_s, bound=False)
+            monkeypatch.setattr(operating, "_SORTED", few)
+            halved = operating_point(tokens, SYSTEM, Budget(bias=budget), bias_price_s=price_s, bound=False)
+            assert halved == whole
+            assert whole.optimum_s is whole.multiplier_s is whole.dual_s is None
 
 
 def test_which_budget_binds():
@@ -511,6 +554,8 @@ def test_charged_quantisation_needs_more_bits_or_more_bias():
     charged = operating_point(tokens, SYSTEM, Budget(bias=0.05), quantisation_tv=extra)
     assert charged.latency_s >= ideal.latency_s - 1e-12
     assert charged.bias <= 0.05 + 1e-12
+    with pytest.raises(InfeasibleError, match=r"^no threshold meets .* quantisation alone exceeds"):
+        operating_point(tokens, SYSTEM, Budget(bias=0.001), quantisation_tv=extra)
 
 
 # The wider problem
@@ -590,6 +635,10 @@ def test_free_quantisation_only_adds_settings():
         for charge in (False, True)
     )
     assert set(free) >= set(charged)
+    plain = joint_optimum(tokens, system, budget, max_drafts=2)  # charges, unless told not to
+    assert {one.outcome.name: one.outcome for one in plain.candidates} == {
+        name: one.outcome for name, one in charged.items()
+    }
     for name, candidate in charged.items():
         assert free[name].outcome.latency_s <= candidate.outcome.latency_s
     assert free["cu-hlm-exact"].codec.prob_bits == 2
@@ -602,8 +651,14 @@ def test_the_joint_optimum_holds_every_scheme_whose_bias_is_known():
     for candidate in joint.candidates:
         assert candidate.scheme.name == candidate.outcome.name
         assert set(candidate.chosen) <= set(candidate.scheme.numbers)
-    (compressed,) = (one for one in joint.candidates if one.outcome.name == "cu-hlm-exact")
-    assert compressed.chosen == ("threshold", "truncation_price_s")
+    chosen = {candidate.outcome.name: candidate.chosen for candidate in joint.candidates}
+    assert chosen["cu-hlm-exact"] == ("threshold", "truncation_price_s")
+    assert chosen["cu-hlm-offline"] == ("threshold", "offline_k")
+    assert chosen["rand-hlm"] == ("skip_rate",)
+    assert chosen["typical"] == ("typical_threshold", "num_drafts")
+    assert chosen["c-sqs"] == ("conformal_target", "lattice_levels", "num_drafts")
+    assert chosen["verify-on-sync"] == ("threshold", "bonus")
+    assert chosen["heuristic"] == chosen["hlm"] == ()
 
 
 def test_the_best_scheme_with_a_model_on_the_device_depends_on_the_channel():
@@ -669,6 +724,15 @@ def test_the_joint_optimum_keeps_the_parts_of_the_budget(name):
     for candidate in joint_optimum(table(random_world(1)), SYSTEM, budget).candidates:
         part = {"risk": candidate.outcome.risk, "truncation": candidate.outcome.truncation_bias}[name]
         assert part <= 0.01 + 1e-9
+
+
+def test_a_budget_without_truncation_leaves_the_sizes_that_lose_nothing():
+    tokens, budget = table(random_world(1)), Budget(bias=0.1, truncation=0.0)
+    joint = joint_optimum(tokens, SYSTEM, budget, charge_quantisation=False, max_drafts=1)
+    found = {one.outcome.name: one for one in joint.candidates}
+    assert found["cu-hlm-offline"].scheme.payload.offline_k == 5  # five entries give the sixth away
+    for name in ("cu-hlm-offline", "cu-hlm-exact"):
+        assert found[name].outcome.truncation_bias == pytest.approx(0.0, abs=1e-12)
 
 
 def _grid(tokens, system):

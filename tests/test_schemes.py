@@ -183,6 +183,13 @@ def test_random_skipping_is_biased_in_proportion_and_asks_for_its_rate():
     assert row.skip_rate == 0.25
     with pytest.raises(MissingInputError, match="skip_rate is not known; give --skip-rate or a threshold"):
         achieved(SCHEMES["rand-hlm"])
+    for rate, truncates in (
+        (0.0, 1.0),
+        (0.25, 1.0),
+        (1.0, 0.0),
+    ):  # where nothing may be sent, nothing is lost
+        skips = SCHEMES["rand-hlm"].using(skip_rate=rate).skip.skips(table(random_world(1)))
+        np.testing.assert_array_equal(skips.truncates, truncates)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -640,6 +647,8 @@ def test_both_wishes_at_once_are_refused():
         ("cu-hlm-online", "truncation_budget", 2.0, "truncation_budget must lie in"),
         ("tslt", "candidate_bits", 0, "candidate_bits must be at least 1"),
         ("k-sqs", "lattice_levels", 0, "lattice_levels must be at least 1"),
+        ("heuristic", "first_drafts", 0, "^first_drafts must be at least 1"),
+        ("confidence-stop", "confidence", 1.5, "^confidence must lie in"),
     ],
 )
 def test_a_rule_refuses_values_out_of_bounds(name, number, value, words):
@@ -674,6 +683,15 @@ def test_a_number_that_no_rule_owns_is_refused_and_the_owned_ones_are_told(name,
     with pytest.raises(ValueError, match=f"^{words}$"):
         SCHEMES[name].using(confidence=0.5)
     assert SCHEMES[name].given({"confidence": 0.5}) == SCHEMES[name]  # meant for another row of the table
+
+
+def test_what_the_rules_offer_is_combined_with_what_else_is_offered():
+    tokens = table(random_world(1))
+    of_rules = list(SCHEMES["verify-on-sync"].offered(tokens))
+    counts = [{"bonus": None, "seen": 1}, {"seen": 2}]
+    combined = list(SCHEMES["verify-on-sync"].offered(tokens, counts))
+    assert combined == [one | count for one in of_rules for count in counts]
+    assert {name for one in of_rules for name in one} == {"threshold", "bonus"}
 
 
 def test_a_run_whose_last_token_the_server_writes_has_no_bonus():

@@ -146,7 +146,7 @@ def ledger(table: Mapping[str, NDArray[Any]], scheme: Scheme, system: System) ->
         threshold=scheme.threshold,
         skip_rate=float(np.mean(table["action"] == SKIPPED)),
         on_server=scheme.verification.on_server,
-        has_floor=scheme.draft.present and not scheme.draft.several,
+        has_floor=scheme.draft.present and scheme.payload.names_draft and not scheme.draft.several,
         **summed,
     )
 
