@@ -11,6 +11,7 @@ x_{(i)})_+`. Two facts make the smallest k within a budget :math:`\theta` cheap 
   nothing to the first sum. So only the entries above :math:`\theta/V` are sorted.
 """
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -38,131 +39,82 @@ __all__ = [
 Counts = NDArray[np.int64]
 
 ROUNDING = 1e-12  # a total variation within this of a budget meets it; float64 sums over 150 000 entries
-_CHEAP = 8192  # entries that are sorted at once
-_GROUP_BITS, _RANGE = 14, 60 << 52  # of the groups that are sorted when asked: 60 octaves of float64
-_WAYS = 8  # parts into which a step of the search divides
+_MOST = 256  # of the largest entries that are looked at before all are
+_FEW = 8  # part of a row up to which its largest entries are found without sorting it
+_WAYS = 64  # parts into which a step of the search divides
 _STRIDE = 64  # entries of which one tells where the largest begin
 
 
-class _Ranked:
-    """The entries of a row above a floor by their rank, and the mass of the rest."""
-
-    size: int  # entries above the floor
-    vocab_size: int
-    rest_mass: float
-
-    def _smallest(self, count: Counts) -> Floats:
-        """Mass of so many of the smallest entries."""
-        raise NotImplementedError
-
-    def _at_most(self, value: Floats) -> Counts:
-        """How many entries are at most a value."""
-        raise NotImplementedError
-
-    def first_within(self, budget: Floats) -> Counts:
-        """Smallest k with TV_k within each budget, shape of ``budget``."""
-        raise NotImplementedError
-
-    def tv(self, k: Counts) -> Floats:
-        """TV_k, shape of ``k``, where no mean of a tail lies below the floor."""
-        left = np.maximum(self.size - k, 0)  # entries in the tail
-        mass = self._smallest(left)
-        mean = (mass + self.rest_mass) / np.maximum(self.vocab_size - k, 1)
-        under = np.minimum(self._at_most(mean), left)
-        return np.maximum(mass - self._smallest(under) - (left - under) * mean, 0.0)
-
-    def _bisect(
-        self, budget: Floats, low: Counts, high: Counts, size_of: Callable[[Counts], Counts]
-    ) -> Counts:
-        """Step by `_WAYS` to the first whose size is within the budget: ``high`` is, ``low`` not."""
-        parts = np.arange(1, _WAYS) / _WAYS
-        while np.any(high - low > 1):
-            tried = low[..., None] + np.ceil((high - low)[..., None] * parts).astype(np.int64)
-            fits = self.tv(size_of(tried)) <= budget[..., None] + ROUNDING
-            low = np.max(np.where(fits, low[..., None], tried), axis=-1)
-            high = np.min(np.where(fits, tried, high[..., None]), axis=-1)
-        return high
-
-
-class _Falling(_Ranked):
-    """Entries that fall along the row already."""
-
-    def __init__(self, row: Floats) -> None:
-        self.size, self.vocab_size, self.rest_mass = row.size, row.size, 0.0
-        self.ascending = row[::-1].copy()
-        self.below = np.concatenate([[0.0], np.cumsum(self.ascending)])
-
-    def _smallest(self, count: Counts) -> Floats:
-        return self.below[count]
-
-    def _at_most(self, value: Floats) -> Counts:
-        return np.searchsorted(self.ascending, value, side="right")
-
-    def first_within(self, budget: Floats) -> Counts:
-        ends = (np.full(budget.shape, size, dtype=np.int64) for size in (0, self.size))
-        return self._bisect(budget, *ends, np.asarray)
-
-
-class _Grouped(_Ranked):
-    """Entries in rising order as far as it was asked.
-
-    The leading bits of their values put them into groups; a group is sorted when something in it is asked.
-    """
+class _Above:
+    """The entries of a row above a floor in rising order, and the mass of the rest."""
 
     def __init__(self, row: Floats, floor: float) -> None:
-        self.entries = row[row > floor]
-        self.rest_mass, self.vocab_size = max(float(row.sum() - self.entries.sum()), 0.0), row.size
-        self.size = self.entries.size
-        least, most = _bits([np.min(self.entries, initial=1.0), np.max(self.entries, initial=0.0)]).tolist()
-        self.base = max(least, most - _RANGE)
-        self.shift = max((most - self.base).bit_length() - _GROUP_BITS, 0) if self.size > _CHEAP else 63
-        self.group = self._group_of(self.entries)
-        count = np.bincount(self.group, minlength=1)
-        self.start = np.concatenate([[0], np.cumsum(count)])  # of each group, and the end
-        self.mass = np.concatenate([[0.0], np.cumsum(np.bincount(self.group, self.entries, minlength=1))])
-        self.sorted = count == 0
-        self.ascending, self.below = np.empty(self.size), np.empty(self.size)  # where groups were sorted
+        if _falls(row):
+            floor, self.rising = 0.0, row[::-1].copy()
+        else:
+            self.rising = np.compress(row > floor, row)
+            self.rising.sort()
+        self.below = _sums(self.rising)  # mass of so many of the smallest
+        self.vocab_size, self.rest_mass = row.size, max(float(row.sum() - self.below[-1]), 0.0)
 
-    def _group_of(self, value: Floats) -> Counts:
-        """Return groups of rising values, the least ones in one; all are one where few are to be sorted."""
-        group = _bits(value) - self.base
-        np.maximum(group, 0, out=group)
-        return np.right_shift(group, self.shift, out=group)
+    def tv(self, k: Counts) -> Floats:
+        """TV_k, shape of ``k``: what the tail has above its mean, where that lies above the floor."""
+        left = np.maximum(self.rising.size - k, 0)  # entries in the tail
+        mass = self.below[left]
+        mean = (mass + self.rest_mass) / np.maximum(self.vocab_size - k, 1)
+        under = np.minimum(np.searchsorted(self.rising, mean, side="right"), left)
+        return np.maximum(mass - self.below[under] - (left - under) * mean, 0.0)
 
-    def _sort(self, groups: Counts) -> None:
-        for one in np.unique(groups[~self.sorted[groups]]):
-            part = slice(self.start[one], self.start[one + 1])
-            self.ascending[part] = np.sort(self.entries[self.group == one])
-            self.below[part.start] = self.mass[one]
-            self.below[part.start + 1 : part.stop] = self.mass[one] + np.cumsum(self.ascending[part])[:-1]
-            self.sorted[one] = True
 
-    def _smallest(self, count: Counts) -> Floats:
-        """Mass of so many of the smallest entries."""
-        group = np.searchsorted(self.start, count)
-        within = self.start[group] != count
-        self._sort(group[within] - 1)
-        mass = self.mass[group]
-        mass[within] = self.below[count[within]]
-        return mass
+class _Largest:
+    """The largest entries of a row, and those about the means of the tails that they leave."""
 
-    def _at_most(self, value: Floats) -> Counts:
-        """How many entries are at most a value."""
-        group = np.minimum(self._group_of(value), self.sorted.size - 1)
-        self._sort(group)
-        count = np.empty(value.shape, dtype=np.int64)
-        for one in np.unique(group):
-            part = self.ascending[self.start[one] : self.start[one + 1]]
-            asked = group == one
-            count[asked] = self.start[one] + np.searchsorted(part, value[asked], side="right")
-        return count
+    def __init__(self, row: Floats, most: int) -> None:
+        self.vocab_size, self.total = row.size, float(row.sum())
+        self.mass = _sums(np.sort(row[_likely(row, most)])[: -most - 1 : -1])  # of so many of the largest
+        (least,) = self._mean(np.array([most]))
+        self.entries = np.compress(row > least, row)
+        self.least_tv = float(self.entries.sum() - self.entries.size * least - self.mass[most] + most * least)
 
-    def first_within(self, budget: Floats) -> Counts:
-        """Smallest k with TV_k within each budget, shape of ``budget``."""
-        sizes = self.size - self.start[::-1]  # none, then whole groups, the largest entries first
-        first, last = (np.full(budget.shape, place, dtype=np.int64) for place in (0, len(sizes) - 1))
-        group = self._bisect(budget, first, last, sizes.take)
-        return self._bisect(budget, sizes[group - 1], sizes[group], np.asarray)
+    def _mean(self, k: Counts) -> Floats:
+        """Mean of the tail that so many of the largest leave."""
+        return (self.total - self.mass[k]) / (self.vocab_size - k)
+
+    def sort(self) -> None:
+        """Sort what lies between the means that no entry, or the most, leave."""
+        (highest,) = self._mean(np.array([0]))
+        self.rising = np.compress(self.entries <= highest, self.entries)
+        self.over = self.entries.size - self.rising.size
+        over_mass = float(self.entries.sum() - self.rising.sum())
+        self.rising.sort()
+        below = _sums(self.rising)
+        self.above = over_mass + (below[-1] - below)  # mass from a place on
+
+    def tv(self, k: Counts) -> Floats:
+        """TV_k, shape of ``k``: what all have above the mean of the tail, less what the largest have."""
+        mean = self._mean(k)
+        place = np.searchsorted(self.rising, mean, side="right")
+        excess = self.above[place] - (self.over + self.rising.size - place) * mean
+        return np.maximum(excess - (self.mass[k] - k * mean), 0.0)
+
+
+def _sums(values: Floats) -> Floats:
+    """Sum so many of the first values."""
+    sums = np.zeros(values.size + 1)
+    np.cumsum(values, out=sums[1:])
+    return sums
+
+
+def _first_within(tv: Callable[[Counts], Floats], budget: Floats, fewest: int, most: int) -> Counts:
+    """Smallest k above the fewest with TV_k within each budget, shape of ``budget``; the most is."""
+    parts = np.arange(1, _WAYS) / _WAYS
+    low, high = (np.full(budget.shape, size, dtype=np.int64) for size in (fewest, most))
+    while np.any(high - low > 1):
+        tried = low[..., None] + np.ceil((high - low)[..., None] * parts).astype(np.int64)
+        fits = tv(tried) <= budget[..., None] + ROUNDING
+        low = np.max(np.where(fits, low[..., None], tried), axis=-1)
+        high = np.min(np.where(fits, tried, high[..., None]), axis=-1)
+    return high
 
 
 def _falls(row: Floats) -> bool:
@@ -170,15 +122,29 @@ def _falls(row: Floats) -> bool:
     return all(bool(np.all(part[1:] <= part[:-1])) for part in (row[:_STRIDE], row))
 
 
-def _bits(value: ArrayLike) -> Counts:
-    """Bits of numbers of at least 0 as whole numbers, which rise with them."""
-    return np.asarray(value, dtype=np.float64).view(np.int64)
+def _likely(row: Floats, k: int) -> NDArray[np.intp]:
+    """Places of entries among which the k largest are, of few others if a sample leads well."""
+    sample = row[::_STRIDE]
+    wanted = k / _STRIDE  # of the sample, give or take its root
+    rank = sample.size - math.ceil(wanted + 4.0 * math.sqrt(wanted) + 4.0)
+    places = np.flatnonzero(row >= np.partition(sample, rank)[rank]) if rank >= 0 else np.arange(0)
+    return places if places.size >= k else np.arange(row.size)  # the sample misled, or is too small to lead
 
 
 def _smallest_k(row: Floats, budget: Floats) -> Counts:
     """Smallest k with TV_k within each budget, shape of ``budget``."""
-    ranked = _Falling(row) if _falls(row) else _Grouped(row, budget.min() / row.size)
-    return np.maximum(ranked.first_within(budget), 1)
+    found, fewest = np.zeros(budget.shape, dtype=np.int64), 0
+    if row.size >= _FEW * _MOST and not _falls(row):  # most budgets need few entries
+        largest, fewest = _Largest(row, _MOST), _MOST
+        fits = largest.least_tv <= budget + ROUNDING
+        if fits.any():
+            largest.sort()
+            found[fits] = _first_within(largest.tv, budget[fits], 0, _MOST)
+    if not found.all():
+        wide = found == 0
+        above = _Above(row, budget[wide].min() / row.size)
+        found[wide] = _first_within(above.tv, budget[wide], fewest, row.size)
+    return found
 
 
 def _per_row(
@@ -208,11 +174,7 @@ def _as_k(k: ArrayLike, dist: Floats) -> Counts:
 
 def _largest(row: Floats, k: int) -> NDArray[np.intp]:
     """Places of the k largest entries; among ties at the edge the lower token indices."""
-    sample = row[::_STRIDE]
-    rank = sample.size - 2 * (k // _STRIDE + 4)  # with twice as many above it as are wanted
-    places = np.flatnonzero(row >= np.partition(sample, rank)[rank]) if rank >= 0 else np.arange(0)
-    if places.size < k:  # the sample misled, or is too small to lead
-        places = np.arange(row.size)
+    places = _likely(row, k)
     entries = row[places]
     edge = np.partition(entries, entries.size - k)[entries.size - k]
     above = places[entries > edge]
@@ -356,19 +318,14 @@ def truncation_tv(dist: ArrayLike, k: ArrayLike) -> Floats:
 
 
 def _row_tv(row: Floats, k: Counts) -> Floats:
-    largest = int(np.max(k, initial=0, where=k < row.size))
-    if not largest:
+    most = int(np.max(k, initial=0, where=k < row.size))
+    if not most:
         return np.zeros(k.shape)
-    if _falls(row):
-        return _Falling(row).tv(k)
-    floor = -1.0
-    if (
-        largest <= row.size // _STRIDE
-    ):  # the least mean of all is found at once; an entry below it adds nothing
-        tail = row.copy()
-        tail[_largest(row, largest)] = 0.0
-        floor = tail.sum() / (row.size - largest)
-    return _Grouped(row, floor).tv(k)
+    if _falls(row) or most > row.size // _FEW:
+        return _Above(row, -1.0).tv(k)
+    largest = _Largest(row, most)
+    largest.sort()
+    return np.where(k < row.size, largest.tv(np.minimum(k, most)), 0.0)
 
 
 def tv_profile(dist: ArrayLike, k_grid: ArrayLike) -> Floats:

@@ -128,22 +128,24 @@ def test_the_tail_of_one_size_is_that_of_the_profile(seed):
     assert [float(truncation_tv(x, k)) for k in grid] == pytest.approx(tv_profile(x, grid), abs=1e-13)
 
 
-def test_only_what_can_be_kept_is_sorted(monkeypatch):
-    sorted_sizes = []
-    sort = np.sort
-    monkeypatch.setattr(truncation.np, "sort", lambda a: sorted_sizes.append(a.size) or sort(a))
+def test_few_entries_are_found_without_sorting_all(monkeypatch):
     x = np.concatenate([np.full(10_000, 0.2e-4), [0.5, 0.3]])
-    assert exact_k(x, 0.19) == 2
-    assert exact_k(x, [0.5, 0.19]).tolist() == [1, 2]
-    assert sorted_sizes == [10_000, 10_000]  # every entry of the tail is just above budget / V
-    assert exact_k(x, 0.21) == 2
-    assert sorted_sizes[-1] == 2
-    assert exact_k(x[::-1], [0.5, 0.19]).tolist() == [1, 2]
-    assert len(sorted_sizes) == 4  # what falls already is not sorted
+    above = truncation._Above
+    monkeypatch.setattr(truncation, "_Above", None)
+    assert exact_k(x, [0.5, 0.21, 0.19]).tolist() == [1, 2, 2]
+    assert tv_profile(x, [1, 2, x.size]) == pytest.approx([0.3, 0.0, 0.0], abs=1e-4)
+    monkeypatch.setattr(truncation, "_Above", above)
+    assert above(x, 0.19 / x.size).rising.size == 10_002  # every entry of the tail is just above budget / V
+    assert above(x, 0.21 / x.size).rising.size == 2
+    many = np.random.default_rng(0).permutation(np.linspace(0.0, 1.0, 10_000))
+    many /= many.sum()
+    k = int(exact_k(many, 0.1))  # more than are looked at first
+    assert k > truncation._MOST
+    assert truncation_tv(many, k) <= 0.1 < truncation_tv(many, k - 1)
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_groups_and_samples_change_nothing(monkeypatch, seed):
+def test_samples_and_parts_change_nothing(monkeypatch, seed):
     """What large vocabularies take, on small ones: values many octaves apart, ties and zeros."""
     rng = np.random.default_rng(seed)
     x = rng.choice(np.concatenate([[0.0, 1.0], rng.random(20), 2.0 ** -rng.uniform(0.0, 90.0, 40)]), 300)
@@ -152,8 +154,8 @@ def test_groups_and_samples_change_nothing(monkeypatch, seed):
     sizes = np.arange(1, 301)
     tails = (descending[k:] for k in sizes[:-1])
     tv = np.array([0.5 * np.abs(tail - tail.mean()).sum() for tail in tails] + [0.0])
-    monkeypatch.setattr(truncation, "_CHEAP", 0)
-    monkeypatch.setattr(truncation, "_STRIDE", 2)
+    for name, small in (("_MOST", 8), ("_FEW", 2), ("_STRIDE", 2), ("_WAYS", 3)):
+        monkeypatch.setattr(truncation, name, small)
     assert tv_profile(x, sizes) == pytest.approx(tv, abs=1e-14)
     assert tv_profile(x, [1, 3, 300]) == pytest.approx(tv[[0, 2, 299]], abs=1e-14)
     assert tv_profile(descending, sizes) == pytest.approx(tv, abs=1e-14)
