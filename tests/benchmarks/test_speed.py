@@ -5,6 +5,7 @@ of `tests/README.md`. Nothing here passes or fails by time.
 """
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -204,10 +205,11 @@ def test_a_cold_start(benchmark, what):
     benchmark.group = "a new process"
     benchmark.extra_info["what"] = what
     call = [sys.executable, *COLD[what]]
+    compiled = {name: text for name, text in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     done = benchmark.pedantic(
         subprocess.run,
         args=(call,),
-        kwargs={"capture_output": True, "check": True},
+        kwargs={"capture_output": True, "check": True, "env": compiled},
         rounds=7,
         warmup_rounds=1,
     )
