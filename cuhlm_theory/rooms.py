@@ -3,7 +3,7 @@
 import ast
 import importlib.util
 from collections.abc import Callable
-from importlib.metadata import EntryPoint, EntryPoints, PackageNotFoundError, distribution
+from importlib.metadata import EntryPoint, PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ def commands() -> dict[str, EntryPoint]:
     dict of str to EntryPoint
         Not imported yet.
     """
-    return {entry.name: entry for entry in _brought(COMMANDS)}
+    return _brought(COMMANDS)
 
 
 def loaded(entry: EntryPoint) -> Any:
@@ -115,13 +115,13 @@ def load(name_or_path: str | Path, *, text: str = "auto") -> Any:
     >>> load("u-hlm").line.intercept
     -0.06
     """
-    found = _brought(CALIBRATIONS, name="load")
-    if not found:
+    found = _brought(CALIBRATIONS).get("load")
+    if found is None:
         raise MissingInputError(
             f"nothing that is installed reads the calibration {str(name_or_path)!r}; install it with: "
             "pip install 'cuhlm[calibration]'"
         )
-    return loaded(found["load"])(name_or_path, text=text)
+    return loaded(found)(name_or_path, text=text)
 
 
 def hook(name: str) -> Callable[..., Any]:
@@ -147,17 +147,17 @@ def hook(name: str) -> Callable[..., Any]:
     >>> hook("report").__module__
     'figures.report'
     """
-    found = _brought(HOOKS, name=name)
-    if not found:
+    found = _brought(HOOKS).get(name)
+    if found is None:
         raise MissingInputError(
             f"nothing that is installed brings {name!r}; install it with: pip install 'cuhlm[figures]'"
         )
-    return loaded(found[name])
+    return loaded(found)
 
 
-def _brought(group: str, **named: str) -> EntryPoints:
-    """Entry points of the rooms, which are installed as one: no other package is looked into."""
+def _brought(group: str) -> dict[str, EntryPoint]:
+    """Entry points of a group by name: the rooms are installed as one, so no other package is looked into."""
     try:
-        return distribution("cuhlm").entry_points.select(group=group, **named)
+        return {entry.name: entry for entry in distribution("cuhlm").entry_points.select(group=group)}
     except PackageNotFoundError:
-        return EntryPoints()
+        return {}

@@ -380,6 +380,25 @@ def test_many_contexts_are_solved_as_few_are_wherever_the_search_begins(budget, 
         assert point.optimum_s == pytest.approx(found[0].optimum_s, rel=1e-13)
 
 
+def test_where_the_budget_is_slack_bias_has_no_price():
+    point = operating_point(table(random_world(2, num_contexts=12)), SYSTEM, Budget(bias=1.0))
+    assert point.multiplier_s == 0.0
+    assert solve([[1.0, 0.0]], [[0.0, 0.1]], [1.0], 0.5).multiplier_s == 0.0
+
+
+def test_steps_of_one_size_for_all_are_those_of_each_by_itself():
+    send_s, step, context = np.array([3.0, 2.0, 0.5]), np.array([0, 1, 1, 0]), np.arange(4)
+    alike = Sizes(rate_s=np.zeros((2, 4)), lost=np.zeros((3, 4)), send_s=send_s)
+    each = replace(alike, send_s=np.repeat(send_s[:, None], 4, axis=1))
+    assert (
+        alike.saved_s(step, context).tolist() == each.saved_s(step, context).tolist() == [1.0, 1.5, 1.5, 1.0]
+    )
+    assert after(alike.send_s, step).tolist() == after(each.send_s, step).tolist() == [3.0, 2.0, 2.0, 3.0]
+    chosen = np.array([2, 0])
+    assert alike.only(chosen).send_s.shape == (3,)
+    assert each.only(chosen).send_s.shape == (3, 2)
+
+
 def _problem(tokens):
     """Contexts in the order of their vertices, and their weights."""
     given = curves(tokens, SYSTEM)

@@ -126,7 +126,7 @@ def test_a_recommendation_finds_the_writer_of_the_page(best, tmp_path, monkeypat
 
 
 def test_without_figures_a_report_says_what_to_install(best, tmp_path, monkeypatch):
-    monkeypatch.setattr("cuhlm_theory.rooms._brought", lambda *_, **__: ())
+    monkeypatch.setattr("cuhlm_theory.rooms._brought", lambda group: {})
     with pytest.raises(MissingInputError, match=r"cuhlm\[figures\]"):
         best.report(tmp_path / "page.html")
 

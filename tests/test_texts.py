@@ -17,6 +17,7 @@ from cuhlm_theory.rejection import Line
 from cuhlm_theory.schemes import SCHEMES, at_bias
 from cuhlm_theory.texts import Texts, Trial, effective_texts, importance_ratio, joined, promised, threshold_of
 from tests.joins.test_texts import LENGTH, VOCAB, Chain, hybrid_law
+from tests.worlds import random_world, table
 
 SYSTEM = System(
     link=Link(bandwidth_hz=1e5, snr=3.0),
@@ -156,6 +157,22 @@ def test_what_was_found_over_one_link_is_what_another_finds(name):
     at_bias(row, known, SYSTEM, 0.04)
     at_bias(row, known, SYSTEM, 0.1)
     assert at_bias(row, known, slow, 0.04) == alone
+
+
+def test_where_the_link_or_the_weights_move_the_bias_it_is_met_anew():
+    def few(name):
+        return table(random_world(len(name), num_contexts=30))
+
+    row, known = SCHEMES["cu-hlm-exact"].using(truncation_price_s=0.05), Texts(("llm", "slm"), few)
+    links = (Link(bandwidth_hz=1e3, snr=30.0), Link(bandwidth_hz=1e3, snr=0.1))
+    systems = [replace(SYSTEM, link=link, codec=Codec(vocab_size=6)) for link in links]
+    found = [at_bias(row, known, system, 0.2) for system in systems]
+    assert found == [at_bias(row, Texts(("llm", "slm"), few), system, 0.2) for system in systems]
+    assert found[0] != found[1]
+    tokens = few("llm")
+    skewed = tokens.weighted(np.random.default_rng(0).dirichlet(np.ones(len(tokens))))
+    plain = [at_bias(SCHEMES["u-hlm"], each, systems[0], 0.05) for each in (tokens, skewed)]
+    assert plain[1] == at_bias(SCHEMES["u-hlm"], replace(skewed), systems[0], 0.05) != plain[0]
 
 
 def test_columns_are_read_when_they_are_asked_for_once_for_all_who_weigh_them():

@@ -255,8 +255,7 @@ def _walk(
     bonus_due = bonus & (start + 1 < length)  # a complete text needs no bonus token
     goes_on = 1.0 - end
     passes, closes = goes_on * kept, end * end_kept
-    drafting = (start < length).astype(np.float64)  # the device drafts on
-    alive = drafting  # and the server keeps everything so far
+    drafting = alive = np.ones(kept.shape)  # the device drafts on, and the server keeps everything so far
     columns = np.zeros((8, *kept.shape))
     begins, drafts, tokens, all_kept, kept_tokens = columns[:5]
     sums, bias = columns[5:7], columns[7]
