@@ -295,6 +295,9 @@ class _Unread(Mapping[str, "NDArray[Any]"]):
     def __len__(self) -> int:
         return len(self._names)
 
+    def __contains__(self, name: object) -> bool:  # a mapping would read the column to say so
+        return name in self._names
+
     def __getitem__(self, name: str) -> NDArray[Any]:
         if name not in self._names:
             raise KeyError(name)

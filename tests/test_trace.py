@@ -103,6 +103,8 @@ def test_of_a_file_that_is_known_only_what_is_asked_for_is_read(path):
     whole = trace.read(path)
     late = trace.read(path, sha256=whole.sha256)
     assert list(late.columns) == list(whole.columns)
+    assert "tv" in late.columns
+    assert "nothing" not in late.columns
     assert late.columns._known == {}
     assert late.tokens().known() == whole.tokens().known()
     assert late.columns._known.keys() == {"uncertainty", "rejection", "prompt"}

@@ -11,6 +11,7 @@ from calibration.decoding.link import Clock, Exchange
 from calibration.decoding.wire import Packet
 from cuhlm_theory.parameters import System
 from cuhlm_theory.schemes import Ledger, Scheme
+from cuhlm_theory.schemes.ledger import COUNTS
 
 Floats = NDArray[np.float64]
 
@@ -58,7 +59,6 @@ _FLOATS = (
     "llm_measured_s",
     "link_measured_s",
 )
-_CHARGED = ("slm_catch_up", "llm_calls", "llm_width", "catch_up", "uplink_bit", "downlink_bit")
 _SUMMED = ("uplink_bit", "downlink_bit", "slm_s", "uplink_s", "llm_s", "other_s")
 _COSTS = {name for name in _FLOATS if name.endswith(("_bit", "_s"))}
 
@@ -101,7 +101,7 @@ def charged(
     row: Row, clock: Clock, slm_wall_s: float, llm_wall_s: float, *, on_server: bool = False
 ) -> dict[str, float]:
     """Seconds of the round whose counts are in a row."""
-    counts = {"drafts": row["drafted"], **{name: row[name] for name in _CHARGED}}
+    counts = {name: row["drafted" if name == "drafts" else name] for name in COUNTS}
     parts = clock.charge(slm_wall_s=slm_wall_s, llm_wall_s=llm_wall_s, on_server=on_server, **counts)
     return {name: float(seconds) for name, seconds in parts.items()}
 

@@ -14,7 +14,13 @@ from cuhlm_theory.kept_law import most_kept_tokens
 from cuhlm_theory.parameters import System
 from cuhlm_theory.rivals import independent_survival_curve, survival_curve
 from cuhlm_theory.schemes.draft import FixedBySurvival, Run, Scheduled
-from cuhlm_theory.schemes.ledger import Ledger, charged, drafting_on_server, resync_bit_per_transmission
+from cuhlm_theory.schemes.ledger import (
+    COUNTS,
+    Ledger,
+    charged,
+    drafting_on_server,
+    resync_bit_per_transmission,
+)
 from cuhlm_theory.schemes.payload import Carried
 from cuhlm_theory.schemes.rounds import (
     Charges,
@@ -33,15 +39,6 @@ if TYPE_CHECKING:
 _ROUNDING = 1e-12
 _MOST_DRAFTS = 32
 _STEPS = 8
-_COUNTS = (
-    "drafts",
-    "slm_catch_up",
-    "llm_calls",
-    "llm_width",
-    "catch_up",
-    "uplink_bit",
-    "downlink_bit",
-)  # of a round, which its seconds follow from
 
 
 def one_draft(scheme: "Scheme", tokens: Tokens, system: System) -> Ledger:
@@ -133,7 +130,7 @@ def _columns(system: System, num: int, happens: Ints, **sides: tuple[ArrayLike, 
     for name, (first, second) in sides.items():
         both[0], both[1] = first, second
         columns[name] = both.reshape(-1).take(happens)
-    return columns | charged(system, **{name: columns[name] for name in _COUNTS})
+    return columns | charged(system, **{name: columns[name] for name in COUNTS})
 
 
 def several_drafts(

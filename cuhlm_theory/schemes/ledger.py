@@ -329,6 +329,18 @@ def _snapped(mean: float) -> float:
     return float(np.round(mean)) if abs(mean - np.round(mean)) < _ROUNDING else mean
 
 
+COUNTS = (
+    "drafts",
+    "slm_catch_up",
+    "llm_calls",
+    "llm_width",
+    "catch_up",
+    "uplink_bit",
+    "downlink_bit",
+)
+"""What a round does, from which its seconds follow (`charged`)."""
+
+
 def charged(
     system: System,
     *,
