@@ -619,6 +619,23 @@ def test_a_text_that_leaves_during_its_pass_frees_its_cache_afterwards(models):
     assert asyncio.run(run()) == (0, None, True)
 
 
+def test_passes_that_have_not_begun_end_with_the_server(models):
+    async def run():
+        passes = Passes(models[1], vocab_size=tiny.SIZE, num_caches=1, room=50)
+        goes_on = threading.Event()
+        passes._thread.submit(goes_on.wait)
+        making = asyncio.create_task(passes.run())
+        asked = [asyncio.create_task(passes.make(passes.session(), [5, 6, 7], 1)) for _ in range(2)]
+        while len(passes._asked) != 1 or not passes._busy:  # one taken to be made next, one waiting
+            await asyncio.sleep(0.001)
+        making.cancel()
+        goes_on.set()
+        _, late = await asyncio.wait(asked, timeout=10.0)
+        return len(late), [one.cancelled() for one in asked]
+
+    assert asyncio.run(run()) == (0, [True, True])
+
+
 def test_an_address_that_is_taken_is_refused(models, served):
     passes = Passes(models[1], vocab_size=tiny.SIZE, num_caches=1, room=50)
     again = server.Server(passes, served.sides, served.limits)

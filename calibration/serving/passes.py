@@ -125,8 +125,8 @@ class Passes:
             raise
 
     async def run(self) -> None:
-        """Make passes until cancelled."""
-        loop = asyncio.get_running_loop()
+        """Make passes until cancelled; what is then asked for is not made."""
+        loop, batch = asyncio.get_running_loop(), []
         try:
             while True:
                 await self._some.wait()
@@ -144,6 +144,8 @@ class Passes:
                     self._some.clear()
         finally:
             self._thread.shutdown()
+            for one in (*batch, *self._asked):  # a pass that had not begun, or that nobody will begin
+                one.done.cancel()
 
     def _next(self) -> list[_Asked]:
         """Take the oldest pass that is asked for, and those that can share it, and give each a cache."""

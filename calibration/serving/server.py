@@ -29,6 +29,7 @@ from cuhlm_theory.errors import CuhlmError, PacketError
 __all__ = ["Limits", "Server", "Sides", "check_open", "describe", "serve"]
 
 _LONGEST_DETAIL = 300  # characters of a refusal
+_LAST_PASS_S = 10.0  # how long texts that were cut may wait for the pass that is being made
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -394,6 +395,7 @@ async def serve(
         cut = await _unfinished(served, grace_s)
         await server.stop(0.0)
         await ending
+        await _unfinished(served, _LAST_PASS_S)
         return cut
     finally:
         making.cancel()
