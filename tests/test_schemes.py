@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -511,6 +511,24 @@ def test_rounds_commit_every_recorded_token_once():
             assert np.sum(rounds.weight * rounds.num_tokens) == pytest.approx(20)
             assert np.all(rounds.num_drafts >= 1)
             np.testing.assert_allclose(rounds.draft_bit, rounds.num_drafts)
+
+
+@pytest.mark.parametrize("bonus", [False, True])
+def test_a_limit_that_no_run_reaches_changes_nothing(bonus):
+    rng = np.random.default_rng(4)
+    prompt = np.repeat([0, 1, 2, 3], [1, 9, 30, 12])
+    keep, ends, ending_keep, bits = rng.random((4, 52))
+    keep[rng.random(52) < 0.2], ends[30] = 0.0, 1.0  # the longest text has no run of more than 21
+    given = {
+        "ending_acceptance": ending_keep,
+        "charges": walks.Charges(entries=3.0, bias=bits / 9),
+        "bonus": bonus,
+    }
+    free, limited = (
+        recorded_rounds(keep, ends, prompt, bits, **given, max_drafts=most) for most in (None, 29)
+    )
+    for field in fields(free):
+        np.testing.assert_allclose(getattr(limited, field.name), getattr(free, field.name), rtol=1e-12)
 
 
 @pytest.mark.parametrize("bonus", [False, True])

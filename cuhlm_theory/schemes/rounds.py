@@ -19,7 +19,6 @@ from cuhlm_theory.contexts import Ints
 from cuhlm_theory.errors import DivergentError
 
 _NEGLIGIBLE = 1e-14  # chance of a run so long that its tail no longer matters
-_CELLS = 2**20  # of rounds by first and last token that are followed at once
 _MOST_WALKS = 128  # that are remembered: of all schemes on one link, in some tens of megabytes
 
 
@@ -214,86 +213,107 @@ def _walked(asked: _Walk) -> Sequence[Floats]:
 def _along(*, prompt: Ints, most: ArrayLike, bonus: bool, **each: ArrayLike) -> Sequence[Floats]:
     """Columns of the rounds begun at each token, shape [N] each."""
     texts = TextRows(prompt)
-    grids = {name: texts.grid(each[name], 1.0) for name in ("kept", "end", "end_kept")}  # [P, n]
-    grids |= {"verified": texts.grid(each["bias"], 0.0)}
-    drafted = np.stack([texts.grid(each[name], 0.0) for name in ("draft_bit", "entries")])
-    last = _last_draft(grids["end"] >= 1.0, texts.length, texts.grid(most, 1.0).astype(np.int64))
-    more = last - np.arange(last.shape[1])  # drafts that may follow the first
-    size = max(_CELLS // (last.shape[1] * (int(more.max()) + 2)), 1)
-    blocks = [slice(first, first + size) for first in range(0, len(last), size)]
-    walked = [
-        _walk(
-            **{name: np.ascontiguousarray(grid[block].T) for name, grid in grids.items()},
-            drafted=np.ascontiguousarray(drafted[:, block].swapaxes(1, 2)),
-            more=np.ascontiguousarray(more[block].T),
-            length=texts.length[block],
-            bonus=bonus,
-        )
-        for block in blocks
-    ]
-    return [texts.flat(column) for column in np.concatenate(walked, axis=-1).swapaxes(1, 2)]
+
+    def grid(values: ArrayLike, fill: float) -> Floats:
+        return np.ascontiguousarray(texts.grid(values, fill).T)
+
+    keeps, ends, keeps_end = (grid(each[name], 1.0) for name in ("kept", "end", "end_kept"))
+    shortest = float(np.min(most))
+    after = np.arange(1, len(keeps) + 1)[:, None]
+    goes_on = np.where(after == texts.length, 0.0, 1.0 - ends)
+    run = _Run(
+        goes_on=goes_on,
+        passes=goes_on * keeps,
+        closes=ends * keeps_end + np.where(after == texts.length, (1.0 - ends) * keeps, 0.0),
+        bonus=np.asarray(bonus & (after < texts.length), np.float64),  # a complete text needs no bonus token
+        drafted=np.stack([grid(each[name], 0.0) for name in ("draft_bit", "entries")]),
+        bias=grid(each["bias"], 0.0),
+    )
+    limit = np.minimum(grid(most, shortest), len(keeps)).astype(np.int64)
+    columns = run.unlimited() if shortest >= len(keeps) else run.limited(limit)
+    drafts, _, all_kept, kept_tokens = columns[1:5]
+    kept_tokens[:] = np.divide(kept_tokens, all_kept, out=drafts.copy(), where=all_kept > 0.0)
+    return [texts.flat(column.T) for column in columns]
 
 
-def _walk(
-    *,
-    kept: Floats,
-    end: Floats,
-    end_kept: Floats,
-    more: Ints,
-    length: Ints,
-    bonus: bool,
-    drafted: Floats,
-    verified: Floats,
-) -> Floats:
-    """Follow the rounds begun at every token of some texts, draft by draft; arrays [n, P] by first token.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Run:
+    """What a run of drafts does at each place of P texts of up to n tokens, shape [n, P] each.
 
-    Then their chances, along the texts: a round begins where one that began before it ends. Returns the
-    columns of `Rounds`, shape [8, n, P].
+    The rounds begun at each place are returned as the columns of `Rounds`, shape [8, n, P], ``kept_tokens``
+    not divided by ``all_kept``. A round begins where one that began before it ends.
     """
-    num, reach = len(kept), int(more.max()) + 1
-    start = np.arange(num)[:, None]
-    bonus_due = bonus & (start + 1 < length)  # a complete text needs no bonus token
-    goes_on = 1.0 - end
-    passes, closes = goes_on * kept, end * end_kept
-    drafting = alive = np.ones(kept.shape)  # the device drafts on, and the server keeps everything so far
-    columns = np.zeros((8, *kept.shape))
-    begins, drafts, tokens, all_kept, kept_tokens = columns[:5]
-    sums, bias = columns[5:7], columns[7]
-    moves = np.zeros((num, reach + 1, kept.shape[1]))  # chance that the next begins 1, 2, ... tokens on
-    for later in range(reach):
-        here, place = slice(num - later), slice(later, None)
-        drafting, alive, final = drafting[here], alive[here], more[here] == later
-        drafts[here] += drafting
-        sums[:, here] += drafting * drafted[:, place]
-        bias[here] += alive * verified[place]
-        passed = alive * passes[place]
-        done = alive * closes[place] + np.where(final, passed, 0.0)
-        on = np.where(final, 0.0, passed)
-        extra = done * bonus_due[place]
-        all_kept[here] += done
-        kept_tokens[here] += done * (later + 1) + extra
-        tokens[here] += alive + extra
-        moves[here, later] += alive - on - extra
-        moves[here, later + 1] += extra
-        drafting, alive = np.where(final, 0.0, drafting * goes_on[place]), on
-    np.divide(kept_tokens, all_kept, out=kept_tokens, where=all_kept > 0.0)
-    np.copyto(kept_tokens, drafts, where=all_kept == 0.0)
-    chance = np.zeros((num + reach + 1, kept.shape[1]))
-    chance[0] = 1.0
-    for first in range(num):
-        chance[first + 1 : first + reach + 2] += chance[first] * moves[first]
-    begins[:] = chance[:num]
-    return columns
 
+    goes_on: Floats
+    """Chance that the device drafts the next token too [-]."""
+    passes: Floats
+    """Chance that it does, and the server keeps this draft [-]."""
+    closes: Floats
+    """Chance that the run ends here, and the server keeps this draft [-]."""
+    bonus: Floats
+    """Tokens that the server adds to a run that is kept and ends here [token]."""
+    drafted: Floats
+    """Payload [bit] and entries [token] of a draft, shape [2, n, P]."""
+    bias: Floats
+    """Bias of a place that is verified [-]."""
 
-def _last_draft(ends: NDArray[np.bool_], length: Ints, most: Ints) -> Ints:
-    """Return where the run begun at each token ends at the latest, shape [P, n]."""
-    longest = ends.shape[1]
-    stops = ends.copy()
-    stops[np.arange(len(length)), length - 1] = True
-    position = np.where(stops, np.arange(longest), longest)
-    last = np.minimum.accumulate(position[:, ::-1], axis=1)[:, ::-1]
-    return np.minimum(np.minimum(last, longest - 1), np.arange(longest) + most - 1)
+    def unlimited(self) -> Floats:
+        """Follow runs of any length: each brings its first draft, and what one begun behind that brings."""
+        one, whole = np.ones(self.bias.shape), self.closes * self.bonus
+        first = np.stack([one, one + whole, self.closes, self.closes + whole, *self.drafted, self.bias])
+        drafted, verified = self.goes_on, self.passes  # what is behind counts where it is
+        chance = np.stack([drafted, verified, verified, verified, drafted, drafted, verified])
+        columns = np.empty((8, *self.bias.shape))
+        behind = np.zeros((7, self.bias.shape[1]))
+        for place in reversed(range(len(self.bias))):
+            behind[3] += behind[2]  # where all is kept, the draft before it is one token more
+            behind = columns[1:, place] = first[:, place] + chance[:, place] * behind
+        begins = np.zeros((len(self.bias) + 2, self.bias.shape[1]))
+        begins[0] = 1.0
+        alive = np.zeros(self.bias.shape[1])  # rounds at a place whose drafts were all kept
+        for place in range(len(self.bias)):
+            alive = alive + begins[place]
+            passed, added = self.passes[place] * alive, whole[place] * alive
+            begins[place + 1] += alive - passed - added
+            begins[place + 2] += added
+            alive = passed
+        columns[0] = begins[:-2]
+        return columns
+
+    def limited(self, limit: Ints) -> Floats:
+        """Follow runs begun everywhere at once, draft by draft; ``limit`` is the longest begun at a place."""
+        num, reach = len(limit), int(limit.max())
+        drafting = alive = np.ones(limit.shape)  # the device drafts on, and the server kept all so far
+        columns = np.zeros((8, *limit.shape))
+        begins, drafts, tokens, all_kept, kept_tokens = columns[:5]
+        sums, bias = columns[5:7], columns[7]
+        moves = np.zeros((num, reach + 1, limit.shape[1]))  # chance that the next begins 1, 2, ... tokens on
+        for later in range(reach):
+            here, place = slice(num - later), slice(later, None)
+            drafting, alive = drafting[here], alive[here]
+            drafts[here] += drafting
+            sums[:, here] += drafting * self.drafted[:, place]
+            bias[here] += alive * self.bias[place]
+            on, done = alive * self.passes[place], alive * self.closes[place]
+            drafting = drafting * self.goes_on[place]
+            if np.any(cut := limit[here] == later + 1):
+                done += np.where(cut, on, 0.0)
+                on[cut] = drafting[cut] = 0.0
+            extra = done * self.bonus[place]
+            all_kept[here] += done
+            kept_tokens[here] += done * (later + 1) + extra
+            tokens[here] += alive + extra
+            moves[here, later] += alive - on - extra
+            moves[here, later + 1] += extra
+            alive = on
+            if not np.any(drafting):
+                break
+        chance = np.zeros((num + reach + 1, limit.shape[1]))
+        chance[0] = 1.0
+        for first in range(num):
+            chance[first + 1 : first + reach + 2] += chance[first] * moves[first]
+        begins[:] = chance[:num]
+        return columns
 
 
 def independent_rounds(
