@@ -24,6 +24,7 @@ __all__ = [
     "drop_tail",
     "exact_k",
     "printed_bound",
+    "printed_budget",
     "printed_k",
     "printed_k_offline",
     "quantisation_tv",
@@ -490,6 +491,45 @@ def resampling_tv_bound(tv: ArrayLike, tv_from_llm: ArrayLike) -> Floats:
     return np.minimum(bound, 1.0)[()]
 
 
+def printed_budget(budget: ArrayLike, draft_prob: ArrayLike, rejection: ArrayLike) -> Floats:
+    r"""Budget at which the exact rule keeps what the published one keeps.
+
+    .. math:: \theta' = \frac{\theta}{2} \bigl((1 - x_d)\,\ell(-1) + x_d\,\ell(-\beta_d)\bigr), \quad
+              \ell(v) = \ln(1 + e^v)      \qquad \text{[CU, v1, eq. (26)], reconstructed}
+
+    Derivation: ``derivations.truncation.printed_bound``.
+
+    Parameters
+    ----------
+    budget : array_like, shape [...]
+        :math:`\theta`, what the published rule holds :math:`U(k)` below [-].
+    draft_prob : array_like, shape [...]
+        :math:`x_d` [-].
+    rejection : array_like, shape [...]
+        :math:`\beta_d`, from the rejection line [-].
+
+    Returns
+    -------
+    ndarray of float64, shape [...]
+        :math:`\theta'`, what :math:`TV_k` then stays below [-]; at most :math:`\theta \ln(2) / 2`.
+
+    Raises
+    ------
+    ValueError
+        If an argument is outside [0, 1].
+
+    References
+    ----------
+    .. [CU] arXiv:2505.11788v1.
+
+    Examples
+    --------
+    >>> printed_budget(0.05, draft_prob=1.0, rejection=0.0).round(6)
+    np.float64(0.017329)
+    """
+    return as_probability("budget", budget) * _denominator(draft_prob, rejection) / 2.0
+
+
 def printed_k(dist: ArrayLike, budget: ArrayLike, draft_prob: ArrayLike, rejection: ArrayLike) -> Counts:
     r"""Entries kept by the published online rule, one size a token.
 
@@ -533,9 +573,7 @@ def printed_k(dist: ArrayLike, budget: ArrayLike, draft_prob: ArrayLike, rejecti
     >>> int(printed_k([0.5, 0.3, 0.2], 0.05, 0.5, 0.4)), int(exact_k([0.5, 0.3, 0.2], 0.05))
     (2, 1)
     """
-    x = as_distribution("dist", dist)
-    allowed = as_probability("budget", budget) * _denominator(draft_prob, rejection) / 2.0
-    return _per_row(x, np.asarray(allowed), _smallest_k, np.int64)[()]
+    return exact_k(dist, printed_budget(budget, draft_prob, rejection))
 
 
 def printed_k_offline(

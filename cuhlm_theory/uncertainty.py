@@ -245,7 +245,8 @@ class ContextUncertainty:
         self._gap = _scaled_gaps(values, float(as_positive("max_temperature", max_temperature)))
         self._nodes: list[tuple[float, Floats, Floats]] = []  # cutoff, inverse temperatures, weights over Z
         largest = np.count_nonzero(self._gap == 0.0)
-        centre, moments = _bundled(self._gap[(self._gap > 0.0) & (self._gap <= panels[0].cutoff)])
+        matters = (self._gap > 0.0) & (self._gap <= panels[0].cutoff)
+        centre, moments = _bundled(np.compress(matters, self._gap))
         left = 1.0  # temperatures still to be covered
         for panel in panels:
             felt = centre <= panel.cutoff * (1.0 + 2.0 ** -(_BUNDLE_BITS + 1))  # from a bundle's least gap on

@@ -224,7 +224,12 @@ def printed_bound() -> Statement:
         title="The printed rule never keeps fewer entries than the exact one",
         source="CU eqs. (23)(24)(26), arXiv:2505.11788v1, reconstructed",
         status="new",
-        functions=("truncation.printed_bound", "truncation.printed_k", "truncation.printed_k_offline"),
+        functions=(
+            "truncation.printed_bound",
+            "truncation.printed_budget",
+            "truncation.printed_k",
+            "truncation.printed_k_offline",
+        ),
         tests=(
             "test_printed_bound_is_the_derived_quotient_inside_its_interval",
             "test_printed_bound_over_tv_reaches_both_ends",

@@ -16,6 +16,7 @@ from cuhlm_theory.truncation import (
     drop_tail,
     exact_k,
     printed_bound,
+    printed_budget,
     printed_k,
     printed_k_offline,
     quantisation_tv,
@@ -260,6 +261,13 @@ def test_printed_bound_counts_absolute_differences_beyond_k():
         tail = np.abs(x - brute_reconstruct(x, k))[k:].sum()
         value = printed_bound(truncation_tv(x, k), x[1], 0.25)
         assert value == pytest.approx(tail / printed_denominator(0.3, 0.25))
+
+
+@given(units, units, units)
+def test_the_printed_bound_meets_its_budget_where_tv_meets_the_exact_rules(budget, x_d, beta):
+    allowed = printed_budget(budget, x_d, beta)
+    assert printed_bound(allowed, x_d, beta) == pytest.approx(budget, rel=1e-12)
+    assert allowed <= budget * LN2 / 2.0 * (1 + 1e-12)
 
 
 @given(distributions(max_size=30), units, units, st.integers(0, 1000))
