@@ -311,6 +311,7 @@ def test_a_page_of_this_machine_answers_to_its_own_names_alone(address, name, co
             connection.request("GET", "/", headers={"Host": f"{name}:{place.port}"})
             break
         except ConnectionRefusedError:  # it is told where the page is before it is there
+            connection.close()
             time.sleep(0.1)
     assert connection.getresponse().status == code
     connection.close()
