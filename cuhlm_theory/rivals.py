@@ -1,7 +1,6 @@
 """What rivals since mid-2025 rest on: delays, survival, proposals, lossy acceptance."""
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import ArrayLike
 
 from cuhlm_theory._checks import (
@@ -256,19 +255,18 @@ def survival_curve(ratio: ArrayLike, prompt: ArrayLike, num_drafts: int, weight:
     r, texts = as_nonnegative("ratio", ratio), np.asarray(prompt)
     if not r.shape == texts.shape == (r.size,) or not r.size:
         raise ValueError(f"ratio and prompt must have one shape [N], N >= 1; got {r.shape}, {texts.shape}")
-    longest = int(np.unique(texts, return_counts=True)[1].max())
-    count = int(as_count("num_drafts", num_drafts, at_most=longest))
-    mass = np.broadcast_to(as_nonnegative("weight", weight), r.shape)
-    places = [np.flatnonzero(texts == text) for text in np.unique(texts)]
-    runs = np.concatenate([sliding_window_view(one, count) for one in places if len(one) >= count])
-    if not mass[runs[:, 0]].sum() > 0.0:
+    order, (_, length) = np.argsort(texts, kind="stable"), np.unique(texts, return_counts=True)
+    count = int(as_count("num_drafts", num_drafts, at_most=int(length.max())))
+    left = np.repeat(np.cumsum(length), length) - np.arange(r.size)  # tokens from a place to the text's end
+    begins = np.flatnonzero(left >= count)
+    r, mass = r[order], np.broadcast_to(as_nonnegative("weight", weight), r.shape)[order][begins]
+    if not mass.sum() > 0.0:
         raise ValueError("weight must be positive where a run begins; got 0")
-    begins = mass[runs[:, 0]] / mass[runs[:, 0]].sum()
-    stands, curve = np.ones(len(runs)), np.empty(count)
+    stands, curve = np.ones(begins.size), np.empty(count)
     for place in range(count):
-        stands = np.minimum(stands * r[runs[:, place]], 1.0)
-        curve[place] = begins @ stands
-    return curve
+        stands = np.minimum(stands * r[begins + place], 1.0)
+        curve[place] = mass @ stands
+    return curve / mass.sum()
 
 
 def independent_survival_curve(ratio: ArrayLike, weight: ArrayLike, num_drafts: int) -> Floats:

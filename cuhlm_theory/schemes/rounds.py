@@ -198,16 +198,16 @@ def remembered(walk: Callable[..., Sequence[Floats]], prompt: Ints, **given: Any
     """
     columns = _walked(_Walk.of(walk, np.asarray(prompt), given))
     names = ("weight", "num_drafts", "num_tokens", "all_kept", "kept_tokens", "draft_bit", "entries", "bias")
-    return Rounds(
-        **{name: values.copy() for name, values in zip(names, columns, strict=True)},
-        prompt=np.asarray(prompt),
-    )
+    return Rounds(**dict(zip(names, columns, strict=True)), prompt=np.asarray(prompt))
 
 
 @lru_cache(maxsize=_MOST_WALKS)
 def _walked(asked: _Walk) -> Sequence[Floats]:
-    """Walk along the texts once for all links."""
-    return asked.walk(**asked.given)
+    """Walk along the texts once for all links; what is given away cannot be written to."""
+    columns = asked.walk(**asked.given)
+    for column in columns:
+        column.flags.writeable = False
+    return columns
 
 
 def _along(*, prompt: Ints, most: ArrayLike, bonus: bool, **each: ArrayLike) -> Sequence[Floats]:
