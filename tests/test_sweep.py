@@ -11,7 +11,7 @@ import time
 import pyarrow.parquet as pq
 import pytest
 
-from cuhlm_theory import sweep
+from cuhlm_theory import load, sweep
 from cuhlm_theory._workers import Workers
 
 LAW = ("--calibration", "cu-hlm", "--uncertainty", "uniform", "--vocab-size", "32000")
@@ -60,6 +60,27 @@ def test_the_bytes_are_the_same_on_one_worker_two_processes_and_a_cluster(run_cu
     assert made[0] == made[1] == made[-1]
 
 
+def test_a_calibration_is_loaded_once_a_sweep(cuhlm_json, tmp_path, monkeypatch):
+    module, loaded = sys.modules["cuhlm_theory.cli.sweep"], []
+    monkeypatch.setattr(
+        module, "load", lambda *given, **named: (loaded.append(given), load(*given, **named))[1]
+    )
+    for name in ("one.parquet", "other.parquet"):
+        cuhlm_json("sweep", *LAW, *GRID, "--out", str(tmp_path / name))
+    assert loaded == [("cu-hlm",), ("cu-hlm",)]
+
+
+def test_an_answer_does_not_depend_on_those_before_it(cuhlm_json, tmp_path):
+    found = []
+    for snr in ("-12,-3,9", "9,-3,-12"):
+        grid = ("--over", f"snr-db={snr}", "--over", "bias-budget=0.02,0.08")
+        cuhlm_json("sweep", "--calibration", "smollm2", *grid, "--out", str(tmp_path / "map.parquet"))
+        found.append(
+            sorted(rows_of(tmp_path / "map.parquet"), key=lambda row: (row["snr_db"], row["bias_budget"]))
+        )
+    assert found[0] == found[1]
+
+
 @pytest.mark.slow
 def test_a_worker_of_a_cluster_that_is_killed_changes_nothing(run_cuhlm, tmp_path, monkeypatch):
     distributed = pytest.importorskip("distributed")
@@ -93,7 +114,7 @@ def test_a_worker_of_a_cluster_that_is_killed_changes_nothing(run_cuhlm, tmp_pat
 KILLED = """
 import signal, sys, time
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in the background
-from cuhlm_theory import sweep
+from cuhlm_theory import load, sweep
 from cuhlm_theory.cli import main
 answer, sweep._CHUNK = sweep.row_of, 4
 def slowly(question):

@@ -2,9 +2,11 @@
 
 import difflib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import click
 
@@ -92,12 +94,19 @@ class _Solve:
 
     values: dict[str, Any]
     scenario: frozenset[str]
+    sweep: str = field(default_factory=lambda: uuid4().hex)
 
     def __call__(self, points: Sequence[Row]) -> list[Row]:
         """Answer the questions of some points, on one calibration."""
-        found = load(self.values["calibration"], text=self.values["text"])
+        found = _loaded(self.sweep, self.values["calibration"], self.values["text"])
         return [row_of(self.question(point, found)) for point in points]
 
     def question(self, point: Row, found: Any = None) -> Question:
         """Return the question of a point."""
         return build_setting(self.values | point, self.scenario, found)[0]
+
+
+@lru_cache(maxsize=1)
+def _loaded(sweep: str, calibration: str, text: str) -> Any:
+    """Load the calibration of a sweep, once in each process that solves points of it."""
+    return load(calibration, text=text)
