@@ -9,6 +9,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -359,28 +360,30 @@ class Recommendation:
     @cached_property
     def eligible(self) -> list[str]:
         """Schemes whose bias is known to be within the budget, fastest first."""
-        budget = self.question.budget.bias
-        within = [
-            row["name"]
-            for row in self.schemes
-            if row["bias"] is not None
-            and row["bias"] <= budget + _SLACK
-            and row["bias_account"] != "estimate"
-            and np.isfinite(row["latency_s"])
-        ]
+        budget, within = self.question.budget.bias, []
+        for scheme, ledger in self.evaluated[0]:
+            meets = ledger.per_token(ledger.bias) <= budget + _SLACK  # which an unknown one does not
+            if meets and not scheme.payload.depends_on_draft and ledger.rate_token_per_s > 0.0:
+                within.append((-ledger.rate_token_per_s, scheme.name))
         if not within:
             raise CuhlmError("no scheme meets the bias budget over this link; raise bias_budget or snr_db")
-        return within
+        return [name for _, name in sorted(within, key=itemgetter(0))]
 
     @property
     def scheme(self) -> str:
         """Name of the fastest scheme within the bias budget."""
         return self.eligible[0]
 
+    @cached_property
+    def recommended(self) -> dict[str, Any]:
+        """Columns of the recommended scheme with their intervals, as in `schemes`."""
+        chosen = next(pair for pair in self.evaluated[0] if pair[0].name == self.scheme)
+        return self.row(*chosen)
+
     @property
     def threshold(self) -> float | None:
         """Uncertainty up to which the recommended scheme skips [-]; None where it asks about every draft."""
-        return self.schemes[self.scheme]["threshold"]
+        return self.recommended["threshold"]
 
     @cached_property
     def throughput(self) -> Estimate:
@@ -433,7 +436,7 @@ class Recommendation:
     @cached_property
     def sentence(self) -> str:
         """What to do, in one sentence."""
-        row = self.schemes[self.scheme]
+        row = self.recommended
         how = f" with a threshold of {row['threshold']:.3g}" if _skips(row) else ""
         equal = (
             f" (as fast within the error: {', '.join(self.equal_within_error)})"
@@ -444,7 +447,7 @@ class Recommendation:
 
     def lines(self) -> list[str]:
         """Return the first screen: at most ten lines."""
-        row, budget = self.schemes[self.scheme], self.question.budget.bias
+        row, budget = self.recommended, self.question.budget.bias
         limit = self.bias.high if self.bias.high is not None else self.bias.value
         account, recorded = {"bound": "at most ", "exact": ""}.get(row["bias_account"], ""), ""
         if row["bias_recorded"] is not None:
@@ -506,7 +509,7 @@ class Recommendation:
         """
         drafts_one = [name for name in self.eligible if _skips_single_drafts(SCHEMES[name])]
         near = "llm" in self.ledgers and self.over("llm").value < _NEARLY
-        if not near or not drafts_one or not 0.0 < self.schemes[drafts_one[0]]["skip_rate"] < 1.0:
+        if not near or not drafts_one or not 0.0 < self.ledgers[drafts_one[0]].outcome().skip_rate < 1.0:
             return None
         ledger, system = self.ledgers[drafts_one[0]], self.question.system
         asked, told_s = ledger.mean(ledger.llm_calls), resync_s_per_skip(system)
@@ -702,7 +705,7 @@ class Recommendation:
             "throughput_ci95": self.throughput.ci95,
             "bias": self.bias.value,
             "bias_limit95": self.bias.high,
-            "text": self.schemes[self.scheme]["text"],
+            "text": self.recommended["text"],
             "equal_within_error": self.equal_within_error,
             "next_best": self.next_best,
             "over_llm": None if llm is None else {"ratio": llm.value, "ci95": llm.ci95},

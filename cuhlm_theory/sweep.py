@@ -68,7 +68,7 @@ def row_of(question: Question) -> Row:
     row: Row = dict.fromkeys(COLUMNS)
     try:
         found = question.answer(bound=False)
-        best = found.schemes[found.scheme]
+        best = found.recommended
         low, high = best["throughput_ci95"] or (None, None)
         row |= {key: best[key] for key in COLUMNS if key in best}
         row |= {
