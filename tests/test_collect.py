@@ -478,9 +478,31 @@ def test_the_fast_order_is_that_of_a_stable_sort(dtype):
     z[:, 7] = 300.0
     z[1] -= 400.0
     z[2] = 0.0
-    order = collect._falling_order(z, z)
+    order = collect._falling_order(z)
     np.testing.assert_array_equal(order, np.argsort(-z, axis=1, kind="stable"))
     assert np.any(np.signbit(z) & (z == 0.0))
+
+
+def test_a_tail_that_holds_nothing_has_the_bias_of_the_theory():
+    z, w, _ = _logits(20)
+    z[:, 5:] = -3000.0
+    got = describe(z, w, z.argmax(axis=1), Settings(), np.random.default_rng(0))
+    for i, (x, y) in enumerate(zip(_law(z), _law(w), strict=True)):
+        for column, k in enumerate((1, 4, 16, 20)):
+            out = verification.output_law(x, y, verify_with=truncation.reconstruct(x, k))
+            bias = float(verification.total_variation(out, y))
+            assert got["output_bias"][i, column] == pytest.approx(bias, abs=1e-12)
+
+
+def test_perturbed_draws_do_not_depend_on_the_precision_of_logits_or_the_temperature():
+    z, w, _ = _logits(300)
+    columns = []
+    for dtype, temperature in ((np.float32, 0.7), (np.float64, 0.7), (np.float64, 0.01)):
+        likeliest, settings = z.argmax(axis=1), Settings(temperature=temperature)
+        got = describe(z.astype(dtype), w, likeliest, settings, np.random.default_rng(3))
+        columns.append(got["sampled_uncertainty_100"])
+    np.testing.assert_array_equal(columns[0], columns[1])
+    np.testing.assert_array_equal(columns[0], columns[2])
 
 
 def test_sampled_uncertainties_scatter_around_their_mean_binomially():
